@@ -1,0 +1,134 @@
+//! The journal of an epoch: for one task, the exact steps that its first operator saw, in order.
+//!
+//! With the image at epoch n, the source and this journal, a re-execution gives the bytes of n+1.
+//! A step is a few bytes: offsets are written as differences.
+
+use crate::encoding::{DecodeError, Decoder, Encoder};
+use crate::event_time::EventTime;
+use crate::position::Offset;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// One call of `process`.
+    Batch(BatchStep),
+    /// One call of `watermark`.
+    Watermark(EventTime),
+    /// A record that was passed over after it was found to stop the operator.
+    Skip(Offset),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchStep {
+    pub first: Offset,
+    pub last: Offset,
+    /// Records between `first` and `last`, both included; fewer than the difference where there are gaps.
+    pub count: u32,
+    /// xxh3 of the input records: a re-execution on other records is noticed before it runs.
+    pub input_hash: u64,
+    /// The greatest record timestamp so far, which the operator saw as its clock.
+    pub virtual_time: EventTime,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Journal {
+    pub steps: Vec<Step>,
+}
+
+const BATCH: u8 = 1;
+const WATERMARK: u8 = 2;
+const SKIP: u8 = 3;
+
+impl Journal {
+    pub fn encode(&self, encoder: &mut Encoder) {
+        encoder.varint(self.steps.len() as u64);
+        let mut offset = 0i64;
+        let mut time = 0i64;
+        for step in &self.steps {
+            match step {
+                Step::Batch(batch) => {
+                    encoder.u8(BATCH);
+                    encoder.signed(batch.first.0.wrapping_sub(offset));
+                    encoder.signed(batch.last.0.wrapping_sub(batch.first.0));
+                    encoder.varint(u64::from(batch.count));
+                    encoder.u64(batch.input_hash);
+                    encoder.signed(batch.virtual_time.0.wrapping_sub(time));
+                    offset = batch.last.0;
+                    time = batch.virtual_time.0;
+                }
+                Step::Watermark(watermark) => {
+                    encoder.u8(WATERMARK);
+                    encoder.signed(watermark.0.wrapping_sub(time));
+                    time = watermark.0;
+                }
+                Step::Skip(skipped) => {
+                    encoder.u8(SKIP);
+                    encoder.signed(skipped.0.wrapping_sub(offset));
+                    offset = skipped.0;
+                }
+            }
+        }
+    }
+
+    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Journal, DecodeError> {
+        let mut offset = 0i64;
+        let mut time = 0i64;
+        let steps = decoder.list(|decoder| {
+            Ok(match decoder.u8()? {
+                BATCH => {
+                    let first = decoder.signed()?.wrapping_add(offset);
+                    let last = decoder.signed()?.wrapping_add(first);
+                    let count = decoder.varint_u32()?;
+                    let input_hash = decoder.u64()?;
+                    time = decoder.signed()?.wrapping_add(time);
+                    offset = last;
+                    Step::Batch(BatchStep {
+                        first: Offset(first),
+                        last: Offset(last),
+                        count,
+                        input_hash,
+                        virtual_time: EventTime(time),
+                    })
+                }
+                WATERMARK => {
+                    time = decoder.signed()?.wrapping_add(time);
+                    Step::Watermark(EventTime(time))
+                }
+                SKIP => {
+                    offset = decoder.signed()?.wrapping_add(offset);
+                    Step::Skip(Offset(offset))
+                }
+                _ => return decoder.invalid("a journal step of an unknown kind"),
+            })
+        })?;
+        Ok(Journal { steps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_back_and_a_step_is_at_most_16_bytes_on_average() {
+        let steps: Vec<Step> = (0..1000i64)
+            .map(|n| {
+                Step::Batch(BatchStep {
+                    first: Offset(n * 4096),
+                    last: Offset(n * 4096 + 4095),
+                    count: 4096,
+                    input_hash: n as u64 * 7919,
+                    virtual_time: EventTime(1_760_000_000_000 + n * 50),
+                })
+            })
+            .chain([Step::Watermark(EventTime(5)), Step::Skip(Offset(17))])
+            .collect();
+        let journal = Journal { steps };
+        let mut encoder = Encoder::new();
+        journal.encode(&mut encoder);
+        let bytes = encoder.finish();
+        assert!(bytes.len() <= 16 * journal.steps.len(), "{} bytes", bytes.len());
+        let mut decoder = Decoder::new(&bytes);
+        assert_eq!(Journal::decode(&mut decoder).unwrap(), journal);
+        decoder.finish().unwrap();
+    }
+}

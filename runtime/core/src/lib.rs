@@ -1,0 +1,27 @@
+//! Core: the types every crate shares, and the decisions no crate may make on its own.
+//!
+//! Nothing here reads a clock, a file, a socket or an environment variable, and nothing waits.
+//! Facts come in as values, decisions go out as values, and the caller does what was decided.
+
+pub mod committable;
+pub mod crash_point;
+pub mod encoding;
+pub mod epoch;
+pub mod error;
+pub mod event_time;
+pub mod image;
+pub mod journal;
+pub mod log_entry;
+pub mod manifest;
+pub mod ports;
+pub mod position;
+pub mod protocol;
+pub mod record;
+pub mod rng;
+pub mod task;
+
+pub use epoch::{Epoch, Generation};
+pub use error::{Error, ErrorKind, Result};
+pub use event_time::EventTime;
+pub use position::{Offset, Position, TopicPartition};
+pub use record::{Record, Records};

@@ -1,0 +1,365 @@
+//! CheckpointManifest: everything one checkpoint holds, by name and hash; versioned bytes.
+//!
+//! A manifest is an entry of the log. Its visibility completes the checkpoint, and every object it names
+//! is durable before that.
+
+use bytes::Bytes;
+
+use crate::committable::{Committable, CommittedSnapshot, ManifestRef};
+use crate::encoding::{DecodeError, Decoder, Encoder};
+use crate::epoch::{EntryId, Epoch, Generation, Slot};
+use crate::event_time::EventTime;
+use crate::position::{Offset, Position, TopicPartition};
+
+/// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
+pub const MANIFEST_VERSION: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointManifest {
+    pub id: EntryId,
+    pub epoch: Epoch,
+    pub generation: Generation,
+    /// The manifest before this one, whatever stands between them in the log.
+    pub predecessor: Option<ManifestRef>,
+    pub identity: PipelineIdentity,
+    /// Objects of this checkpoint, in order; tasks refer to them by index.
+    pub objects: Vec<ObjectRef>,
+    pub tasks: Vec<TaskEntry>,
+    pub sinks: Vec<SinkEntry>,
+    /// Information for people; decides nothing.
+    pub created_ms: i64,
+    pub savepoint: bool,
+}
+
+/// What must be the same for a checkpoint to be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipelineIdentity {
+    pub pipeline: String,
+    pub guarantee: String,
+    pub topics: Vec<TopicIdentity>,
+    pub operators: Vec<OperatorIdentity>,
+    pub decoder: String,
+    /// Engine version, settings and ABI.
+    pub engine: String,
+    /// Instruction set; images restore on any, hash equality across them is not promised.
+    pub isa: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicIdentity {
+    pub topic: String,
+    pub topic_id: Option<String>,
+    pub partitions: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorIdentity {
+    pub name: String,
+    pub module_hash: [u8; 32],
+    pub config_hash: [u8; 32],
+    pub state_version: u32,
+}
+
+/// An object by name, length and hash: torn, missing or altered, it is refused by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectRef {
+    /// Relative to the pipeline's prefix.
+    pub path: String,
+    pub len: u64,
+    /// blake3.
+    pub hash: [u8; 32],
+}
+
+/// One task's part: a range of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskEntry {
+    pub task: TopicPartition,
+    pub object: u32,
+    pub start: u64,
+    pub len: u64,
+    /// blake3 over the task's operator images, uncompressed: two runs are equal if these are.
+    pub state_hash: [u8; 32],
+    pub next_offset: Offset,
+    /// The greatest record timestamp so far; `EventTime::MIN` before the first.
+    pub virtual_time: EventTime,
+    pub watermark: EventTime,
+    /// Records taken since the pipeline began.
+    pub records: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkEntry {
+    pub name: String,
+    pub table: String,
+    pub table_uuid: [u8; 16],
+    pub committable: Committable,
+    /// The newest earlier manifest with a non-empty committable for this sink.
+    pub predecessor: Option<ManifestRef>,
+    /// The newest commit that was verified when this manifest was written.
+    pub committed: Option<CommittedSnapshot>,
+}
+
+impl CheckpointManifest {
+    pub fn position(&self) -> Position {
+        Position(self.tasks.iter().map(|it| (it.task.clone(), it.next_offset)).collect())
+    }
+
+    pub fn sink(&self, name: &str) -> Option<&SinkEntry> {
+        self.sinks.iter().find(|it| it.name == name)
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut e = Encoder::new();
+        e.u32(MANIFEST_VERSION);
+        e.raw(&self.id.0);
+        e.varint(self.epoch.0);
+        e.varint(self.generation.0);
+        e.option(self.predecessor, encode_ref);
+        self.identity.encode(&mut e);
+        e.list(&self.objects, |e, object| {
+            e.string(&object.path);
+            e.varint(object.len);
+            e.raw(&object.hash);
+        });
+        e.list(&self.tasks, |e, task| {
+            e.string(&task.task.topic);
+            e.signed(i64::from(task.task.partition));
+            e.varint(u64::from(task.object));
+            e.varint(task.start);
+            e.varint(task.len);
+            e.raw(&task.state_hash);
+            e.signed(task.next_offset.0);
+            e.signed(task.virtual_time.0);
+            e.signed(task.watermark.0);
+            e.varint(task.records);
+        });
+        e.list(&self.sinks, |e, sink| {
+            e.string(&sink.name);
+            e.string(&sink.table);
+            e.raw(&sink.table_uuid);
+            e.varint(sink.committable.rows);
+            e.varint(u64::from(sink.committable.file_count));
+            e.varint(sink.committable.file_bytes);
+            e.bytes(&sink.committable.content);
+            e.option(sink.predecessor, encode_ref);
+            e.option(sink.committed, |e, committed| {
+                encode_ref(e, committed.manifest);
+                e.signed(committed.snapshot_id);
+                e.signed(committed.sequence_number);
+            });
+        });
+        e.signed(self.created_ms);
+        e.u8(u8::from(self.savepoint));
+        e.finish()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<CheckpointManifest, DecodeError> {
+        let mut d = Decoder::new(bytes);
+        if d.u32()? != MANIFEST_VERSION {
+            return d.invalid("a checkpoint manifest of another version");
+        }
+        let manifest = CheckpointManifest {
+            id: EntryId(d.array()?),
+            epoch: Epoch(d.varint()?),
+            generation: Generation(d.varint()?),
+            predecessor: d.option(decode_ref)?,
+            identity: PipelineIdentity::decode(&mut d)?,
+            objects: d.list(|d| {
+                Ok(ObjectRef { path: d.string()?, len: d.varint()?, hash: d.array()? })
+            })?,
+            tasks: d.list(decode_task)?,
+            sinks: d.list(decode_sink)?,
+            created_ms: d.signed()?,
+            savepoint: match d.u8()? {
+                0 => false,
+                1 => true,
+                _ => return d.invalid("a flag is neither 0 nor 1"),
+            },
+        };
+        for task in &manifest.tasks {
+            let Some(object) = manifest.objects.get(task.object as usize) else {
+                return d.invalid("a task names an object that is not in the manifest");
+            };
+            if task.start.checked_add(task.len).is_none_or(|end| end > object.len) {
+                return d.invalid("a task's part is outside of its object");
+            }
+        }
+        d.finish()?;
+        Ok(manifest)
+    }
+}
+
+impl PipelineIdentity {
+    fn encode(&self, e: &mut Encoder) {
+        e.string(&self.pipeline);
+        e.string(&self.guarantee);
+        e.list(&self.topics, |e, topic| {
+            e.string(&topic.topic);
+            e.option(topic.topic_id.as_deref(), |e, id| e.string(id));
+            e.varint(u64::from(topic.partitions));
+        });
+        e.list(&self.operators, |e, operator| {
+            e.string(&operator.name);
+            e.raw(&operator.module_hash);
+            e.raw(&operator.config_hash);
+            e.varint(u64::from(operator.state_version));
+        });
+        e.string(&self.decoder);
+        e.string(&self.engine);
+        e.string(&self.isa);
+    }
+
+    fn decode(d: &mut Decoder<'_>) -> Result<PipelineIdentity, DecodeError> {
+        Ok(PipelineIdentity {
+            pipeline: d.string()?,
+            guarantee: d.string()?,
+            topics: d.list(|d| {
+                Ok(TopicIdentity {
+                    topic: d.string()?,
+                    topic_id: d.option(|d| d.string())?,
+                    partitions: d.varint_u32()?,
+                })
+            })?,
+            operators: d.list(|d| {
+                Ok(OperatorIdentity {
+                    name: d.string()?,
+                    module_hash: d.array()?,
+                    config_hash: d.array()?,
+                    state_version: d.varint_u32()?,
+                })
+            })?,
+            decoder: d.string()?,
+            engine: d.string()?,
+            isa: d.string()?,
+        })
+    }
+}
+
+fn encode_ref(e: &mut Encoder, manifest: ManifestRef) {
+    e.varint(manifest.slot.0);
+    e.raw(&manifest.id.0);
+    e.varint(manifest.epoch.0);
+}
+
+fn decode_ref(d: &mut Decoder<'_>) -> Result<ManifestRef, DecodeError> {
+    Ok(ManifestRef { slot: Slot(d.varint()?), id: EntryId(d.array()?), epoch: Epoch(d.varint()?) })
+}
+
+fn decode_task(d: &mut Decoder<'_>) -> Result<TaskEntry, DecodeError> {
+    let topic = d.string()?;
+    let partition = d.signed()?;
+    let Ok(partition) = i32::try_from(partition) else {
+        return d.invalid("a partition is over 32 bits");
+    };
+    Ok(TaskEntry {
+        task: TopicPartition::new(&topic, partition),
+        object: d.varint_u32()?,
+        start: d.varint()?,
+        len: d.varint()?,
+        state_hash: d.array()?,
+        next_offset: Offset(d.signed()?),
+        virtual_time: EventTime(d.signed()?),
+        watermark: EventTime(d.signed()?),
+        records: d.varint()?,
+    })
+}
+
+fn decode_sink(d: &mut Decoder<'_>) -> Result<SinkEntry, DecodeError> {
+    Ok(SinkEntry {
+        name: d.string()?,
+        table: d.string()?,
+        table_uuid: d.array()?,
+        committable: Committable {
+            rows: d.varint()?,
+            file_count: d.varint_u32()?,
+            file_bytes: d.varint()?,
+            content: Bytes::copy_from_slice(d.bytes()?),
+        },
+        predecessor: d.option(decode_ref)?,
+        committed: d.option(|d| {
+            Ok(CommittedSnapshot {
+                manifest: decode_ref(d)?,
+                snapshot_id: d.signed()?,
+                sequence_number: d.signed()?,
+            })
+        })?,
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn example() -> CheckpointManifest {
+        let earlier = ManifestRef { slot: Slot(3), id: EntryId([3; 16]), epoch: Epoch(2) };
+        CheckpointManifest {
+            id: EntryId([7; 16]),
+            epoch: Epoch(3),
+            generation: Generation(2),
+            predecessor: Some(earlier),
+            identity: PipelineIdentity {
+                pipeline: "payments".into(),
+                guarantee: "exactly-once".into(),
+                topics: vec![TopicIdentity {
+                    topic: "payments".into(),
+                    topic_id: Some("x".into()),
+                    partitions: 4,
+                }],
+                operators: vec![OperatorIdentity {
+                    name: "totals".into(),
+                    module_hash: [1; 32],
+                    config_hash: [2; 32],
+                    state_version: 1,
+                }],
+                decoder: "json-1".into(),
+                engine: "wasmtime".into(),
+                isa: "x86_64".into(),
+            },
+            objects: vec![ObjectRef { path: "parts/a".into(), len: 100, hash: [9; 32] }],
+            tasks: vec![TaskEntry {
+                task: TopicPartition::new("payments", 3),
+                object: 0,
+                start: 10,
+                len: 90,
+                state_hash: [4; 32],
+                next_offset: Offset(17),
+                virtual_time: EventTime(1_760_000_000_000),
+                watermark: EventTime::MIN,
+                records: 17,
+            }],
+            sinks: vec![SinkEntry {
+                name: "sink".into(),
+                table: "lake.payments".into(),
+                table_uuid: [5; 16],
+                committable: Committable {
+                    rows: 12,
+                    file_count: 1,
+                    file_bytes: 2048,
+                    content: Bytes::from_static(b"files"),
+                },
+                predecessor: Some(earlier),
+                committed: Some(CommittedSnapshot {
+                    manifest: earlier,
+                    snapshot_id: -5,
+                    sequence_number: 2,
+                }),
+            }],
+            created_ms: 1_760_000_000_001,
+            savepoint: false,
+        }
+    }
+
+    #[test]
+    fn it_comes_back() {
+        let manifest = example();
+        assert_eq!(CheckpointManifest::decode(&manifest.encode()).unwrap(), manifest);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let bytes = example().encode();
+        for len in 0..bytes.len() {
+            assert!(CheckpointManifest::decode(&bytes[..len]).is_err(), "{len} bytes");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The traits through which the pipeline reaches the world. Each says what an implementor promises.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::committable::{
+    CommitOutcome, CommitRequest, Committable, CommittedSnapshot, ManifestRef,
+};
+use crate::epoch::{Epoch, Generation};
+use crate::error::Result;
+use crate::event_time::EventTime;
+use crate::image::OperatorImage;
+use crate::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
+use crate::position::{Offset, Position, TopicPartition};
+use crate::protocol::judge::Marker;
+use crate::record::Records;
+use crate::task::CapturedTask;
+
+/// One partition as the source sees it now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionFacts {
+    pub topic_partition: TopicPartition,
+    /// The topic's identity where the source tells it; a topic made anew has another.
+    pub topic_id: Option<String>,
+    /// The first offset that can still be read.
+    pub earliest: Offset,
+    /// The offset behind the last record that can be read now.
+    pub end: Offset,
+}
+
+/// Where a partition without a checkpoint begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    Earliest,
+    Latest,
+    Timestamp(EventTime),
+}
+
+/// A replayable source. It blocks, so one thread of its own drives it.
+///
+/// Promises: any offset at or after `earliest` can be read again and gives the same record; records of
+/// a partition come in offset order; it never moves a position by itself (no reset, no group rebalance).
+pub trait Source: Send {
+    /// Every partition of the topics, in order of topic and partition.
+    fn partitions(&mut self) -> Result<Vec<PartitionFacts>>;
+
+    /// Turns a start into offsets, for the partitions named.
+    fn resolve_start(&mut self, partitions: &[TopicPartition], start: StartAt) -> Result<Position>;
+
+    /// Reads from these offsets on. An offset out of range is an error that names topic, partition,
+    /// wanted and available offsets. Called again, it replaces the assignment.
+    fn assign(&mut self, position: &Position) -> Result<()>;
+
+    /// Waits up to `timeout` for records and hands out what is there: one `Records` per partition at the
+    /// most, each of at most `records_max` records. Empty when nothing came.
+    fn poll(&mut self, timeout: Duration, records_max: usize) -> Result<Vec<Records>>;
+
+    /// Tells people's dashboards how far the committed position is. Never read back.
+    fn report(&mut self, committed: &Position) -> Result<()>;
+}
+
+/// What a module says of itself.
+#[derive(Clone, Debug)]
+pub struct OperatorDescription {
+    pub name: String,
+    pub version: String,
+    pub state_version: u32,
+    /// blake3 of the module's bytes as the user gave them.
+    pub module_hash: [u8; 32],
+    /// blake3 of the configuration that `open` gets.
+    pub config_hash: [u8; 32],
+    pub input: SchemaRef,
+    /// Output names and schemas; output 0 goes to the next operator or the sink.
+    pub outputs: Vec<(String, SchemaRef)>,
+}
+
+/// Makes instances of one operator: one per task.
+pub trait OperatorFactory: Send + Sync {
+    fn describe(&self) -> &OperatorDescription;
+
+    /// A fresh instance: `_initialize`, then `open` with the configuration.
+    fn open(&self, task: &TopicPartition, seed: u64) -> Result<Box<dyn Operator>>;
+
+    /// The instance that the image was captured from, in every bit.
+    fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>>;
+}
+
+/// One instance of an operator. Between calls it is at a quiescent point.
+///
+/// Promises: output is staged and handed back only when a call succeeds; after an error the instance is
+/// never used again; nothing but its image, its input and the virtual time decides what it does.
+pub trait Operator: Send {
+    /// `virtual_time` is the greatest record timestamp of the task so far, this batch included.
+    fn process(&mut self, batch: &RecordBatch, virtual_time: EventTime) -> Result<Staged>;
+
+    fn watermark(&mut self, watermark: EventTime, virtual_time: EventTime) -> Result<Staged>;
+
+    fn capture(&mut self) -> Result<OperatorImage>;
+
+    fn memory_bytes(&self) -> u64;
+}
+
+/// What one call of an operator left: output batches in the order of `emit`, and rejected rows.
+#[derive(Clone, Debug, Default)]
+pub struct Staged {
+    /// (output, rows).
+    pub emitted: Vec<(u32, RecordBatch)>,
+    pub rejected: Vec<RejectedRow>,
+}
+
+/// A row of the input batch that the operator, or the decoder, would not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRow {
+    pub row: usize,
+    pub reason: String,
+}
+
+/// Turns raw records into the columns that the first operator declares.
+///
+/// Promises: a pure function of the records; `rows[i]` is the index of the record behind row `i`;
+/// a record is either a row or a rejection, never both and never neither.
+pub trait Decoder: Send {
+    fn decode(&mut self, records: &Records) -> Result<Decoded>;
+}
+
+pub struct Decoded {
+    pub batch: RecordBatch,
+    /// For each row of `batch`, the index of its record. `None` when every record became a row.
+    pub rows: Option<Vec<u32>>,
+    /// `row` is the index of the record.
+    pub rejected: Vec<RejectedRow>,
+}
+
+pub trait DecoderFactory: Send + Sync {
+    /// Names the decoder and its version, for the manifest.
+    fn name(&self) -> &str;
+
+    fn decoder(&self) -> Box<dyn Decoder>;
+}
+
+/// The first phase of a sink: rows become data files that no reader of the table sees.
+///
+/// Promises: `write` may get rows of epoch n+1 while n is open, never after `prepare(n)` rows of n;
+/// what `prepare` returns is durable; a file's name is unique to the attempt.
+#[async_trait]
+pub trait SinkWriter: Send {
+    async fn write(&mut self, epoch: Epoch, batch: RecordBatch) -> Result<()>;
+
+    /// Closes the epoch's files.
+    async fn prepare(&mut self, epoch: Epoch) -> Result<Committable>;
+}
+
+/// The second phase of a sink: committables become visible, each once and in order.
+#[async_trait]
+pub trait Committer: Send + Sync {
+    /// The table's identity and the newest marker of this pipeline and sink in it.
+    ///
+    /// `expected` is the newest verified commit that the checkpoints know of: it tells a rollback from an
+    /// expiry where the history alone does not.
+    async fn observe(&self, expected: Option<&CommittedSnapshot>) -> Result<TableFacts>;
+
+    /// Commits through the guard (`protocol::judge`), then verifies by loading the table again.
+    /// Repeating it is harmless: a commit that had been applied is found by its marker.
+    /// `log` answers whether a manifest id is in this pipeline's log, read again when asked.
+    async fn commit(&self, request: &CommitRequest, log: &dyn LogView) -> Result<CommitOutcome>;
+
+    /// Expires snapshots and deletes old metadata, as configured. Failures are the caller's to log.
+    async fn maintain(&self) -> Result<()>;
+}
+
+/// What a committer may ask of the log while it judges.
+#[async_trait]
+pub trait LogView: Send + Sync {
+    /// Where the manifest stands in our log, or how our log stands when it is not there.
+    async fn find(&self, manifest: &ManifestRef) -> Result<LogAnswer>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogAnswer {
+    /// It is an entry of our log (or older than all that is kept, at a slot below the first kept).
+    Known,
+    /// It is none of ours, and no claim beyond our generation was found.
+    Absent,
+    /// The log holds a claim above our generation.
+    FencedBy(Generation),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableFacts {
+    pub table: String,
+    pub table_uuid: [u8; 16],
+    pub marker: Option<Marker>,
+    /// For a marker: is the snapshot that it was written with still an ancestor of the branch head?
+    pub marker_snapshot: MarkerSnapshot,
+}
+
+/// What the walk over the parents of the branch head found (DESIGN §4: rolled back or expired).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MarkerSnapshot {
+    /// No marker, so nothing to look for.
+    NoMarker,
+    /// The committed snapshot is an ancestor of the head, or the head.
+    Found,
+    /// A parent is missing before it was found: old snapshots were expired; the property counts.
+    Expired,
+    /// A snapshot with a lower sequence number came first: the branch was rolled back.
+    RolledBack,
+}
+
+/// The object store under a pipeline's prefix.
+///
+/// Promises: `put_if_absent` is atomic, durable when it returns, and visible to every later read; at most
+/// one of several writers of a name gets `Created`. A lost answer is `ErrorKind::Unknown`.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<Put>;
+
+    /// Overwrites. For hints only: nothing may depend on what it holds.
+    async fn put(&self, path: &str, bytes: Bytes) -> Result<()>;
+
+    async fn get(&self, path: &str) -> Result<Option<Bytes>>;
+
+    /// Deleting what is absent succeeds.
+    async fn delete(&self, path: &str) -> Result<()>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    Created,
+    Exists,
+}
+
+/// The wall clock. It may choose how and when to do something, never what a guest sees.
+pub trait Clock: Send + Sync {
+    /// Milliseconds since 1970.
+    fn wall_ms(&self) -> i64;
+    /// A clock that never goes back.
+    fn monotonic(&self) -> Duration;
+}
+
+/// The log of one pipeline, owned: the claim was made (I3, I7).
+///
+/// Promises: what `complete` returns is visible to every later reader; after an error of kind `Fenced`
+/// nothing more is written.
+#[async_trait]
+pub trait CheckpointLog: Send {
+    fn generation(&self) -> Generation;
+
+    /// All kept manifests in the order of the log, each with its place.
+    fn manifests(&self) -> Vec<(ManifestRef, Arc<CheckpointManifest>)>;
+
+    fn view(&self) -> Arc<dyn LogView>;
+
+    /// Reads a checkpoint's parts, each verified by length, hash and state hash.
+    async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>>;
+
+    /// Writes the parts, then the manifest as the next entry: this completes the checkpoint (I1, I2).
+    async fn complete(
+        &mut self,
+        draft: CheckpointDraft,
+    ) -> Result<(ManifestRef, Arc<CheckpointManifest>)>;
+
+    /// Deletes what no kept manifest names; never what is in `pending` (I8). Returns what was deleted.
+    async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport>;
+}
+
+/// A checkpoint before it has a place in the log.
+#[derive(Clone, Debug)]
+pub struct CheckpointDraft {
+    pub epoch: Epoch,
+    pub identity: PipelineIdentity,
+    pub tasks: Vec<CapturedTask>,
+    pub sinks: Vec<SinkEntry>,
+    pub created_ms: i64,
+    pub savepoint: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    pub entries: u64,
+    pub objects: u64,
+}

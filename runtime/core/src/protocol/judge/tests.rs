@@ -1,0 +1,133 @@
+use super::*;
+use crate::committable::Committable;
+
+const TABLE: [u8; 16] = [1; 16];
+const OTHER_TABLE: [u8; 16] = [2; 16];
+
+/// The manifests of a small log, by slot; slot 9 is one of another log.
+fn manifest(slot: u64) -> ManifestRef {
+    ManifestRef { slot: Slot(slot), id: EntryId([slot as u8; 16]), epoch: Epoch(slot) }
+}
+
+fn marker(slot: u64) -> Marker {
+    Marker {
+        table_uuid: TABLE,
+        branch: "main".into(),
+        first_epoch: Epoch(slot),
+        manifest: manifest(slot),
+        predecessor: None,
+    }
+}
+
+fn request(slot: u64, predecessor: Option<u64>) -> CommitRequest {
+    CommitRequest {
+        pipeline: "p".into(),
+        sink: "sink".into(),
+        table_uuid: TABLE,
+        manifest: manifest(slot),
+        predecessor: predecessor.map(manifest),
+        committable: Committable::EMPTY,
+        information: Vec::new(),
+    }
+}
+
+fn base(property: Option<u64>, summary: Option<u64>) -> BaseFacts {
+    BaseFacts {
+        table_uuid: TABLE,
+        property: property.map(marker),
+        summary: summary.map(marker),
+        unreadable: None,
+    }
+}
+
+#[test]
+fn each_row_of_the_table() {
+    use LogAnswer::{Absent, Known};
+    let fenced = LogAnswer::FencedBy(Generation(5));
+    // (marker, manifest, predecessor, the log's answer) → verdict
+    let rows = [
+        (None, 2, None, Known, Verdict::Commit),
+        (
+            None,
+            3,
+            Some(2),
+            Known,
+            Verdict::Refuse(Refusal::MarkerLost { predecessor: manifest(2) }),
+        ),
+        (Some(2), 3, Some(2), Known, Verdict::Commit),
+        (Some(3), 3, Some(2), Known, Verdict::Already),
+        (Some(3), 3, None, Known, Verdict::Already),
+        (Some(4), 3, Some(2), Known, Verdict::Already),
+        (Some(1), 3, Some(2), Known, Verdict::Gap { marker: manifest(1) }),
+        (Some(1), 3, None, Known, Verdict::Gap { marker: manifest(1) }),
+        (
+            Some(9),
+            3,
+            Some(2),
+            Absent,
+            Verdict::Refuse(Refusal::ForeignMarker { marker: manifest(9) }),
+        ),
+        (Some(9), 3, None, Absent, Verdict::Refuse(Refusal::ForeignMarker { marker: manifest(9) })),
+        (Some(9), 3, Some(2), fenced, Verdict::Fenced { by: Generation(5) }),
+    ];
+    for (property, slot, predecessor, answer, expected) in rows {
+        let request = request(slot, predecessor);
+        for facts in [base(property, None), base(None, property), base(property, property)] {
+            assert_eq!(judge(&facts, &request, answer), expected, "{facts:?} {request:?}");
+        }
+    }
+}
+
+#[test]
+fn the_newer_of_property_and_summary_counts() {
+    let request = request(3, Some(2));
+    assert_eq!(judge(&base(Some(3), Some(2)), &request, LogAnswer::Known), Verdict::Already);
+    assert_eq!(judge(&base(Some(2), Some(3)), &request, LogAnswer::Known), Verdict::Already);
+}
+
+#[test]
+fn another_table_and_an_unreadable_marker_are_refused_whatever_else_holds() {
+    for property in [None, Some(2), Some(3)] {
+        let other = BaseFacts { table_uuid: OTHER_TABLE, ..base(property, None) };
+        let verdict = judge(&other, &request(3, Some(2)), LogAnswer::Known);
+        assert!(matches!(verdict, Verdict::Refuse(Refusal::OtherTable { .. })), "{verdict:?}");
+        let unreadable = BaseFacts { unreadable: Some("v9".into()), ..base(property, None) };
+        let verdict = judge(&unreadable, &request(3, Some(2)), LogAnswer::Known);
+        assert!(matches!(verdict, Verdict::Refuse(Refusal::UnreadableMarker { .. })));
+    }
+}
+
+/// Over every small combination: a commit happens only on the predecessor's marker, or first of all.
+#[test]
+fn it_commits_only_behind_its_predecessor() {
+    let slots = [None, Some(1), Some(2), Some(3), Some(4), Some(9)];
+    for property in slots {
+        for summary in slots {
+            for predecessor in [None, Some(1), Some(2)] {
+                for answer in
+                    [LogAnswer::Known, LogAnswer::Absent, LogAnswer::FencedBy(Generation(2))]
+                {
+                    let facts = base(property, summary);
+                    let verdict = judge(&facts, &request(3, predecessor), answer);
+                    let newest = property.max(summary);
+                    let may = newest == predecessor;
+                    assert_eq!(verdict == Verdict::Commit, may, "{facts:?} after {predecessor:?}");
+                    if newest == Some(3) {
+                        assert_eq!(verdict, Verdict::Already);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_marker_comes_back_from_its_text() {
+    for predecessor in [None, Some(manifest(2))] {
+        let marker = Marker { predecessor, ..marker(3) };
+        assert_eq!(Marker::parse(&marker.to_string()), Some(marker));
+    }
+    for text in ["", "v2 x", "v1", "v1 table=00 branch=main", &format!("{} more", marker(3))] {
+        assert_eq!(Marker::parse(text), None, "{text}");
+    }
+}

@@ -1,0 +1,19 @@
+//! The checkpoint protocol, as decisions without I/O.
+//!
+//! The invariants that every assertion and every test property cites:
+//!
+//! - **I1** A manifest is visible only when every object and data file it names is durable.
+//! - **I2** Entries of the log are never replaced; each slot is filled once, in order, without gaps.
+//! - **I3** Whoever fills a slot held the highest generation in all slots before it.
+//! - **I4** A table holds the committables of a prefix of the log's manifests, each once, in order.
+//! - **I5** A commit is judged on the very base that it swaps.
+//! - **I6** Rows of an epoch become visible only after its manifest is visible.
+//! - **I7** A run reads input only after its claim, from the newest manifest's position.
+//! - **I8** What a kept manifest names is never deleted, nor anything newer than the newest manifest.
+
+pub mod advance;
+pub mod fence;
+pub mod identity;
+pub mod judge;
+pub mod recover;
+pub mod sweep;

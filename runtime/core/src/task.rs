@@ -1,0 +1,21 @@
+//! CapturedTask: the whole of one task at a quiescent point, as a checkpoint holds it.
+
+use crate::event_time::EventTime;
+use crate::image::OperatorImage;
+use crate::journal::Journal;
+use crate::position::{Offset, TopicPartition};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedTask {
+    pub task: TopicPartition,
+    /// The operators of the chain in order, by name.
+    pub operators: Vec<(String, OperatorImage)>,
+    /// The steps since the previous checkpoint.
+    pub journal: Journal,
+    pub next_offset: Offset,
+    /// The greatest record timestamp so far; `EventTime::MIN` before the first.
+    pub virtual_time: EventTime,
+    pub watermark: EventTime,
+    /// Records taken since the pipeline began.
+    pub records: u64,
+}

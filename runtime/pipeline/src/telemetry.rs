@@ -1,0 +1,121 @@
+//! What a run shows of itself: numbers that the loop writes and the status page, the progress line and
+//! the metrics read. They inform; nothing decides by them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use floe_core::TopicPartition;
+use serde::Serialize;
+
+/// Names of everything that is exported, in one place.
+pub mod names {
+    pub const RECORDS: &str = "floe_records";
+    pub const SOURCE_LAG_RECORDS: &str = "floe_source_lag_records";
+    pub const SOURCE_LAG_SECONDS: &str = "floe_source_lag_seconds";
+    pub const BATCH_SECONDS: &str = "floe_batch_seconds";
+    pub const CHECKPOINT_PAUSE_SECONDS: &str = "floe_checkpoint_pause_seconds";
+    pub const CHECKPOINT_SECONDS: &str = "floe_checkpoint_seconds";
+    pub const CHECKPOINT_BYTES: &str = "floe_checkpoint_bytes";
+    pub const CHECKPOINT_EPOCH: &str = "floe_checkpoint_epoch";
+    pub const COMMIT_SECONDS: &str = "floe_commit_seconds";
+    pub const COMMIT_AGE_SECONDS: &str = "floe_commit_age_seconds";
+    pub const COMMITS_PENDING: &str = "floe_commits_pending";
+    pub const COMMIT_RETRIES: &str = "floe_commit_retries";
+    pub const GUEST_MEMORY_BYTES: &str = "floe_guest_memory_bytes";
+    pub const GUEST_SECONDS: &str = "floe_guest_seconds";
+    pub const DEAD_LETTERS: &str = "floe_dead_letters";
+    pub const BACKPRESSURE_SECONDS: &str = "floe_backpressure_seconds";
+}
+
+/// Shared by the loop (writes) and everybody who shows something (reads).
+#[derive(Debug, Default)]
+pub struct Status {
+    pub records_in: AtomicU64,
+    pub rows_out: AtomicU64,
+    pub rejected: AtomicU64,
+    pub guest_nanos: AtomicU64,
+    pub batches: AtomicU64,
+    pub backpressure_nanos: AtomicU64,
+    pub commits_pending: AtomicU64,
+    pub commit_retries: AtomicU64,
+    pub guest_memory_bytes: AtomicU64,
+    /// Greatest record timestamp, ms; `i64::MIN` before the first.
+    pub virtual_time_ms: AtomicI64,
+    /// Restored and reading.
+    pub ready: AtomicU64,
+    pub generation: AtomicU64,
+    tasks: Mutex<BTreeMap<TopicPartition, TaskStatus>>,
+    epochs: Mutex<Vec<EpochStatus>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TaskStatus {
+    pub next_offset: i64,
+    /// The end of the partition when it was last looked at.
+    pub end_offset: i64,
+    pub records: u64,
+    pub memory_bytes: u64,
+    pub virtual_time_ms: Option<i64>,
+}
+
+/// One epoch of the strip on the status page; times are seconds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct EpochStatus {
+    pub epoch: u64,
+    pub records: u64,
+    pub rows: u64,
+    pub pause_seconds: f64,
+    pub checkpoint_seconds: f64,
+    pub image_bytes: u64,
+    pub completed_ms: i64,
+    pub commit_seconds: Option<f64>,
+    pub committed_ms: Option<i64>,
+    pub snapshot_id: Option<i64>,
+}
+
+/// Epochs kept for the strip.
+pub const EPOCHS_MAX: usize = 120;
+
+impl Status {
+    pub fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+
+    pub fn update_task(&self, task: &TopicPartition, update: impl FnOnce(&mut TaskStatus)) {
+        let mut tasks = self.tasks.lock().expect("no holder of this lock panics");
+        match tasks.get_mut(task) {
+            Some(status) => update(status),
+            None => update(tasks.entry(task.clone()).or_default()),
+        }
+    }
+
+    pub fn tasks(&self) -> Vec<(TopicPartition, TaskStatus)> {
+        let tasks = self.tasks.lock().expect("no holder of this lock panics");
+        tasks.iter().map(|(task, status)| (task.clone(), status.clone())).collect()
+    }
+
+    /// Records that can be read and were not.
+    pub fn lag_records(&self) -> u64 {
+        self.tasks().iter().map(|(_, it)| (it.end_offset - it.next_offset).max(0) as u64).sum()
+    }
+
+    pub fn epochs(&self) -> Vec<EpochStatus> {
+        self.epochs.lock().expect("no holder of this lock panics").clone()
+    }
+
+    pub fn push_epoch(&self, epoch: EpochStatus) {
+        let mut epochs = self.epochs.lock().expect("no holder of this lock panics");
+        if epochs.len() == EPOCHS_MAX {
+            epochs.remove(0);
+        }
+        epochs.push(epoch);
+    }
+
+    pub fn update_epoch(&self, number: u64, update: impl FnOnce(&mut EpochStatus)) {
+        let mut epochs = self.epochs.lock().expect("no holder of this lock panics");
+        if let Some(epoch) = epochs.iter_mut().rev().find(|it| it.epoch == number) {
+            update(epoch);
+        }
+    }
+}

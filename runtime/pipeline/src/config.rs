@@ -1,0 +1,205 @@
+//! The pipeline file: TOML text in, a checked `PipelineSpec` out, or every word of what is wrong and where.
+//!
+//! Pure: the text, the file's name and the environment come in as values.
+//! No secret leaves it but through `Secret::expose` and `Properties::expose`.
+
+pub mod diagnose;
+mod document;
+mod environment;
+mod paths;
+mod resolve;
+pub mod secret;
+mod time;
+pub mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use floe_core::ports::StartAt;
+use floe_core::protocol::identity::NewPartitions;
+
+pub use diagnose::ConfigError;
+pub use secret::{Properties, Secret};
+
+/// A pipeline as its file describes it: every default filled in, every path absolute.
+#[derive(Clone, Debug)]
+pub struct PipelineSpec {
+    /// The file, for messages.
+    pub path: PathBuf,
+    pub id: String,
+    pub guarantee: Guarantee,
+    pub source: SourceSpec,
+    /// At least one.
+    pub operators: Vec<OperatorSpec>,
+    pub sink: TableSpec,
+    pub checkpoint: CheckpointSpec,
+    pub dead_letters: Option<DeadLettersSpec>,
+    pub telemetry: TelemetrySpec,
+    pub run: RunSpec,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarantee {
+    ExactlyOnce,
+}
+
+impl Guarantee {
+    pub fn name(self) -> &'static str {
+        match self {
+            Guarantee::ExactlyOnce => "exactly-once",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    pub origin: Origin,
+    /// Where a pipeline without a checkpoint begins.
+    pub start: StartAt,
+    pub format: Format,
+    pub new_partitions: NewPartitions,
+}
+
+#[derive(Clone, Debug)]
+pub enum Origin {
+    Kafka { topics: Topics, bootstrap_servers: String, properties: Properties },
+    Recording { file: PathBuf },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Topics {
+    Named(Vec<String>),
+    /// A regular expression, without its slashes.
+    Pattern(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    Raw,
+}
+
+#[derive(Clone, Debug)]
+pub struct OperatorSpec {
+    /// `None`: the module's own name.
+    pub name: Option<String>,
+    pub module: PathBuf,
+    /// JSON text with sorted keys: what `open` gets, and what the checkpoint keeps a hash of.
+    pub config: String,
+    pub on_error: OnError,
+    pub limits: LimitsSpec,
+}
+
+/// What becomes of a record that cannot be decoded or that the operator rejects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    Fail,
+    Skip,
+    DeadLetter,
+}
+
+/// Limits of one operator; `None` is the runtime's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitsSpec {
+    pub memory_bytes: Option<u64>,
+    pub table_elements: Option<u64>,
+    pub stack_bytes: Option<u64>,
+    pub fuel_per_batch: Option<u64>,
+    pub fuel_per_record: Option<u64>,
+    pub output_per_batch_bytes: Option<u64>,
+    pub compile_time: Option<Duration>,
+    pub module_bytes: Option<u64>,
+}
+
+/// An Iceberg table to append to.
+#[derive(Clone, Debug)]
+pub struct TableSpec {
+    /// `namespace.table`.
+    pub table: String,
+    pub catalog: CatalogSpec,
+    pub create: bool,
+    pub partition_by: Vec<String>,
+    pub branch: String,
+    /// Table properties, Java spelling.
+    pub properties: Properties,
+}
+
+#[derive(Clone, Debug)]
+pub struct CatalogSpec {
+    pub kind: CatalogKind,
+    pub name: String,
+    pub uri: Secret,
+    /// A location for a SQL catalog; for REST a location or a name that the server knows.
+    pub warehouse: Option<String>,
+    /// Everything else, Java spelling: credential, token, oauth2-server-uri, s3.endpoint, …
+    pub properties: Properties,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogKind {
+    Sql,
+    Rest,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckpointSpec {
+    /// A URL: file://, s3://, gs://, az://.
+    pub store: String,
+    pub interval: Duration,
+    /// Checkpoints kept for people and for going back.
+    pub keep: usize,
+    /// Completed checkpoints that may wait for their commit before the pipeline slows down.
+    pub commits_pending_max: usize,
+    /// The store's properties, Java spelling; the catalog's storage properties unless named here.
+    pub properties: Properties,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeadLettersSpec {
+    pub table: TableSpec,
+    /// More than these between two checkpoints stop the pipeline.
+    pub max: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TelemetrySpec {
+    pub listen: Option<SocketAddr>,
+    pub log: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunSpec {
+    /// `None`: one for each core.
+    pub workers: Option<usize>,
+    pub batch_records_max: usize,
+}
+
+impl PipelineSpec {
+    /// Reads a pipeline file's text. `path` is the file's name for messages and the base of relative paths,
+    /// `env` looks up an environment variable.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<PipelineSpec, ConfigError> {
+        let mut source = diagnose::SourceText::new(text, path);
+        let document = source.read(env)?;
+        resolve::resolve(document, path, env).map_err(|problem| source.error_at(problem))
+    }
+}
+
+/// The JSON schema of the pipeline file, for editors.
+pub fn json_schema() -> serde_json::Value {
+    document::json_schema()
+}
+
+#[cfg(test)]
+mod tests;

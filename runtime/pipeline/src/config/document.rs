@@ -1,0 +1,287 @@
+//! The pipeline file as serde reads it: the names and their meanings, which are also the editors' schema.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+use crate::config::secret::Properties;
+use crate::config::units::{HumanBytes, HumanDuration};
+
+/// A floe pipeline: records from a source, through WebAssembly operators, into an Iceberg table.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) pipeline: PipelineTable,
+    pub(super) source: SourceTable,
+    /// The chain of operators, in order; each record goes through all of them.
+    #[serde(default)]
+    pub(super) operator: Vec<OperatorTable>,
+    pub(super) sink: SinkTable,
+    #[serde(default)]
+    pub(super) checkpoint: CheckpointTable,
+    pub(super) dead_letters: Option<DeadLettersTable>,
+    #[serde(default)]
+    pub(super) telemetry: TelemetryTable,
+    #[serde(default)]
+    pub(super) run: RunTable,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct PipelineTable {
+    /// Stable for ever: names the checkpoints, the marker in the table and the consumer group.
+    pub(super) id: String,
+    /// What the table looks like after failures. Default "exactly-once".
+    pub(super) guarantee: Option<GuaranteeName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum GuaranteeName {
+    ExactlyOnce,
+}
+
+/// Where records come from: `kafka` or `recording`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct SourceTable {
+    /// A topic, a list of topics, or a pattern between slashes: "/payments-.*/".
+    pub(super) kafka: Option<OneOrMany>,
+    /// A recording file: one JSON record a line, in place of Kafka.
+    pub(super) recording: Option<String>,
+    /// host:port, several with commas. Default: the environment variable FLOE_KAFKA.
+    pub(super) bootstrap_servers: Option<String>,
+    /// Where a pipeline without a checkpoint begins: "earliest" (default), "latest" or a timestamp.
+    pub(super) start: Option<String>,
+    /// How a record's value is decoded to what the first operator declares. Default "json".
+    pub(super) format: Option<FormatName>,
+    /// What to do about partitions that the checkpoint does not know. Default "fail".
+    pub(super) new_partitions: Option<NewPartitionsName>,
+    /// Any librdkafka property.
+    #[serde(default)]
+    pub(super) properties: Properties,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum FormatName {
+    /// A JSON object a record; its fields are the operator's columns.
+    Json,
+    /// Nothing is decoded: the operator takes `_value`.
+    Raw,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NewPartitionsName {
+    /// Stop and say so: keys may have moved between partitions, and state stays where it was.
+    Fail,
+    /// Begin them at `start`.
+    Start,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct OperatorTable {
+    /// Default: the module's own name.
+    pub(super) name: Option<String>,
+    /// The WebAssembly module, relative to this file.
+    pub(super) module: String,
+    /// Anything; the operator's `open` gets it as JSON.
+    #[serde(default)]
+    pub(super) config: serde_json::Map<String, serde_json::Value>,
+    /// What becomes of a record that cannot be decoded or that the operator rejects. Default "fail".
+    pub(super) on_error: Option<OnErrorName>,
+    #[serde(default)]
+    pub(super) limits: LimitsTable,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnErrorName {
+    /// Stop the pipeline and name the record.
+    Fail,
+    /// Count it and go on.
+    Skip,
+    /// Write it to the table of [dead-letters] and go on.
+    DeadLetter,
+}
+
+/// What one instance of the operator may use; each has a default.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct LimitsTable {
+    pub(super) memory: Option<HumanBytes>,
+    pub(super) table_elements: Option<u64>,
+    pub(super) stack: Option<HumanBytes>,
+    /// Instructions, roughly, that one batch may take.
+    pub(super) fuel_per_batch: Option<u64>,
+    /// Instructions, roughly, that each record adds to the batch's allowance.
+    pub(super) fuel_per_record: Option<u64>,
+    pub(super) output_per_batch: Option<HumanBytes>,
+    pub(super) compile_time: Option<HumanDuration>,
+    pub(super) module_size: Option<HumanBytes>,
+}
+
+/// The Iceberg table that rows go to.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct SinkTable {
+    /// namespace.table
+    pub(super) iceberg: String,
+    pub(super) catalog: CatalogTable,
+    /// Make the table from the operator's output if it is not there. Default true.
+    pub(super) create: Option<bool>,
+    /// Partition transforms for a table that is made: "day(ts)", "bucket(16, merchant_id)", "truncate(4, x)", "x".
+    #[serde(default)]
+    pub(super) partition_by: Vec<String>,
+    /// Default "append".
+    pub(super) mode: Option<ModeName>,
+    /// The table's branch to commit to. Default "main".
+    pub(super) branch: Option<String>,
+    /// Table properties in Java's spelling, such as "write.target-file-size-bytes".
+    #[serde(default)]
+    pub(super) properties: Properties,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ModeName {
+    Append,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct CheckpointTable {
+    /// file://, s3://, gs:// or az://. Default: .floe/checkpoints beside the sink's warehouse.
+    pub(super) store: Option<String>,
+    /// Default "10s".
+    pub(super) interval: Option<HumanDuration>,
+    /// Checkpoints kept. Default 10.
+    pub(super) keep: Option<u32>,
+    /// Table commits every n checkpoints; only 1 is built.
+    pub(super) commit_every: Option<u32>,
+    /// Completed checkpoints that may wait for their commit. Default 4.
+    pub(super) commits_pending_max: Option<u32>,
+    /// The store's properties in Java's spelling; default: those of the sink's catalog.
+    #[serde(default)]
+    pub(super) properties: Properties,
+}
+
+/// The Iceberg table for records that were not taken.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct DeadLettersTable {
+    /// namespace.table
+    pub(super) iceberg: String,
+    /// Default: the sink's.
+    pub(super) catalog: Option<CatalogTable>,
+    /// Stop when more than these arrive between two checkpoints. Default 1000.
+    pub(super) max: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct TelemetryTable {
+    /// host:port for the status page, /metrics, /live and /ready. Default: none.
+    pub(super) listen: Option<String>,
+    /// Default "human".
+    pub(super) log: Option<LogName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LogName {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RunTable {
+    /// Threads that run operators. Default: one for each core.
+    pub(super) workers: Option<u32>,
+    /// Records that an operator gets in one call, at the most: 1 to 65536. Default 8192.
+    pub(super) batch_records: Option<u32>,
+}
+
+/// A catalog: `type`, `uri`, `warehouse`, `name`, and any property in Java's spelling.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct CatalogTable(pub(super) Properties);
+
+impl JsonSchema for CatalogTable {
+    fn schema_name() -> Cow<'static, str> {
+        "Catalog".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let property = |text: &str| serde_json::json!({ "type": "string", "description": text });
+        json_schema!({
+            "description": "A catalog, with any further property in Java's spelling.",
+            "type": "object",
+            "required": ["type", "uri"],
+            "properties": {
+                "type": { "enum": ["sql", "rest"] },
+                "uri": property("sqlite://FILE, postgres://…, or the REST catalog's http(s)://…"),
+                "warehouse": property("Where tables live, or a name that the REST catalog knows."),
+                "name": property("The catalog's own name. Default \"floe\"."),
+                "credential": property("client-id:client-secret for OAuth2."),
+                "token": property("A bearer token."),
+                "oauth2-server-uri": property("Default: the catalog's own /v1/oauth/tokens.")
+            },
+            "additionalProperties": { "type": ["string", "number", "boolean"] }
+        })
+    }
+}
+
+/// "a" or ["a", "b"].
+#[derive(Debug)]
+pub(super) struct OneOrMany(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMany {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TopicsVisitor;
+        impl<'de> Visitor<'de> for TopicsVisitor {
+            type Value = OneOrMany;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a topic or a list of topics")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMany, E> {
+                Ok(OneOrMany(vec![text.to_owned()]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<OneOrMany, A::Error> {
+                let mut many = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    many.push(item);
+                }
+                Ok(OneOrMany(many))
+            }
+        }
+        deserializer.deserialize_any(TopicsVisitor)
+    }
+}
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> Cow<'static, str> {
+        "Topics".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "string", "minLength": 1 },
+                { "type": "array", "items": { "type": "string" }, "minItems": 1 }
+            ]
+        })
+    }
+}
+
+pub(super) fn json_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Document).to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("title".to_owned(), "floe pipeline".into());
+    }
+    schema
+}

@@ -1,0 +1,444 @@
+//! From the file's words to the spec: defaults filled in, paths made absolute, contradictions refused.
+
+use std::path::Path;
+use std::time::Duration;
+
+use floe_core::ports::StartAt;
+use floe_core::protocol::identity::NewPartitions;
+
+use crate::config::diagnose::Problem;
+use crate::config::document::{
+    CatalogTable, CheckpointTable, DeadLettersTable, Document, FormatName, GuaranteeName,
+    LimitsTable, LogName, ModeName, NewPartitionsName, OnErrorName, OneOrMany, OperatorTable,
+    RunTable, SinkTable, SourceTable, TelemetryTable,
+};
+use crate::config::paths::Base;
+use crate::config::time::parse_start;
+use crate::config::{
+    CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, Format, Guarantee, LimitsSpec,
+    LogFormat, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec, Secret,
+    SourceSpec, TableSpec, TelemetrySpec, Topics,
+};
+
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Below this, checkpoints would cost more than the records between them.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+const KEEP: usize = 10;
+const COMMITS_PENDING_MAX: usize = 4;
+const DEAD_LETTERS_MAX: u64 = 1000;
+const BATCH_RECORDS: usize = 8192;
+/// A14 of the ABI.
+const BATCH_RECORDS_MAX: usize = 65_536;
+const ID_LEN_MAX: usize = 100;
+
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+pub(super) fn resolve(
+    document: Document,
+    path: &Path,
+    env: Env<'_>,
+) -> Result<PipelineSpec, Problem> {
+    let base = Base(path.parent().unwrap_or(Path::new("")));
+    check_id(&document.pipeline.id)?;
+    let guarantee = match document.pipeline.guarantee {
+        None | Some(GuaranteeName::ExactlyOnce) => Guarantee::ExactlyOnce,
+    };
+    let source = source(document.source, &base, env)?;
+    if document.operator.is_empty() {
+        return Err(Problem::new("operator", "there is no [[operator]]")
+            .help("add [[operator]] with module = \"….wasm\""));
+    }
+    let has_dead_letters = document.dead_letters.is_some();
+    let mut operators = Vec::new();
+    for (index, table) in document.operator.into_iter().enumerate() {
+        let operator = operator(table, index, &base)?;
+        if operator.on_error == OnError::DeadLetter && !has_dead_letters {
+            let at = format!("operator.{index}.on-error");
+            return Err(Problem::new(
+                &at,
+                "there is no [dead-letters] for on-error = \"dead-letter\"",
+            )
+            .help(format!(
+                "add [dead-letters] with iceberg = \"{}_dead_letters\"",
+                document.sink.iceberg
+            )));
+        }
+        if let Some(name) = &operator.name
+            && operators.iter().any(|it: &OperatorSpec| it.name.as_ref() == Some(name))
+        {
+            let at = format!("operator.{index}.name");
+            return Err(Problem::new(&at, format!("two operators are named {name:?}")));
+        }
+        operators.push(operator);
+    }
+    let sink = sink(document.sink, &base)?;
+    let checkpoint = checkpoint(document.checkpoint, &sink.catalog, &base)?;
+    let dead_letters =
+        document.dead_letters.map(|it| dead_letters(it, &sink, &base)).transpose()?;
+    Ok(PipelineSpec {
+        path: path.to_owned(),
+        id: document.pipeline.id,
+        guarantee,
+        source,
+        operators,
+        sink,
+        checkpoint,
+        dead_letters,
+        telemetry: telemetry(document.telemetry)?,
+        run: run(document.run)?,
+    })
+}
+
+/// The id is part of object names and of a table property.
+fn check_id(id: &str) -> Result<(), Problem> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+    if id.is_empty() || id.len() > ID_LEN_MAX || !id.chars().all(fits) {
+        return Err(Problem::new("pipeline.id", format!("{id:?} cannot be a pipeline's id"))
+            .help(format!("letters, digits, '-' and '_', 1 to {ID_LEN_MAX} of them")));
+    }
+    Ok(())
+}
+
+fn source(table: SourceTable, base: &Base<'_>, env: Env<'_>) -> Result<SourceSpec, Problem> {
+    let start = match &table.start {
+        None => StartAt::Earliest,
+        Some(text) => parse_start(text).map_err(|it| Problem::new("source.start", it))?,
+    };
+    let format = match table.format {
+        None | Some(FormatName::Json) => Format::Json,
+        Some(FormatName::Raw) => Format::Raw,
+    };
+    let new_partitions = match table.new_partitions {
+        None | Some(NewPartitionsName::Fail) => NewPartitions::Fail,
+        Some(NewPartitionsName::Start) => NewPartitions::Start,
+    };
+    let origin = match (table.kafka, table.recording) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::new("source.recording", "[source] has both kafka and recording")
+                .help("keep one of them"));
+        }
+        (None, None) => {
+            return Err(Problem::new("source", "[source] says neither kafka nor recording")
+                .help("kafka = \"topic\", or recording = \"file.jsonl\""));
+        }
+        (None, Some(file)) => {
+            for (given, key) in [
+                (table.bootstrap_servers.is_some(), "bootstrap-servers"),
+                (!table.properties.is_empty(), "properties"),
+            ] {
+                if given {
+                    return Err(Problem::new(
+                        &format!("source.{key}"),
+                        format!("{key} is for kafka, and this source is a recording"),
+                    )
+                    .help("take it out"));
+                }
+            }
+            Origin::Recording { file: base.path(&file) }
+        }
+        (Some(topics), None) => {
+            let bootstrap_servers =
+                table.bootstrap_servers.or_else(|| env("FLOE_KAFKA")).ok_or_else(|| {
+                    Problem::new("source.bootstrap-servers", "no Kafka server is named").help(
+                        "bootstrap-servers = \"host:9092\" in [source], or FLOE_KAFKA=host:9092",
+                    )
+                })?;
+            Origin::Kafka {
+                topics: topic_names(topics)?,
+                bootstrap_servers,
+                properties: table.properties,
+            }
+        }
+    };
+    Ok(SourceSpec { origin, start, format, new_partitions })
+}
+
+fn topic_names(OneOrMany(mut names): OneOrMany) -> Result<Topics, Problem> {
+    if let [one] = names.as_slice()
+        && let Some(pattern) = one.strip_prefix('/').and_then(|it| it.strip_suffix('/'))
+        && !pattern.is_empty()
+    {
+        return Ok(Topics::Pattern(pattern.to_owned()));
+    }
+    names.sort();
+    names.dedup();
+    let fits = |name: &String| {
+        !name.is_empty()
+            && name.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-'))
+    };
+    match names.iter().find(|name| !fits(name)) {
+        Some(name) => Err(Problem::new("source.kafka", format!("{name:?} cannot be a topic"))
+            .help("letters, digits, '.', '_' and '-'; a pattern alone, between slashes: \"/payments-.*/\"")),
+        None if names.is_empty() => Err(Problem::new("source.kafka", "the list of topics is empty")),
+        None => Ok(Topics::Named(names)),
+    }
+}
+
+fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<OperatorSpec, Problem> {
+    if table.module.is_empty() {
+        let at = format!("operator.{index}.module");
+        return Err(Problem::new(&at, "module is empty").help("module = \"path/to/operator.wasm\""));
+    }
+    if table.name.as_ref().is_some_and(String::is_empty) {
+        return Err(Problem::new(&format!("operator.{index}.name"), "the name is empty"));
+    }
+    Ok(OperatorSpec {
+        name: table.name,
+        module: base.path(&table.module),
+        config: sorted(serde_json::Value::Object(table.config)).to_string(),
+        on_error: match table.on_error {
+            None | Some(OnErrorName::Fail) => OnError::Fail,
+            Some(OnErrorName::Skip) => OnError::Skip,
+            Some(OnErrorName::DeadLetter) => OnError::DeadLetter,
+        },
+        limits: limits(table.limits),
+    })
+}
+
+/// Keys in order, whatever map the JSON crate was built with: the text is hashed.
+fn sorted(value: serde_json::Value) -> serde_json::Value {
+    match value {
+        serde_json::Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            entries.into_iter().map(|(key, value)| (key, sorted(value))).collect()
+        }
+        serde_json::Value::Array(items) => items.into_iter().map(sorted).collect(),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => value,
+    }
+}
+
+fn limits(table: LimitsTable) -> LimitsSpec {
+    LimitsSpec {
+        memory_bytes: table.memory.map(|it| it.0),
+        table_elements: table.table_elements,
+        stack_bytes: table.stack.map(|it| it.0),
+        fuel_per_batch: table.fuel_per_batch,
+        fuel_per_record: table.fuel_per_record,
+        output_per_batch_bytes: table.output_per_batch.map(|it| it.0),
+        compile_time: table.compile_time.map(|it| it.0),
+        module_bytes: table.module_size.map(|it| it.0),
+    }
+}
+
+fn sink(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
+    let (None | Some(ModeName::Append)) = table.mode;
+    Ok(TableSpec {
+        table: table_name(table.iceberg, "sink.iceberg")?,
+        catalog: catalog(table.catalog, "sink.catalog", base)?,
+        create: table.create.unwrap_or(true),
+        partition_by: table.partition_by,
+        branch: branch(table.branch)?,
+        properties: table.properties,
+    })
+}
+
+fn branch(name: Option<String>) -> Result<String, Problem> {
+    let name = name.unwrap_or_else(|| "main".to_owned());
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(Problem::new("sink.branch", format!("{name:?} cannot be a branch")));
+    }
+    Ok(name)
+}
+
+fn table_name(name: String, at: &str) -> Result<String, Problem> {
+    let parts: Vec<&str> = name.split('.').collect();
+    if parts.len() < 2 || parts.iter().any(|it| it.trim() != *it || it.is_empty()) {
+        return Err(Problem::new(at, format!("{name:?} cannot be a table"))
+            .help("namespace.table, such as \"lake.payments\""));
+    }
+    Ok(name)
+}
+
+fn catalog(
+    CatalogTable(mut properties): CatalogTable,
+    at: &str,
+    base: &Base<'_>,
+) -> Result<CatalogSpec, Problem> {
+    let mut required = |key: &str| {
+        properties.remove(key).filter(|it| !it.is_empty()).ok_or_else(|| {
+            Problem::new(&format!("{at}.{key}"), format!("{key} is missing in the catalog")).help(
+                "catalog = { type = \"sql\", uri = \"sqlite://lake.db\", warehouse = \"file://./lake\" }",
+            )
+        })
+    };
+    let kind = match required("type")?.as_str() {
+        "sql" => CatalogKind::Sql,
+        "rest" => CatalogKind::Rest,
+        other => {
+            return Err(Problem::new(
+                &format!("{at}.type"),
+                format!("no catalog is of type {other:?}"),
+            )
+            .help("\"sql\" (sqlite, Postgres) or \"rest\""));
+        }
+    };
+    let uri = base.database(&required("uri")?);
+    check_uri(kind, &uri, at)?;
+    let warehouse = match (kind, properties.remove("warehouse")) {
+        (_, Some(text)) if kind == CatalogKind::Sql || text.contains("://") => {
+            Some(base.location(&text))
+        }
+        (CatalogKind::Sql, _) => {
+            return Err(Problem::new(
+                &format!("{at}.warehouse"),
+                "warehouse is missing in the catalog",
+            )
+            .help("warehouse = \"file://./lake\" or \"s3://bucket/path\""));
+        }
+        (CatalogKind::Rest, name) => name,
+    };
+    let name = properties.remove("name").unwrap_or_else(|| "floe".to_owned());
+    Ok(CatalogSpec { kind, name, uri: Secret::new(uri), warehouse, properties })
+}
+
+fn check_uri(kind: CatalogKind, uri: &str, at: &str) -> Result<(), Problem> {
+    let (schemes, example): (&[&str], _) = match kind {
+        CatalogKind::Sql => (
+            &["sqlite:", "postgres:", "postgresql:"],
+            "sqlite://lake.db or postgres://user@host/db",
+        ),
+        CatalogKind::Rest => (&["http:", "https:"], "http://127.0.0.1:8181"),
+    };
+    let at = format!("{at}.uri");
+    if !schemes.iter().any(|it| uri.starts_with(it)) {
+        let shown = crate::config::secret::hide_password(uri);
+        return Err(Problem::new(&at, format!("{shown:?} is no address of such a catalog"))
+            .help(format!("uri = \"{example}\"")));
+    }
+    if uri.contains(":memory:") || uri.contains("mode=memory") {
+        return Err(Problem::new(
+            &at,
+            "a catalog in memory forgets the table when the process ends",
+        )
+        .help("uri = \"sqlite://lake.db\""));
+    }
+    Ok(())
+}
+
+fn checkpoint(
+    table: CheckpointTable,
+    catalog: &CatalogSpec,
+    base: &Base<'_>,
+) -> Result<CheckpointSpec, Problem> {
+    if let Some(every) = table.commit_every
+        && every != 1
+    {
+        return Err(Problem::new(
+            "checkpoint.commit-every",
+            format!("commit-every = {every} is not built yet: each checkpoint is committed"),
+        )
+        .help("take it out, or make interval longer"));
+    }
+    let interval = table.interval.map_or(INTERVAL, |it| it.0);
+    if interval < INTERVAL_MIN {
+        return Err(Problem::new("checkpoint.interval", "the interval is below 10ms")
+            .help("interval = \"10s\" is the default; \"1s\" is often short enough"));
+    }
+    let beside = catalog.warehouse.as_ref().filter(|it| it.contains("://"));
+    let store = match (&table.store, beside) {
+        (Some(store), _) => base.location(store),
+        (None, Some(warehouse)) => {
+            format!("{}/.floe/checkpoints", warehouse.trim_end_matches('/'))
+        }
+        (None, None) => {
+            return Err(Problem::new(
+                "checkpoint.store",
+                "nothing says where checkpoints are kept: the catalog's warehouse is no location",
+            )
+            .help("[checkpoint] store = \"s3://bucket/checkpoints\" or \"file://./checkpoints\""));
+        }
+    };
+    let mut properties: Properties = catalog
+        .properties
+        .expose()
+        .iter()
+        .filter(|(name, _)| {
+            ["s3.", "gcs.", "adls.", "client."].iter().any(|it| name.starts_with(it))
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    for (name, value) in table.properties.expose() {
+        properties.insert(name, value);
+    }
+    Ok(CheckpointSpec {
+        store,
+        interval,
+        keep: at_least_one(table.keep, KEEP, "checkpoint.keep")?,
+        commits_pending_max: at_least_one(
+            table.commits_pending_max,
+            COMMITS_PENDING_MAX,
+            "checkpoint.commits-pending-max",
+        )?,
+        properties,
+    })
+}
+
+fn dead_letters(
+    table: DeadLettersTable,
+    sink: &TableSpec,
+    base: &Base<'_>,
+) -> Result<DeadLettersSpec, Problem> {
+    let catalog = match table.catalog {
+        None => sink.catalog.clone(),
+        Some(table) => catalog(table, "dead-letters.catalog", base)?,
+    };
+    let name = table_name(table.iceberg, "dead-letters.iceberg")?;
+    if name == sink.table {
+        return Err(Problem::new(
+            "dead-letters.iceberg",
+            format!("{name} is the sink's own table"),
+        )
+        .help(format!("iceberg = \"{name}_dead_letters\"")));
+    }
+    Ok(DeadLettersSpec {
+        table: TableSpec {
+            table: name,
+            catalog,
+            create: true,
+            partition_by: Vec::new(),
+            branch: "main".to_owned(),
+            properties: Properties::default(),
+        },
+        max: table.max.unwrap_or(DEAD_LETTERS_MAX),
+    })
+}
+
+fn telemetry(table: TelemetryTable) -> Result<TelemetrySpec, Problem> {
+    let listen = match table.listen {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|_| {
+            Problem::new("telemetry.listen", format!("{text:?} is no address to listen on"))
+                .help("listen = \"127.0.0.1:9900\"")
+        })?),
+    };
+    let log = match table.log {
+        None | Some(LogName::Human) => LogFormat::Human,
+        Some(LogName::Json) => LogFormat::Json,
+    };
+    Ok(TelemetrySpec { listen, log })
+}
+
+fn run(table: RunTable) -> Result<RunSpec, Problem> {
+    let batch = at_least_one(table.batch_records, BATCH_RECORDS, "run.batch-records")?;
+    if batch > BATCH_RECORDS_MAX {
+        return Err(Problem::new("run.batch-records", format!("{batch} records are too many"))
+            .help(format!("at most {BATCH_RECORDS_MAX}")));
+    }
+    let workers = match table.workers {
+        None => None,
+        Some(_) => Some(at_least_one(table.workers, 1, "run.workers")?),
+    };
+    Ok(RunSpec { workers, batch_records_max: batch })
+}
+
+fn at_least_one(given: Option<u32>, default: usize, at: &str) -> Result<usize, Problem> {
+    match given {
+        None => Ok(default),
+        Some(0) => Err(Problem::new(at, "0 is too few").help("1 or more")),
+        Some(number) => Ok(number as usize),
+    }
+}

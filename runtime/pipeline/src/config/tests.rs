@@ -1,0 +1,266 @@
+//! Good and bad pipeline files, and what each gives.
+
+use std::path::Path;
+
+use super::*;
+
+const SMALLEST: &str = r#"
+[pipeline]
+id = "payments"
+
+[source]
+kafka = "payments"
+bootstrap-servers = "127.0.0.1:9092"
+
+[[operator]]
+module = "totals.wasm"
+
+[sink]
+iceberg = "lake.payments"
+catalog = { type = "sql", uri = "sqlite://lake.db", warehouse = "file://./lake" }
+"#;
+
+const FULL: &str = r#"
+[pipeline]
+id = "payments"
+guarantee = "exactly-once"
+
+[source]
+kafka = ["payments", "refunds"]
+bootstrap-servers = "${KAFKA}"
+start = 2026-01-31T06:00:00Z
+format = "json"
+new-partitions = "start"
+properties = { "security.protocol" = "SASL_SSL", "sasl.password" = "${PASSWORD}", "fetch.wait.max.ms" = 20 }
+
+[[operator]]
+name = "totals"
+module = "target/floe/totals.wasm"
+config = { currency = "INR", after = 2026-01-01, limits = [1, 2.5, true] }
+on-error = "dead-letter"
+limits = { memory = "512MiB", fuel-per-record = 100000, compile-time = "30s" }
+
+[sink]
+iceberg = "lake.payments"
+catalog = { type = "rest", uri = "http://127.0.0.1:8181", warehouse = "lake", credential = "${PASSWORD}", "s3.endpoint" = "http://127.0.0.1:7070" }
+create = false
+partition-by = ["day(ts)", "bucket(16, merchant_id)"]
+mode = "append"
+branch = "audit"
+properties = { "write.target-file-size-bytes" = 134217728 }
+
+[checkpoint]
+store = "s3://lake/checkpoints"
+interval = "1s"
+commit-every = 1
+keep = 3
+commits-pending-max = 2
+properties = { "s3.region" = "eu-west-1" }
+
+[dead-letters]
+iceberg = "lake.payments_dead_letters"
+max = 7
+
+[telemetry]
+listen = "127.0.0.1:9900"
+log = "json"
+
+[run]
+workers = 2
+batch-records = 100
+"#;
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "KAFKA" => Some("broker:9092".to_owned()),
+        "PASSWORD" => Some("hunter2".to_owned()),
+        _ => None,
+    }
+}
+
+fn parse(text: &str) -> Result<PipelineSpec, ConfigError> {
+    PipelineSpec::parse(text, Path::new("/pipe/payments.toml"), &env)
+}
+
+#[test]
+fn the_smallest_has_every_default() {
+    let spec = parse(SMALLEST).unwrap();
+    assert_eq!(spec.guarantee, Guarantee::ExactlyOnce);
+    assert_eq!(spec.source.start, StartAt::Earliest);
+    assert_eq!(spec.source.format, Format::Json);
+    assert_eq!(spec.source.new_partitions, NewPartitions::Fail);
+    assert_eq!(spec.operators[0].module, Path::new("/pipe/totals.wasm"));
+    assert_eq!(spec.operators[0].config, "{}");
+    assert_eq!(spec.operators[0].on_error, OnError::Fail);
+    assert_eq!(spec.operators[0].limits, LimitsSpec::default());
+    assert_eq!(spec.sink.catalog.uri.expose(), "sqlite:///pipe/lake.db");
+    assert_eq!(spec.sink.catalog.warehouse.as_deref(), Some("file:///pipe/lake"));
+    assert!(spec.sink.create);
+    assert_eq!(spec.sink.branch, "main");
+    assert_eq!(spec.checkpoint.store, "file:///pipe/lake/.floe/checkpoints");
+    assert_eq!(spec.checkpoint.interval, Duration::from_secs(10));
+    assert_eq!((spec.checkpoint.keep, spec.checkpoint.commits_pending_max), (10, 4));
+    assert_eq!((spec.run.workers, spec.run.batch_records_max), (None, 8192));
+    assert_eq!(spec.telemetry.listen, None);
+    assert!(spec.dead_letters.is_none());
+}
+
+#[test]
+fn the_full_one_is_read_whole() {
+    let spec = parse(FULL).unwrap();
+    let Origin::Kafka { topics, bootstrap_servers, properties } = &spec.source.origin else {
+        panic!("kafka");
+    };
+    assert_eq!(*topics, Topics::Named(vec!["payments".into(), "refunds".into()]));
+    assert_eq!(bootstrap_servers, "broker:9092");
+    assert_eq!(properties.get("sasl.password"), Some("hunter2"));
+    assert_eq!(properties.get("fetch.wait.max.ms"), Some("20"));
+    assert_eq!(spec.source.start, StartAt::Timestamp(floe_core::EventTime(1_769_839_200_000)));
+    let operator = &spec.operators[0];
+    assert_eq!(operator.config, r#"{"after":"2026-01-01","currency":"INR","limits":[1,2.5,true]}"#);
+    assert_eq!(operator.limits.memory_bytes, Some(512 << 20));
+    assert_eq!(operator.limits.compile_time, Some(Duration::from_secs(30)));
+    assert_eq!(operator.on_error, OnError::DeadLetter);
+    assert_eq!(spec.sink.catalog.properties.get("credential"), Some("hunter2"));
+    assert_eq!(spec.checkpoint.store, "s3://lake/checkpoints");
+    assert_eq!(spec.checkpoint.properties.get("s3.endpoint"), Some("http://127.0.0.1:7070"));
+    assert_eq!(spec.checkpoint.properties.get("s3.region"), Some("eu-west-1"));
+    assert_eq!(spec.checkpoint.properties.get("credential"), None);
+    assert_eq!(spec.dead_letters.as_ref().map(|it| it.max), Some(7));
+    assert_eq!(spec.telemetry.log, LogFormat::Json);
+    assert_eq!((spec.run.workers, spec.run.batch_records_max), (Some(2), 100));
+    assert!(!format!("{spec:?}").contains("hunter2"));
+}
+
+/// Each case changes the smallest file: what is replaced, by what, and what the message says.
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let id = "id = \"payments\"";
+    let kafka = "kafka = \"payments\"";
+    let servers = "bootstrap-servers = \"127.0.0.1:9092\"";
+    let module = "module = \"totals.wasm\"";
+    let table = "iceberg = \"lake.payments\"";
+    let sql = "type = \"sql\"";
+    for (what, by, place, words) in [
+        (id, "idd = \"x\"", "3:1", &["unknown key \"idd\" in [pipeline]", "mean \"id\""][..]),
+        (id, "", "2:1", &["id is missing in [pipeline]"]),
+        (id, "id = \"a/b\"", "3:1", &["\"a/b\" cannot be"]),
+        (id, "id = 5", "3:6", &["expected a string"]),
+        (id, "id = \"x", "3:", &["invalid"]),
+        (id, "id = \"${NOPE}\"", "3:6", &["no environment variable NOPE", "export NOPE"]),
+        ("[pipeline]", "[pipelines]", "2:2", &["unknown section [pipelines]", "mean \"pipeline\""]),
+        (
+            "[source]",
+            "[checkpoint]\nintervall = \"1s\"\n[source]",
+            "6:1",
+            &["mean \"interval\"", "[checkpoint]"],
+        ),
+        (
+            "[source]",
+            "[checkpoint]\ninterval = \"1 fortnight\"\n[source]",
+            "6:12",
+            &["no duration"],
+        ),
+        ("[source]", "[checkpoint]\ninterval = 10\n[source]", "6:12", &["has no unit", "10s"]),
+        ("[source]", "[checkpoint]\ninterval = \"1ms\"\n[source]", "6:1", &["below 10ms"]),
+        ("[source]", "[checkpoint]\ncommit-every = 5\n[source]", "6:1", &["not built yet"]),
+        ("[source]", "[checkpoint]\nkeep = 0\n[source]", "6:1", &["0 is too few"]),
+        ("[source]", "[run]\nbatch-records = 70000\n[source]", "6:1", &["65536"]),
+        ("[source]", "[telemetry]\nlisten = \"9900\"\n[source]", "6:1", &["no address"]),
+        (
+            id,
+            "id = \"p\"\nguarantee = \"at-least-once\"",
+            "4:13",
+            &["not built yet", "exactly-once"],
+        ),
+        (kafka, "", "5:2", &["neither kafka nor recording"]),
+        (kafka, "kafka = [\"a\", \"b c\"]", "6:1", &["\"b c\" cannot be a topic"]),
+        (kafka, "kafka = []", "6:1", &["empty"]),
+        (kafka, "kafka = 7", "6:9", &["a topic or a list of topics"]),
+        (kafka, "kafka = \"p\"\nrecording = \"r\"", "7:1", &["both kafka and recording"]),
+        (kafka, "recording = \"r\"", "7:1", &["is for kafka"]),
+        (servers, "", "5:2", &["no Kafka server", "FLOE_KAFKA"]),
+        (servers, "bootstrap-server = \"x\"", "7:1", &["mean \"bootstrap-servers\""]),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nformat = \"avro\"",
+            "8:10",
+            &["not built yet", "json"],
+        ),
+        (servers, "bootstrap-servers = \"h\"\nformat = \"jsn\"", "8:10", &["mean \"json\""]),
+        (servers, "bootstrap-servers = \"h\"\nstart = \"later\"", "8:1", &["a timestamp such as"]),
+        (servers, "bootstrap-servers = \"h\"\nevent-time = {}", "8:1", &["not built yet"]),
+        ("[[operator]]\nmodule = \"totals.wasm\"", "", "", &["there is no [[operator]]"]),
+        (module, "plugin = \"dedup\"", "10:1", &["not built yet", ".wasm"]),
+        (
+            module,
+            "module = \"a\"\nlimits = { memry = 1 }",
+            "11:12",
+            &["mean \"memory\"", "[operator.limits]"],
+        ),
+        (module, "module = \"a\"\nlimits = { memory = \"big\" }", "11:21", &["no size"]),
+        (
+            module,
+            "module = \"a\"\non-error = \"dead-letter\"",
+            "11:1",
+            &["[dead-letters]", "lake.payments_dead_letters"],
+        ),
+        (
+            module,
+            "module = \"a\"\nname=\"x\"\n[[operator]]\nmodule=\"b\"\nname=\"x\"",
+            "14:1",
+            &["two operators"],
+        ),
+        (table, "iceberg = \"payments\"", "13:1", &["namespace.table"]),
+        (table, "iceberg = \"a.b\"\nmode = \"upsert\"", "14:8", &["not built yet", "append"]),
+        (
+            table,
+            "iceberg = \"a.b\"\n[dead-letters]\niceberg=\"a.b\"\n[sink]",
+            "",
+            &["duplicate key"],
+        ),
+        (sql, "type = \"hive\"", "14:13", &["no catalog is of type \"hive\""]),
+        (sql, "tipe = \"sql\"", "14:1", &["type is missing in the catalog"]),
+        (sql, "type = \"rest\"", "14:", &["is no address of such a catalog", "http://"]),
+        ("sqlite://lake.db", "sqlite::memory:", "14:", &["forgets the table"]),
+        (", warehouse = \"file://./lake\"", "", "14:", &["warehouse is missing"]),
+    ] {
+        assert!(SMALLEST.contains(what), "{what}");
+        let text = SMALLEST.replacen(what, by, 1);
+        let error = parse(&text).expect_err(&text).to_string();
+        let wanted =
+            format!("/pipe/payments.toml{}{place}", if place.is_empty() { "" } else { ":" });
+        assert!(error.contains(&wanted), "{wanted}: {error}");
+        for word in words {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+}
+
+#[test]
+fn other_shapes_are_good_too() {
+    for (what, by) in [
+        ("kafka = \"payments\"", "kafka = \"/pay.*/\""),
+        ("kafka = \"payments\"\nbootstrap-servers = \"127.0.0.1:9092\"", "recording = \"r.jsonl\""),
+        ("sqlite://lake.db", "${DB:-postgres://floe:pw@127.0.0.1/lake}"),
+        ("file://./lake", "s3://lake/warehouse"),
+        ("type = \"sql\", uri = \"sqlite://lake.db\"", "type = \"rest\", uri = \"http://h:8181\""),
+    ] {
+        assert!(SMALLEST.contains(what), "{what}");
+        parse(&SMALLEST.replacen(what, by, 1)).unwrap();
+    }
+}
+
+#[test]
+fn a_rest_catalog_by_name_wants_a_checkpoint_store() {
+    let text = SMALLEST
+        .replace(
+            "type = \"sql\", uri = \"sqlite://lake.db\"",
+            "type = \"rest\", uri = \"http://h\"",
+        )
+        .replace("file://./lake", "lake");
+    let error = parse(&text).unwrap_err().to_string();
+    assert!(error.contains("where checkpoints are kept"), "{error}");
+    let spec = parse(&format!("{text}\n[checkpoint]\nstore = \"./kept\"")).unwrap();
+    assert_eq!(spec.checkpoint.store, "file:///pipe/kept");
+}

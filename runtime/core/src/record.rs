@@ -126,6 +126,25 @@ impl Records {
         self.arena.len()
     }
 
+    /// Hands out all that makes these records what they are, in a fixed order, for hashing.
+    pub fn digest(&self, mut write: impl FnMut(&[u8])) {
+        write(&self.arena);
+        let bound = |range: &Option<Range<u32>>| range.as_ref().map_or(u32::MAX, |it| it.end);
+        for entry in &self.entries {
+            let mut line = [0u8; 28];
+            line[..8].copy_from_slice(&entry.offset.0.to_le_bytes());
+            line[8..16].copy_from_slice(&entry.timestamp.0.to_le_bytes());
+            line[16..20].copy_from_slice(&bound(&entry.key).to_le_bytes());
+            line[20..24].copy_from_slice(&bound(&entry.value).to_le_bytes());
+            line[24..].copy_from_slice(&entry.headers.end.to_le_bytes());
+            write(&line);
+        }
+        for header in &self.headers {
+            write(&header.name.end.to_le_bytes());
+            write(&bound(&header.value).to_le_bytes());
+        }
+    }
+
     pub fn get(&self, index: usize) -> Record<'_> {
         Record { records: self, entry: &self.entries[index] }
     }

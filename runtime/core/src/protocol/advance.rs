@@ -19,8 +19,6 @@ pub struct State {
     /// A barrier is due as soon as the phase and the pending commits let one go.
     due: bool,
     stopping: bool,
-    /// A barrier went out after the stop, or none was needed: nothing more will.
-    drained: bool,
     held: bool,
     finished: bool,
 }
@@ -92,7 +90,6 @@ impl State {
             dirty: false,
             due: false,
             stopping: false,
-            drained: false,
             held: false,
             finished: false,
         }
@@ -144,20 +141,19 @@ impl State {
         }
 
         let full = self.pending.len() >= self.commits_pending_max;
-        let last = self.stopping && !self.drained && self.dirty;
+        let last = self.stopping && self.dirty;
         if self.phase == Phase::Running && (self.due || last) && !full {
             let epoch = self.next_epoch;
             self.next_epoch = epoch.next();
             self.due = false;
             self.dirty = false;
-            self.drained = self.stopping;
             self.phase =
                 Phase::Aligning { epoch, workers_missing: self.workers, sinks_missing: self.sinks };
             actions.push(Action::Inject(epoch));
         }
 
-        // A due barrier that cannot go out means that the epoch would grow without bound.
-        let hold = self.stopping || (self.due && (full || self.phase != Phase::Running));
+        // While commits wait, a due barrier can't go out, and the epoch must not grow without bound.
+        let hold = self.stopping || (self.due && full);
         if hold != self.held {
             self.held = hold;
             actions.push(if hold { Action::Hold } else { Action::Release });

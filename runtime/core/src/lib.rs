@@ -3,22 +3,22 @@
 //! Nothing here reads a clock, a file, a socket or an environment variable, and nothing waits.
 //! Facts come in as values, decisions go out as values, and the caller does what was decided.
 
-pub mod committable;
-pub mod crash_point;
-pub mod encoding;
-pub mod epoch;
-pub mod error;
-pub mod event_time;
-pub mod image;
-pub mod journal;
-pub mod log_entry;
-pub mod manifest;
-pub mod ports;
-pub mod position;
-pub mod protocol;
 pub mod record;
+pub mod position;
+pub mod event_time;
 pub mod rng;
+pub mod epoch;
+pub mod journal;
+pub mod image;
 pub mod task;
+pub mod committable;
+pub mod encoding;
+pub mod manifest;
+pub mod log_entry;
+pub mod protocol;
+pub mod crash_point;
+pub mod error;
+pub mod ports;
 
 pub use epoch::{Epoch, Generation};
 pub use error::{Error, ErrorKind, Result};

@@ -5,6 +5,10 @@ use crate::epoch::{EntryId, Generation};
 use crate::manifest::CheckpointManifest;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a log holds tens of entries, nearly all of them manifests"
+)]
 pub enum LogEntry {
     Claim(Claim),
     Manifest(CheckpointManifest),

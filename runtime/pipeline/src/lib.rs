@@ -1,15 +1,19 @@
 //! Pipeline: the loop that joins source, operators, sink and checkpoints, through the ports of core alone.
 
-mod commit;
 pub mod config;
-pub mod dead_letter;
+mod wiring;
+pub mod run;
+mod recovery;
+mod start;
+mod coordinator;
 mod drive;
 mod reader;
-mod recovery;
-pub mod run;
-mod task;
-pub mod telemetry;
 mod worker;
+mod task;
 mod writer;
+mod complete;
+mod commit;
+pub mod dead_letter;
+pub mod telemetry;
 
 pub use drive::Driving;

@@ -13,8 +13,8 @@ use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::{Class, DeadLetters};
-use crate::run::OnError;
 use crate::telemetry::Status;
+use crate::wiring::OnError;
 
 pub(crate) struct Task {
     pub(crate) task: TopicPartition,

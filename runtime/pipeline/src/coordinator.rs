@@ -1,0 +1,325 @@
+//! The coordinator: turns what happens into events of `protocol::advance`, and does the actions that
+//! come back. It decides nothing itself.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use floe_core::committable::{Committable, CommittedSnapshot, ManifestRef};
+use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
+use floe_core::ports::{CheckpointDraft, Clock, LogView, PartitionFacts};
+use floe_core::protocol::advance::{self, Action};
+use floe_core::protocol::identity::NewPartitions;
+use floe_core::task::CapturedTask;
+use floe_core::{Epoch, Error, Result};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::commit::{Sink, commit_request, commit_until_settled};
+use crate::complete::ToComplete;
+use crate::reader::ReaderCommand;
+use crate::recovery::SinkHistory;
+use crate::run::Event;
+use crate::telemetry::{EpochStatus, Status};
+use crate::wiring::RunSummary;
+
+pub(crate) struct Coordinator {
+    pub(crate) state: advance::State,
+    pub(crate) identity: PipelineIdentity,
+    pub(crate) histories: Vec<SinkHistory>,
+    pub(crate) sinks: Arc<[Sink]>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) view: Arc<dyn LogView>,
+    pub(crate) reader: mpsc::UnboundedSender<ReaderCommand>,
+    pub(crate) completer: mpsc::Sender<ToComplete>,
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    /// The epoch whose barrier is out, as far as its parts have come.
+    pub(crate) open: Option<OpenEpoch>,
+    /// Completed and not committed, oldest first.
+    pub(crate) pending: VecDeque<(ManifestRef, Arc<CheckpointManifest>)>,
+    pub(crate) commits: JoinSet<()>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) summary: RunSummary,
+    pub(crate) new_partitions: NewPartitions,
+    pub(crate) records_at_barrier: u64,
+    pub(crate) rows_at_barrier: u64,
+    pub(crate) finished: bool,
+}
+
+#[derive(Default)]
+pub(crate) struct OpenEpoch {
+    tasks: Vec<CapturedTask>,
+    committables: BTreeMap<usize, Committable>,
+    pause: Duration,
+}
+
+/// Between two calls of a committer's upkeep.
+const COMMITS_PER_MAINTENANCE: u64 = 20;
+/// Lag and partition counts are looked at this often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Coordinator {
+    /// Every future below is cancel-safe: `recv`, `tick` and `changed` lose nothing when dropped.
+    pub(crate) async fn run(
+        &mut self,
+        mut happened: mpsc::UnboundedReceiver<Event>,
+        mut stop: watch::Receiver<bool>,
+        interval: Duration,
+    ) -> Result<()> {
+        let mut barrier =
+            tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        barrier.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look =
+            tokio::time::interval_at(tokio::time::Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stoppable = true;
+        while !self.finished {
+            tokio::select! {
+                event = happened.recv() => {
+                    let event = event.expect("the coordinator holds a sender itself");
+                    self.happened(event).await?;
+                }
+                _ = barrier.tick() => self.advance(advance::Event::BarrierDue).await?,
+                _ = look.tick() => self.command(ReaderCommand::Look),
+                changed = stop.changed(), if stoppable => {
+                    // A sender that is gone can't ask for a stop any more.
+                    stoppable = changed.is_ok() && !*stop.borrow();
+                    if changed.is_ok() && *stop.borrow() {
+                        tracing::info!("stopping: last checkpoint, commit, end");
+                        self.advance(advance::Event::Stop).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn happened(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Took => self.advance(advance::Event::Took).await,
+            Event::InputEnded => self.advance(advance::Event::Stop).await,
+            Event::Captured { epoch, tasks, pause } => {
+                let open = self.open.get_or_insert_default();
+                open.tasks.extend(tasks);
+                open.pause = open.pause.max(pause);
+                self.advance(advance::Event::Captured(epoch)).await
+            }
+            Event::Prepared { epoch, sink, committable } => {
+                let open = self.open.get_or_insert_default();
+                let before = open.committables.insert(sink, committable);
+                assert!(before.is_none(), "a sink prepares an epoch once");
+                self.advance(advance::Event::Prepared(epoch)).await
+            }
+            Event::Completed { place, manifest, took } => {
+                self.completed(place, manifest, took).await
+            }
+            Event::Committed { epoch, snapshots, took } => {
+                self.committed(epoch, snapshots, took).await
+            }
+            Event::Partitions(facts) => self.looked(facts),
+            Event::Failed(error) => Err(error),
+        }
+    }
+
+    async fn advance(&mut self, event: advance::Event) -> Result<()> {
+        for action in self.state.advance(event) {
+            match action {
+                Action::Inject(epoch) => self.command(ReaderCommand::Inject(epoch)),
+                Action::Hold => self.command(ReaderCommand::Hold),
+                Action::Release => self.command(ReaderCommand::Release),
+                Action::Complete(epoch) => {
+                    let draft = self.draft(epoch);
+                    // The completer takes one piece of work at a time, and has none: this does not wait long.
+                    let _ = self.completer.send(ToComplete::Draft(Box::new(draft))).await;
+                }
+                Action::Commit(epoch) => self.commit(epoch),
+                Action::Finish => self.finished = true,
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, command: ReaderCommand) {
+        // A reader that is gone has said why in an event of its own.
+        let _ = self.reader.send(command);
+    }
+
+    fn draft(&mut self, epoch: Epoch) -> CheckpointDraft {
+        let mut open = self.open.take().expect("parts came before the epoch is whole");
+        open.tasks.sort_by(|a, b| a.task.cmp(&b.task));
+        let sinks = self
+            .sinks
+            .iter()
+            .enumerate()
+            .map(|(index, sink)| SinkEntry {
+                name: sink.name.clone(),
+                table: sink.table.clone(),
+                table_uuid: sink.table_uuid,
+                committable: open.committables.remove(&index).expect("each sink prepared"),
+                predecessor: self.histories[index].newest_committing,
+                committed: self.histories[index].committed,
+            })
+            .collect();
+        let records = self.status.records_in.load(Ordering::Relaxed);
+        let rows = self.status.rows_out.load(Ordering::Relaxed);
+        self.status.push_epoch(EpochStatus {
+            epoch: epoch.0,
+            records: records - self.records_at_barrier,
+            rows: rows - self.rows_at_barrier,
+            pause_seconds: open.pause.as_secs_f64(),
+            image_bytes: open
+                .tasks
+                .iter()
+                .flat_map(|it| &it.operators)
+                .map(|(_, image)| image.memory.len() as u64)
+                .sum(),
+            ..EpochStatus::default()
+        });
+        (self.records_at_barrier, self.rows_at_barrier) = (records, rows);
+        CheckpointDraft {
+            epoch,
+            identity: self.identity.clone(),
+            tasks: open.tasks,
+            sinks,
+            created_ms: self.clock.wall_ms(),
+            savepoint: false,
+        }
+    }
+
+    async fn completed(
+        &mut self,
+        place: ManifestRef,
+        manifest: Arc<CheckpointManifest>,
+        took: Duration,
+    ) -> Result<()> {
+        for (history, entry) in self.histories.iter_mut().zip(&manifest.sinks) {
+            if !entry.committable.is_empty() {
+                history.newest_committing = Some(place);
+            }
+        }
+        let now = self.clock.wall_ms();
+        self.status.update_epoch(place.epoch.0, |it| {
+            it.checkpoint_seconds = took.as_secs_f64();
+            it.completed_ms = now;
+        });
+        self.pending.push_back((place, manifest));
+        self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
+        self.summary.epochs += 1;
+        self.summary.last_epoch = Some(place.epoch);
+        self.advance(advance::Event::Completed(place.epoch)).await
+    }
+
+    fn commit(&mut self, epoch: Epoch) {
+        let (place, manifest) =
+            self.pending.front().cloned().expect("a commit is of a pending epoch");
+        assert_eq!(place.epoch, epoch);
+        let (sinks, view) = (Arc::clone(&self.sinks), Arc::clone(&self.view));
+        let (events, status) = (self.events.clone(), Arc::clone(&self.status));
+        let maintain = self.summary.epochs.is_multiple_of(COMMITS_PER_MAINTENANCE);
+        self.commits.spawn(async move {
+            let begin = tokio::time::Instant::now();
+            let done = commit_epoch(&sinks, place, &manifest, view.as_ref(), &status).await;
+            let _ = events.send(match done {
+                Ok(snapshots) => Event::Committed { epoch, snapshots, took: begin.elapsed() },
+                Err(error) => Event::Failed(error),
+            });
+            if maintain {
+                maintain_tables(&sinks).await;
+            }
+        });
+    }
+
+    async fn committed(
+        &mut self,
+        epoch: Epoch,
+        snapshots: Vec<Option<CommittedSnapshot>>,
+        took: Duration,
+    ) -> Result<()> {
+        let (_, manifest) = self.pending.pop_front().expect("a commit is of a pending epoch");
+        while self.commits.try_join_next().is_some() {}
+        for (history, snapshot) in self.histories.iter_mut().zip(&snapshots) {
+            history.committed = snapshot.or(history.committed);
+        }
+        let now = self.clock.wall_ms();
+        let snapshot_id = snapshots.first().copied().flatten().map(|it| it.snapshot_id);
+        self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
+        self.status.update_epoch(epoch.0, |it| {
+            it.commit_seconds = Some(took.as_secs_f64());
+            it.committed_ms = Some(now);
+            it.snapshot_id = snapshot_id;
+        });
+        let rows: u64 = manifest.sinks.first().map_or(0, |it| it.committable.rows);
+        tracing::info!(
+            epoch = epoch.0,
+            generation = manifest.generation.0,
+            rows,
+            commit_ms = took.as_millis() as u64,
+            snapshot = snapshot_id,
+            "committed"
+        );
+        self.command(ReaderCommand::Report(manifest.position()));
+        let pending = self.pending.iter().map(|(place, _)| *place).collect();
+        // A completer that is busy sweeps after the next commit.
+        let _ = self.completer.try_send(ToComplete::Sweep { pending });
+        self.advance(advance::Event::Committed(epoch)).await
+    }
+
+    fn looked(&mut self, facts: Result<Vec<PartitionFacts>>) -> Result<()> {
+        let facts = match facts {
+            Ok(facts) => facts,
+            // A broker that does not answer now is noticed by the reading itself if it stays away.
+            Err(error) => {
+                tracing::debug!("could not look at the partitions: {error}");
+                return Ok(());
+            }
+        };
+        for it in &facts {
+            self.status.update_task(&it.topic_partition, |status| status.end_offset = it.end.0);
+        }
+        for topic in &self.identity.topics {
+            let now =
+                facts.iter().filter(|it| *it.topic_partition.topic == *topic.topic).count() as u32;
+            if now > topic.partitions && self.new_partitions == NewPartitions::Fail {
+                return Err(Error::refused(format!(
+                    "topic {}: had {} partitions at the start and has {now} now: keys may have moved, and state stays where it was\n  → new-partitions = \"start\" in [source] if the operators keep no state by key",
+                    topic.topic, topic.partitions
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Commits an epoch to each sink in order. An epoch without rows for a sink writes nothing to its table.
+async fn commit_epoch(
+    sinks: &[Sink],
+    place: ManifestRef,
+    manifest: &CheckpointManifest,
+    view: &dyn LogView,
+    status: &Status,
+) -> Result<Vec<Option<CommittedSnapshot>>> {
+    let mut snapshots = Vec::new();
+    for sink in sinks {
+        let entry = manifest.sink(&sink.name).expect("a manifest of this run has each sink");
+        if entry.committable.is_empty() {
+            snapshots.push(None);
+            continue;
+        }
+        let request = commit_request(place, manifest, entry);
+        let outcome = commit_until_settled(sink, &request, view, status).await?;
+        snapshots.push(Some(outcome.snapshot));
+    }
+    Ok(snapshots)
+}
+
+async fn maintain_tables(sinks: &[Sink]) {
+    for sink in sinks {
+        hit(CrashPoint::BeforeMaintain);
+        if let Err(error) = sink.committer.maintain().await {
+            tracing::warn!(table = %sink.table, "upkeep of the table failed: {error}");
+        }
+        hit(CrashPoint::AfterMaintain);
+    }
+}

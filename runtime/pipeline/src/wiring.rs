@@ -1,0 +1,75 @@
+//! What a run is made of: its settings, and the parts that somebody else connected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use floe_core::Epoch;
+use floe_core::ports::{
+    CheckpointLog, Clock, Committer, DecoderFactory, OperatorFactory, SinkWriter, Source, StartAt,
+};
+use floe_core::protocol::identity::NewPartitions;
+
+use crate::drive::Driving;
+
+pub struct RunConfig {
+    pub pipeline: String,
+    pub guarantee: String,
+    pub interval: Duration,
+    /// Completed checkpoints that may wait for their commit, before input is held back.
+    pub commits_pending_max: usize,
+    /// Checkpoints kept.
+    pub keep: usize,
+    pub workers: usize,
+    pub batch_records_max: usize,
+    /// Stop at the ends that the partitions have at the start.
+    pub until_end: bool,
+    pub start: StartAt,
+    pub new_partitions: NewPartitions,
+    /// Dead letters between two checkpoints and a worker, before the pipeline stops.
+    pub dead_letters_max: u64,
+    pub engine: String,
+    pub isa: String,
+    pub driving: Driving,
+}
+
+/// What to do with a record that the decoder or an operator would not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    Fail,
+    Skip,
+    DeadLetter,
+}
+
+pub struct OperatorWiring {
+    pub name: String,
+    pub factory: Arc<dyn OperatorFactory>,
+    pub on_error: OnError,
+}
+
+pub struct SinkWiring {
+    pub name: String,
+    pub table: String,
+    pub table_uuid: [u8; 16],
+    pub writer: Box<dyn SinkWriter>,
+    pub committer: Arc<dyn Committer>,
+}
+
+pub struct Wiring {
+    pub source: Box<dyn Source>,
+    pub decoder: Arc<dyn DecoderFactory>,
+    pub operators: Vec<OperatorWiring>,
+    pub sink: SinkWiring,
+    pub dead_letters: Option<SinkWiring>,
+    pub log: Box<dyn CheckpointLog>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a run did, for its last line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunSummary {
+    pub epochs: u64,
+    pub records: u64,
+    pub rows: u64,
+    pub rejected: u64,
+    pub last_epoch: Option<Epoch>,
+}

@@ -1,0 +1,9 @@
+//! Sources: where records come in. A Kafka cluster, or a recording of one in a file.
+
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod recording;
+
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaConfig, KafkaSource, Topics};
+pub use recording::RecordingSource;

@@ -153,6 +153,9 @@ pub trait SinkWriter: Send {
 
     /// Closes the epoch's files.
     async fn prepare(&mut self, epoch: Epoch) -> Result<Committable>;
+
+    /// Forgets all rows that were not prepared: the run goes back to a checkpoint and writes them again.
+    fn abandon(&mut self);
 }
 
 /// The second phase of a sink: committables become visible, each once and in order.

@@ -126,6 +126,20 @@ impl Records {
         self.arena.len()
     }
 
+    /// The records of a range as records of their own. The next offset is this one's only for a range
+    /// that reaches the end; before, it is the first offset behind the range.
+    pub fn slice(&self, range: Range<usize>) -> Records {
+        let behind = self.entries.get(range.end).map_or(self.next_offset, |it| it.offset);
+        let mut part = Records::new(self.topic_partition.clone(), behind);
+        for record in range.map(|it| self.get(it)) {
+            part.push(record.offset(), record.timestamp(), record.key(), record.value());
+            for (name, value) in record.headers() {
+                part.push_header(name, value);
+            }
+        }
+        part
+    }
+
     /// Hands out all that makes these records what they are, in a fixed order, for hashing.
     pub fn digest(&self, mut write: impl FnMut(&[u8])) {
         write(&self.arena);
@@ -220,6 +234,19 @@ mod tests {
         assert_eq!(headers, [(&b"h"[..], Some(&b"1"[..])), (&b"n"[..], None)]);
         let second = records.get(1);
         assert_eq!((second.key(), second.value(), second.headers().len()), (None, None, 0));
+    }
+
+    #[test]
+    fn slices_side_by_side_are_the_whole() {
+        let mut records = Records::new(TopicPartition::new("t", 0), Offset(0));
+        for offset in [1, 2, 5, 9] {
+            records.push(Offset(offset), EventTime(offset), Some(b"k"), Some(&[offset as u8]));
+        }
+        records.advance_to(Offset(20));
+        let (left, right) = (records.slice(0..2), records.slice(2..4));
+        assert_eq!((left.next_offset(), right.next_offset()), (Offset(5), Offset(20)));
+        let values: Vec<_> = left.iter().chain(right.iter()).map(|it| it.value()).collect();
+        assert_eq!(values, records.iter().map(|it| it.value()).collect::<Vec<_>>());
     }
 
     #[test]

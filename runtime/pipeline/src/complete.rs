@@ -16,7 +16,7 @@ pub(crate) async fn complete_checkpoints(
     mut input: mpsc::Receiver<ToComplete>,
     events: mpsc::UnboundedSender<Event>,
     keep: usize,
-) {
+) -> Box<dyn CheckpointLog> {
     while let Some(work) = input.recv().await {
         match work {
             ToComplete::Draft(draft) => {
@@ -28,7 +28,7 @@ pub(crate) async fn complete_checkpoints(
                     Err(error) => Event::Failed(error),
                 };
                 if events.send(event).is_err() {
-                    return;
+                    return log;
                 }
             }
             ToComplete::Sweep { pending } => match log.sweep(keep, &pending).await {
@@ -41,4 +41,5 @@ pub(crate) async fn complete_checkpoints(
             },
         }
     }
+    log
 }

@@ -22,6 +22,7 @@ use crate::complete::ToComplete;
 use crate::reader::ReaderCommand;
 use crate::recovery::SinkHistory;
 use crate::run::Event;
+use crate::task::Stopped;
 use crate::telemetry::{EpochStatus, Status};
 use crate::wiring::RunSummary;
 
@@ -67,7 +68,7 @@ impl Coordinator {
         mut happened: mpsc::UnboundedReceiver<Event>,
         mut stop: watch::Receiver<bool>,
         interval: Duration,
-    ) -> Result<()> {
+    ) -> Result<(), Stopped> {
         let mut barrier =
             tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
         barrier.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -96,8 +97,8 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn happened(&mut self, event: Event) -> Result<()> {
-        match event {
+    async fn happened(&mut self, event: Event) -> Result<(), Stopped> {
+        let done = match event {
             Event::Took => self.advance(advance::Event::Took).await,
             Event::InputEnded => self.advance(advance::Event::Stop).await,
             Event::Captured { epoch, tasks, pause } => {
@@ -120,7 +121,9 @@ impl Coordinator {
             }
             Event::Partitions(facts) => self.looked(facts),
             Event::Failed(error) => Err(error),
-        }
+            Event::Poisoned(suspect) => return Err(Stopped::Poisoned(suspect)),
+        };
+        Ok(done?)
     }
 
     async fn advance(&mut self, event: advance::Event) -> Result<()> {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+use arrow_array::{
+    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
-use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use floe_core::record::Record;
 use floe_core::{Epoch, TopicPartition};
@@ -38,6 +38,8 @@ pub enum Class {
     Decode,
     /// An operator rejected it.
     Reject,
+    /// It made an operator trap, found by running its batch again in ever smaller parts.
+    Trap,
 }
 
 impl Class {
@@ -45,40 +47,33 @@ impl Class {
         match self {
             Class::Decode => "decode",
             Class::Reject => "reject",
+            Class::Trap => "trap",
         }
     }
 }
 
 /// Collects the dead letters of one batch.
+#[derive(Default)]
 pub(crate) struct DeadLetters {
-    topic: StringBuilder,
-    partition: Int32Builder,
-    offset: Int64Builder,
-    timestamp: TimestampMicrosecondBuilder,
-    key: BinaryBuilder,
-    value: BinaryBuilder,
-    operator: StringBuilder,
-    class: StringBuilder,
-    message: StringBuilder,
-    epoch: Int64Builder,
-    len: usize,
+    letters: Vec<Letter>,
+}
+
+struct Letter {
+    topic: Arc<str>,
+    partition: i32,
+    offset: Option<i64>,
+    timestamp_us: Option<i64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    operator: String,
+    class: Class,
+    message: String,
+    epoch: i64,
 }
 
 impl DeadLetters {
     pub(crate) fn new() -> Self {
-        DeadLetters {
-            topic: StringBuilder::new(),
-            partition: Int32Builder::new(),
-            offset: Int64Builder::new(),
-            timestamp: TimestampMicrosecondBuilder::new().with_timezone("+00:00"),
-            key: BinaryBuilder::new(),
-            value: BinaryBuilder::new(),
-            operator: StringBuilder::new(),
-            class: StringBuilder::new(),
-            message: StringBuilder::new(),
-            epoch: Int64Builder::new(),
-            len: 0,
-        }
+        DeadLetters::default()
     }
 
     pub(crate) fn push(
@@ -90,37 +85,45 @@ impl DeadLetters {
         message: &str,
         epoch: Epoch,
     ) {
-        self.topic.append_value(&task.topic);
-        self.partition.append_value(task.partition);
-        self.offset.append_option(record.map(|it| it.offset().0));
-        self.timestamp.append_option(record.and_then(|it| it.timestamp().0.checked_mul(1000)));
-        self.key.append_option(record.and_then(|it| it.key()));
-        self.value.append_option(record.and_then(|it| it.value()));
-        self.operator.append_value(operator);
-        self.class.append_value(class.name());
-        self.message.append_value(message);
-        self.epoch.append_value(epoch.0 as i64);
-        self.len += 1;
+        self.letters.push(Letter {
+            topic: Arc::clone(&task.topic),
+            partition: task.partition,
+            offset: record.map(|it| it.offset().0),
+            timestamp_us: record.and_then(|it| it.timestamp().0.checked_mul(1000)),
+            key: record.and_then(|it| it.key()).map(<[u8]>::to_vec),
+            value: record.and_then(|it| it.value()).map(<[u8]>::to_vec),
+            operator: operator.to_owned(),
+            class,
+            message: message.to_owned(),
+            epoch: epoch.0 as i64,
+        });
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.letters.len()
     }
 
-    pub(crate) fn finish(mut self) -> RecordBatch {
+    /// Takes back what a run that is repeated had pushed.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.letters.truncate(len);
+    }
+
+    pub(crate) fn finish(self) -> RecordBatch {
+        let all = &self.letters;
+        let timestamps = TimestampMicrosecondArray::from_iter(all.iter().map(|it| it.timestamp_us));
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(self.topic.finish()),
-            Arc::new(self.partition.finish()),
-            Arc::new(self.offset.finish()),
-            Arc::new(self.timestamp.finish()),
-            Arc::new(self.key.finish()),
-            Arc::new(self.value.finish()),
-            Arc::new(self.operator.finish()),
-            Arc::new(self.class.finish()),
-            Arc::new(self.message.finish()),
-            Arc::new(self.epoch.finish()),
+            Arc::new(StringArray::from_iter_values(all.iter().map(|it| &*it.topic))),
+            Arc::new(Int32Array::from_iter_values(all.iter().map(|it| it.partition))),
+            Arc::new(Int64Array::from_iter(all.iter().map(|it| it.offset))),
+            Arc::new(timestamps.with_timezone("+00:00")),
+            Arc::new(BinaryArray::from_iter(all.iter().map(|it| it.key.as_deref()))),
+            Arc::new(BinaryArray::from_iter(all.iter().map(|it| it.value.as_deref()))),
+            Arc::new(StringArray::from_iter_values(all.iter().map(|it| &it.operator))),
+            Arc::new(StringArray::from_iter_values(all.iter().map(|it| it.class.name()))),
+            Arc::new(StringArray::from_iter_values(all.iter().map(|it| &it.message))),
+            Arc::new(Int64Array::from_iter_values(all.iter().map(|it| it.epoch))),
         ];
         RecordBatch::try_new(dead_letter_schema(), columns)
-            .expect("the builders stand in the order of the schema")
+            .expect("the columns stand in the order of the schema")
     }
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use floe_core::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::task::JoinSet;
 
 use crate::reader::{Reader, ReaderCommand, Sends};
 use crate::run::Event;
+use crate::task::Stopped;
 use crate::telemetry::Status;
 use crate::worker::{Element, Worker};
 use crate::writer::WriterInput;
@@ -32,8 +32,8 @@ pub enum Driving {
 
 /// What has to come to an end with the run.
 pub(crate) enum Driver {
-    Threads(Vec<JoinHandle<()>>),
-    InTurn(JoinSet<()>),
+    Threads { workers: Vec<JoinHandle<()>>, reader: JoinHandle<Option<Reader>> },
+    InTurn { task: tokio::task::JoinHandle<Option<Reader>> },
 }
 
 pub(crate) struct Edges {
@@ -50,68 +50,75 @@ pub(crate) fn drive(
     edges: Edges,
 ) -> Driver {
     match driving {
-        Driving::Threads => Driver::Threads(on_threads(reader, workers, edges)),
-        Driving::InTurn => {
-            let mut tasks = JoinSet::new();
-            tasks.spawn(in_turn(reader, workers, edges));
-            Driver::InTurn(tasks)
-        }
+        Driving::Threads => on_threads(reader, workers, edges),
+        Driving::InTurn => Driver::InTurn { task: tokio::spawn(in_turn(reader, workers, edges)) },
     }
 }
 
 impl Driver {
-    /// Waits for all to end. After a failure a thread may still be inside a call to the world; it holds
-    /// nothing that matters, and the process is about to end, so it is not waited for.
-    pub(crate) async fn join(self, failed: bool) {
+    /// Waits for all to end, and gives the reader back unless it failed.
+    pub(crate) async fn join(self) -> Option<Reader> {
         match self {
-            Driver::Threads(_) if failed => {}
-            Driver::Threads(joins) => {
+            Driver::Threads { workers, reader } => {
                 let joined = tokio::task::spawn_blocking(move || {
                     // A panic was told as an event already.
-                    joins.into_iter().for_each(|it| drop(it.join()));
+                    workers.into_iter().for_each(|it| drop(it.join()));
+                    reader.join().ok().flatten()
                 });
-                drop(joined.await);
+                joined.await.ok().flatten()
             }
-            Driver::InTurn(mut tasks) => tasks.shutdown().await,
+            Driver::InTurn { task } => task.await.ok().flatten(),
+        }
+    }
+
+    /// After a failure a thread may still be inside a call to the world. It holds nothing that matters,
+    /// and the process is about to end, so it is not waited for.
+    pub(crate) fn leave(self) {
+        match self {
+            Driver::Threads { .. } => {}
+            Driver::InTurn { task } => task.abort(),
         }
     }
 }
 
-fn on_threads(reader: Reader, workers: Vec<Worker>, edges: Edges) -> Vec<JoinHandle<()>> {
+fn on_threads(reader: Reader, workers: Vec<Worker>, edges: Edges) -> Driver {
     let Edges { commands, writers, events, status } = edges;
     let mut joins = Vec::new();
     let mut to_workers = Vec::new();
     for (index, worker) in workers.into_iter().enumerate() {
         let (sender, input) = sync_channel(EDGE_ELEMENTS_MAX);
         to_workers.push(sender);
-        let (writers, events, status) = (writers.clone(), events.clone(), Arc::clone(&status));
-        let work = {
-            let events = events.clone();
-            move || worker_thread(worker, &input, &writers, &events, &status)
-        };
-        joins.push(spawn(format!("floe-worker-{index}"), events, work));
+        let (writers, told, status) = (writers.clone(), events.clone(), Arc::clone(&status));
+        let work = move || worker_thread(worker, &input, &writers, &told, &status);
+        joins.push(spawn(format!("floe-worker-{index}"), events.clone(), work));
     }
-    let work = move || reader_thread(reader, commands, &to_workers, &status);
-    joins.push(spawn("floe-reader".into(), events, work));
-    joins
+    let work = move || {
+        let mut reader = reader;
+        reader_thread(&mut reader, commands, &to_workers, &status)?;
+        Ok(Some(reader))
+    };
+    Driver::Threads { workers: joins, reader: spawn("floe-reader".into(), events, work) }
 }
 
 /// A thread whose error or panic ends the run.
-fn spawn(
+fn spawn<T: Default + Send + 'static>(
     name: String,
     events: mpsc::UnboundedSender<Event>,
-    work: impl FnOnce() -> Result<()> + Send + 'static,
-) -> JoinHandle<()> {
+    work: impl FnOnce() -> Result<T, Stopped> + Send + 'static,
+) -> JoinHandle<T> {
     let who = name.clone();
     let guarded = move || {
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        let failed = match done {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error,
-            Err(_) => Error::corrupt(format!("thread {who} panicked: this is a defect of floe")),
+        let event = match done {
+            Ok(Ok(done)) => return done,
+            Ok(Err(stopped)) => stopped.into_event(),
+            Err(_) => Event::Failed(Error::corrupt(format!(
+                "thread {who} panicked: this is a defect of floe"
+            ))),
         };
         // Nobody listens any more only when the run has ended already.
-        let _ = events.send(Event::Failed(failed));
+        let _ = events.send(event);
+        T::default()
     };
     let thread = std::thread::Builder::new().name(name).spawn(guarded);
     thread.expect("the system has a thread left for the pipeline")
@@ -119,7 +126,7 @@ fn spawn(
 
 /// Ends when the coordinator, or a worker, is gone.
 fn reader_thread(
-    mut reader: Reader,
+    reader: &mut Reader,
     mut commands: mpsc::UnboundedReceiver<ReaderCommand>,
     workers: &[SyncSender<Element>],
     status: &Status,
@@ -170,7 +177,7 @@ fn worker_thread(
     writers: &[mpsc::Sender<WriterInput>],
     events: &mpsc::UnboundedSender<Event>,
     status: &Status,
-) -> Result<()> {
+) -> Result<(), Stopped> {
     while let Ok(element) = input.recv() {
         let handled = worker.handle(element)?;
         for (sink, input) in handled.to_writers {
@@ -192,13 +199,22 @@ fn worker_thread(
 /// Between two polls of an empty source, so that a paused clock can go on.
 const TURN: Duration = Duration::from_millis(1);
 
-async fn in_turn(mut reader: Reader, mut workers: Vec<Worker>, mut edges: Edges) {
-    if let Err(error) = take_turns(&mut reader, &mut workers, &mut edges).await {
-        let _ = edges.events.send(Event::Failed(error));
+async fn in_turn(mut reader: Reader, mut workers: Vec<Worker>, mut edges: Edges) -> Option<Reader> {
+    match take_turns(&mut reader, &mut workers, &mut edges).await {
+        Ok(()) => Some(reader),
+        Err(stopped) => {
+            let poisoned = matches!(stopped, Stopped::Poisoned(_));
+            let _ = edges.events.send(stopped.into_event());
+            poisoned.then_some(reader)
+        }
     }
 }
 
-async fn take_turns(reader: &mut Reader, workers: &mut [Worker], edges: &mut Edges) -> Result<()> {
+async fn take_turns(
+    reader: &mut Reader,
+    workers: &mut [Worker],
+    edges: &mut Edges,
+) -> Result<(), Stopped> {
     loop {
         let command = if reader.held() {
             match edges.commands.recv().await {

@@ -44,15 +44,13 @@ pub(crate) type Sends = Vec<(usize, Element)>;
 impl Reader {
     pub(crate) fn new(
         source: Box<dyn Source>,
-        worker_count: usize,
-        worker_of: BTreeMap<TopicPartition, usize>,
         position: Position,
         events: mpsc::UnboundedSender<Event>,
     ) -> Reader {
         Reader {
             source,
-            worker_count,
-            worker_of,
+            worker_count: 0,
+            worker_of: BTreeMap::new(),
             position,
             ends: None,
             batch_records_max: 8192,

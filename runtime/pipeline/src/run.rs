@@ -8,10 +8,10 @@ use std::time::Duration;
 use floe_core::committable::{Committable, CommittedSnapshot, ManifestRef};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::manifest::CheckpointManifest;
-use floe_core::ports::{PartitionFacts, SinkWriter};
+use floe_core::ports::{CheckpointLog, Clock, DecoderFactory, PartitionFacts, SinkWriter, Source};
 use floe_core::protocol::advance;
 use floe_core::task::CapturedTask;
-use floe_core::{Epoch, Error, Result, TopicPartition};
+use floe_core::{Epoch, Error, Offset, Result, TopicPartition};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -22,7 +22,7 @@ use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, drive};
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
 use crate::start::{assign, blocking, identity_now, open_tasks};
-use crate::task::Task;
+use crate::task::{Stopped, Suspect, Task};
 use crate::telemetry::Status;
 use crate::worker::Worker;
 use crate::writer::Writer;
@@ -33,11 +33,29 @@ pub use crate::wiring::{OnError, OperatorWiring, RunConfig, RunSummary, SinkWiri
 pub(crate) enum Event {
     Took,
     InputEnded,
-    Captured { epoch: Epoch, tasks: Vec<CapturedTask>, pause: Duration },
-    Prepared { epoch: Epoch, sink: usize, committable: Committable },
-    Completed { place: ManifestRef, manifest: Arc<CheckpointManifest>, took: Duration },
-    Committed { epoch: Epoch, snapshots: Vec<Option<CommittedSnapshot>>, took: Duration },
+    Captured {
+        epoch: Epoch,
+        tasks: Vec<CapturedTask>,
+        pause: Duration,
+    },
+    Prepared {
+        epoch: Epoch,
+        sink: usize,
+        committable: Committable,
+    },
+    Completed {
+        place: ManifestRef,
+        manifest: Arc<CheckpointManifest>,
+        took: Duration,
+    },
+    Committed {
+        epoch: Epoch,
+        snapshots: Vec<Option<CommittedSnapshot>>,
+        took: Duration,
+    },
     Partitions(Result<Vec<PartitionFacts>>),
+    /// A record stops an operator: the run goes back to the checkpoint to find it.
+    Poisoned(Suspect),
     Failed(Error),
 }
 
@@ -51,96 +69,184 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: Arc<Status>,
 ) -> Result<RunSummary> {
-    let Wiring { mut source, decoder, operators, sink, dead_letters, log, clock } = wiring;
+    let Wiring { source, decoder, operators, sink, dead_letters, log, clock } = wiring;
     status.generation.store(log.generation().0, Ordering::Relaxed);
-
-    let (partitions, source) = blocking(move || {
-        let partitions = source.partitions()?;
-        Ok((partitions, source))
-    })
-    .await?;
-    let identity = identity_now(&config, decoder.as_ref(), &operators, &partitions);
     let (sinks, writers) = split_sinks(sink, dead_letters);
-    let start = recover(log.as_ref(), &sinks, &identity, config.new_partitions, &status).await?;
-
-    let until_end = config.until_end;
-    let (position, source) = assign(
-        source,
-        start.newest.as_ref().map(|it| Arc::clone(&it.1)),
-        partitions.clone(),
-        config.start,
-    )
-    .await?;
-    for facts in &partitions {
-        let next_offset = position.0[&facts.topic_partition];
-        status.update_task(&facts.topic_partition, |it| {
-            it.next_offset = next_offset.0;
-            it.end_offset = facts.end.0;
-        });
+    let run = Run { config, decoder, operators, sinks: sinks.into(), clock, status };
+    let mut connected = Connected { source, writers, log };
+    let mut suspects = Suspects::default();
+    let mut ends = None;
+    let mut summary = RunSummary::default();
+    loop {
+        let (ended, attempt) = run.attempt(connected, &mut ends, &suspects, stop.clone()).await?;
+        summary.epochs += attempt.epochs;
+        summary.last_epoch = attempt.last_epoch.or(summary.last_epoch);
+        match ended {
+            Ended::Done => break,
+            Ended::Poisoned(suspect, given_back) => {
+                tracing::warn!(
+                    task = %suspect.task,
+                    "a record at or behind offset {} stops an operator; going back to the checkpoint to find it: {}",
+                    suspect.first,
+                    suspect.error.message.lines().next().unwrap_or_default()
+                );
+                suspects.insert(suspect.task, suspect.first);
+                connected = given_back;
+            }
+        }
     }
-    let tasks = open_tasks(&config, log.as_ref(), &start, &decoder, &operators, &position).await?;
-    hit(CrashPoint::AfterRestore);
+    summary.records = run.status.records_in.load(Ordering::Relaxed);
+    summary.rows = run.status.rows_out.load(Ordering::Relaxed);
+    summary.rejected = run.status.rejected.load(Ordering::Relaxed);
+    Ok(summary)
+}
 
-    let ends = until_end
-        .then(|| partitions.iter().map(|it| (it.topic_partition.clone(), it.end)).collect());
-    let (events, happened) = mpsc::unbounded_channel();
-    let mut reading = Some((source, position, ends));
-    let make_reader = |worker_count, worker_of| {
-        let (source, position, ends) = reading.take().expect("one reader is made");
-        let mut reader = Reader::new(source, worker_count, worker_of, position, events.clone());
-        reader.ends = ends;
+/// What stays the same over all attempts of a run.
+struct Run {
+    config: RunConfig,
+    decoder: Arc<dyn DecoderFactory>,
+    operators: Vec<OperatorWiring>,
+    sinks: Arc<[Sink]>,
+    clock: Arc<dyn Clock>,
+    status: Arc<Status>,
+}
+
+/// What an attempt takes, and gives back when the run goes back to its checkpoint.
+struct Connected {
+    source: Box<dyn Source>,
+    writers: Vec<Box<dyn SinkWriter>>,
+    log: Box<dyn CheckpointLog>,
+}
+
+enum Ended {
+    Done,
+    Poisoned(Suspect, Connected),
+}
+
+impl Run {
+    /// From the newest checkpoint to the end, or to a record that stops an operator.
+    ///
+    /// Going back inside the process is what a crash and a new start would do, with the same claim:
+    /// the recovery settles the commits, the restore gives the tasks, the source is assigned again.
+    async fn attempt(
+        &self,
+        connected: Connected,
+        ends: &mut Option<BTreeMap<TopicPartition, Offset>>,
+        suspects: &Suspects,
+        stop: watch::Receiver<bool>,
+    ) -> Result<(Ended, RunSummary)> {
+        let Connected { mut source, writers, log } = connected;
+        let (config, status) = (&self.config, &self.status);
+        let (partitions, source) = blocking(move || {
+            let partitions = source.partitions()?;
+            Ok((partitions, source))
+        })
+        .await?;
+        let identity = identity_now(config, self.decoder.as_ref(), &self.operators, &partitions);
+        let start =
+            recover(log.as_ref(), &self.sinks, &identity, config.new_partitions, status).await?;
+
+        let newest = start.newest.as_ref().map(|(_, manifest)| Arc::clone(manifest));
+        let (position, source) = assign(source, newest, partitions.clone(), config.start).await?;
+        for facts in &partitions {
+            let next_offset = position.0[&facts.topic_partition];
+            status.update_task(&facts.topic_partition, |it| {
+                it.next_offset = next_offset.0;
+                it.end_offset = facts.end.0;
+            });
+        }
+        let mut tasks =
+            open_tasks(config, log.as_ref(), &start, &self.decoder, &self.operators, &position)
+                .await?;
+        for task in &mut tasks {
+            // A suspect behind the checkpoint was settled by the epoch that completed it.
+            let suspect = suspects.get(&task.task).copied();
+            task.careful_from = suspect.filter(|first| *first >= task.next_offset);
+        }
+        hit(CrashPoint::AfterRestore);
+
+        let (events, happened) = mpsc::unbounded_channel();
+        let mut reader = Reader::new(source, position, events.clone());
+        if config.until_end {
+            let end = |it: &PartitionFacts| (it.topic_partition.clone(), it.end);
+            reader.ends =
+                Some(ends.get_or_insert_with(|| partitions.iter().map(end).collect()).clone());
+        }
         reader.batch_records_max = config.batch_records_max;
         if config.driving == Driving::InTurn {
             reader.poll_timeout = Duration::ZERO;
         }
-        reader
-    };
-    let first_epoch = start.next_epoch();
-    let parts = Parts::start(&config, tasks, make_reader, writers, first_epoch, &events, &status);
-    status.ready.store(1, Ordering::Relaxed);
+        let parts =
+            Parts::start(config, tasks, reader, writers, start.next_epoch(), &events, status);
+        status.ready.store(1, Ordering::Relaxed);
 
-    let (completer, to_complete) = mpsc::channel(1);
-    let mut coordinator = Coordinator {
-        state: advance::State::new(
-            start.next_epoch(),
-            parts.worker_count,
-            sinks.len(),
-            config.commits_pending_max,
-        ),
-        identity,
-        histories: start.sinks.clone(),
-        sinks: sinks.into(),
-        clock,
-        view: log.view(),
-        reader: parts.reader.clone(),
-        completer,
-        events: events.clone(),
-        open: None,
-        pending: VecDeque::new(),
-        commits: JoinSet::new(),
-        status: Arc::clone(&status),
-        summary: RunSummary::default(),
-        new_partitions: config.new_partitions,
-        records_at_barrier: 0,
-        rows_at_barrier: 0,
-        finished: false,
-    };
-    let completing = tokio::spawn(complete_checkpoints(log, to_complete, events, config.keep));
+        let (completer, to_complete) = mpsc::channel(1);
+        let mut coordinator = Coordinator {
+            state: advance::State::new(
+                start.next_epoch(),
+                parts.worker_count,
+                self.sinks.len(),
+                config.commits_pending_max,
+            ),
+            identity,
+            histories: start.sinks.clone(),
+            sinks: Arc::clone(&self.sinks),
+            clock: Arc::clone(&self.clock),
+            view: log.view(),
+            reader: parts.reader.clone(),
+            completer,
+            events: events.clone(),
+            open: None,
+            pending: VecDeque::new(),
+            commits: JoinSet::new(),
+            status: Arc::clone(status),
+            summary: RunSummary::default(),
+            new_partitions: config.new_partitions,
+            records_at_barrier: status.records_in.load(Ordering::Relaxed),
+            rows_at_barrier: status.rows_out.load(Ordering::Relaxed),
+            finished: false,
+        };
+        let completing = tokio::spawn(complete_checkpoints(log, to_complete, events, config.keep));
 
-    let ended = coordinator.run(happened, stop, config.interval).await;
-    status.ready.store(0, Ordering::Relaxed);
-    let mut summary = coordinator.summary;
-    // Dropping the coordinator closes the edges; then every thread and task comes to its end.
-    coordinator.commits.shutdown().await;
-    drop(coordinator);
-    completing.abort();
-    let _ = completing.await;
-    parts.join(ended.is_err()).await;
-    summary.records = status.records_in.load(Ordering::Relaxed);
-    summary.rows = status.rows_out.load(Ordering::Relaxed);
-    summary.rejected = status.rejected.load(Ordering::Relaxed);
-    ended.map(|()| summary)
+        let ended = coordinator.run(happened, stop, config.interval).await;
+        status.ready.store(0, Ordering::Relaxed);
+        let summary = coordinator.summary;
+        // A commit that is cut off here is one whose outcome is not known: the guard settles it.
+        coordinator.commits.shutdown().await;
+        // Dropping the coordinator closes the edges; then every thread and task comes to its end.
+        drop(coordinator);
+        match ended {
+            Err(Stopped::Failed(error)) => {
+                completing.abort();
+                parts.leave().await;
+                Err(error)
+            }
+            Ok(()) => {
+                completing.abort();
+                let _ = completing.await;
+                parts.join().await;
+                Ok((Ended::Done, summary))
+            }
+            Err(Stopped::Poisoned(suspect)) => {
+                let log = completing.await.map_err(|_| ended_badly("completer"))?;
+                let (source, mut writers) =
+                    parts.join().await.ok_or_else(|| ended_badly("reader"))?;
+                writers.iter_mut().for_each(|it| it.abandon());
+                Ok((Ended::Poisoned(suspect, Connected { source, writers, log }), summary))
+            }
+        }
+    }
 }
+
+/// Where a part failed while the run went back: its own error came too late to be told.
+fn ended_badly(part: &str) -> Error {
+    Error::retry(format!(
+        "the {part} failed while the run went back to its checkpoint; nothing is lost, start it again"
+    ))
+}
+
+/// For each task, the first offset of the newest batch that stopped an operator.
+type Suspects = BTreeMap<TopicPartition, Offset>;
 
 fn split_sinks(
     sink: SinkWiring,
@@ -160,14 +266,14 @@ struct Parts {
     reader: mpsc::UnboundedSender<ReaderCommand>,
     worker_count: usize,
     driver: Driver,
-    writers: JoinSet<()>,
+    writers: JoinSet<(usize, Box<dyn SinkWriter>)>,
 }
 
 impl Parts {
     fn start(
         config: &RunConfig,
         tasks: Vec<Task>,
-        mut make_reader: impl FnMut(usize, BTreeMap<TopicPartition, usize>) -> Reader,
+        mut reader: Reader,
         writers: Vec<Box<dyn SinkWriter>>,
         first_epoch: Epoch,
         events: &mpsc::UnboundedSender<Event>,
@@ -184,7 +290,6 @@ impl Parts {
             writer_tasks.spawn(writer.run());
         }
 
-        let mut worker_of = BTreeMap::new();
         let mut workers: Vec<Worker> = (0..worker_count)
             .map(|_| Worker {
                 tasks: BTreeMap::new(),
@@ -195,29 +300,38 @@ impl Parts {
                 status: Arc::clone(status),
             })
             .collect();
+        reader.worker_count = worker_count;
         for (index, task) in tasks.into_iter().enumerate() {
             let worker = index % worker_count;
-            worker_of.insert(task.task.clone(), worker);
+            reader.worker_of.insert(task.task.clone(), worker);
             workers[worker].tasks.insert(task.task.clone(), task);
         }
 
-        let (reader, commands) = mpsc::unbounded_channel();
+        let (commander, commands) = mpsc::unbounded_channel();
         let edges = Edges {
             commands,
             writers: to_writers,
             events: events.clone(),
             status: Arc::clone(status),
         };
-        let driver = drive(config.driving, make_reader(worker_count, worker_of), workers, edges);
-        Parts { reader, worker_count, driver, writers: writer_tasks }
+        let driver = drive(config.driving, reader, workers, edges);
+        Parts { reader: commander, worker_count, driver, writers: writer_tasks }
     }
 
-    async fn join(mut self, failed: bool) {
+    /// Waits for all to end in order. Gives source and writers back unless one of them failed.
+    async fn join(mut self) -> Option<(Box<dyn Source>, Vec<Box<dyn SinkWriter>>)> {
         drop(self.reader);
-        if failed {
-            self.writers.shutdown().await;
+        let reader = self.driver.join().await;
+        let mut writers = BTreeMap::new();
+        while let Some(ended) = self.writers.join_next().await {
+            let (sink, writer) = ended.ok()?;
+            writers.insert(sink, writer);
         }
-        self.driver.join(failed).await;
-        while self.writers.join_next().await.is_some() {}
+        Some((reader?.source, writers.into_values().collect()))
+    }
+
+    async fn leave(mut self) {
+        self.writers.shutdown().await;
+        self.driver.leave();
     }
 }

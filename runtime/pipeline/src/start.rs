@@ -142,7 +142,12 @@ pub(crate) async fn open_tasks(
                             }
                             None => factory.open(&task, seed(&pipeline, &task, name))?,
                         };
-                        Ok(Link { name: Arc::clone(name), on_error: *on_error, operator })
+                        Ok(Link {
+                            name: Arc::clone(name),
+                            on_error: *on_error,
+                            factory: Arc::clone(factory),
+                            operator,
+                        })
                     })
                     .collect::<Result<Vec<_>>>()?;
                 let virtual_time = captured.as_ref().map_or(EventTime::MIN, |it| it.virtual_time);
@@ -157,6 +162,7 @@ pub(crate) async fn open_tasks(
                     watermark,
                     records,
                     journal: Journal::default(),
+                    careful_from: None,
                 })
             })
             .collect()

@@ -1,18 +1,23 @@
 //! Task: one source partition with its own instance of each operator of the chain.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::image::OperatorImage;
 use floe_core::journal::{BatchStep, Journal, Step};
-use floe_core::ports::{Decoder, Operator, RejectedRow, Staged};
+use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
 use floe_core::task::CapturedTask;
-use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition};
+use floe_core::{
+    Epoch, Error, ErrorKind, EventTime, Offset, Record, Records, Result, TopicPartition,
+};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::{Class, DeadLetters};
+use crate::run::Event;
 use crate::telemetry::Status;
 use crate::wiring::OnError;
 
@@ -25,19 +30,54 @@ pub(crate) struct Task {
     pub(crate) watermark: EventTime,
     pub(crate) records: u64,
     pub(crate) journal: Journal,
+    /// A record at or behind this offset stopped an operator before the run went back to the checkpoint:
+    /// until the next barrier, an image is taken before each batch from here on.
+    pub(crate) careful_from: Option<Offset>,
 }
 
 /// One operator of the chain.
 pub(crate) struct Link {
     pub(crate) name: Arc<str>,
     pub(crate) on_error: OnError,
+    pub(crate) factory: Arc<dyn OperatorFactory>,
     pub(crate) operator: Box<dyn Operator>,
 }
 
 /// What a batch left behind: rows for the sink, and dead letters.
+#[derive(Default)]
 pub(crate) struct Output {
     pub(crate) rows: Vec<RecordBatch>,
     pub(crate) dead_letters: Option<RecordBatch>,
+}
+
+/// Why a task, and with it the run, can't go on as it is.
+pub(crate) enum Stopped {
+    /// An operator stopped in a batch, and no image from before it is at hand: go back to the checkpoint.
+    Poisoned(Suspect),
+    Failed(Error),
+}
+
+/// Where a record hides that stops an operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Suspect {
+    pub(crate) task: TopicPartition,
+    pub(crate) first: Offset,
+    pub(crate) error: Error,
+}
+
+impl Stopped {
+    pub(crate) fn into_event(self) -> Event {
+        match self {
+            Stopped::Poisoned(suspect) => Event::Poisoned(suspect),
+            Stopped::Failed(error) => Event::Failed(error),
+        }
+    }
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Stopped::Failed(error)
+    }
 }
 
 impl Task {
@@ -47,38 +87,116 @@ impl Task {
         records: &Records,
         epoch: Epoch,
         status: &Status,
-    ) -> Result<Output> {
+    ) -> Result<Output, Stopped> {
         assert!(self.next_offset <= records.first_offset().unwrap_or(self.next_offset), "I7");
-        if records.is_empty() {
-            self.next_offset = self.next_offset.max(records.next_offset());
-            return Ok(Output { rows: Vec::new(), dead_letters: None });
-        }
-        self.write_down(records);
         let mut letters = DeadLetters::new();
+        let mut rows = Vec::new();
+        if let (Some(first), Some(last)) = (records.first_offset(), records.last_offset()) {
+            if self.careful_from.is_some_and(|from| from <= last) {
+                self.isolate(records, 0..records.len(), epoch, status, &mut letters, &mut rows)?;
+            } else {
+                let whole = self.run_chain(records, epoch, status, &mut letters);
+                rows = whole.map_err(|stop| match stop {
+                    ChainStop::Refused(error) => Stopped::Failed(error),
+                    ChainStop::Operator { error, .. } => {
+                        Stopped::Poisoned(Suspect { task: self.task.clone(), first, error })
+                    }
+                })?;
+            }
+            self.records += records.len() as u64;
+        }
+        self.next_offset = self.next_offset.max(records.next_offset());
+        rows.retain(|it| it.num_rows() > 0);
+        let dead_letters = (letters.len() > 0).then(|| letters.finish());
+        Ok(Output { rows, dead_letters })
+    }
 
+    /// Runs part of a batch; where it stops an operator, goes back to the image from before it and runs
+    /// its halves, until the guilty record stands alone. If no record fails alone, the parts stand.
+    fn isolate(
+        &mut self,
+        records: &Records,
+        range: Range<usize>,
+        epoch: Epoch,
+        status: &Status,
+        letters: &mut DeadLetters,
+        rows: &mut Vec<RecordBatch>,
+    ) -> Result<(), Stopped> {
+        let images =
+            self.chain.iter_mut().map(|it| it.operator.capture()).collect::<Result<Vec<_>>>()?;
+        let (steps, virtual_time, letters_before) =
+            (self.journal.steps.len(), self.virtual_time, letters.len());
+        let part = records.slice(range.clone());
+        let (link, error) = match self.run_chain(&part, epoch, status, letters) {
+            Ok(made) => {
+                rows.extend(made);
+                return Ok(());
+            }
+            Err(ChainStop::Refused(error)) => return Err(Stopped::Failed(error)),
+            Err(ChainStop::Operator { link, error }) => (link, error),
+        };
+        self.go_back(&images)?;
+        self.journal.steps.truncate(steps);
+        self.virtual_time = virtual_time;
+        letters.truncate(letters_before);
+        if range.len() > 1 {
+            let middle = range.start + range.len() / 2;
+            self.isolate(records, range.start..middle, epoch, status, letters, rows)?;
+            return self.isolate(records, middle..range.end, epoch, status, letters, rows);
+        }
+        let record = records.get(range.start);
+        self.journal.steps.push(Step::Skip(record.offset()));
+        let link = &self.chain[link];
+        let refusal = Refusal {
+            class: Class::Trap,
+            on_error: link.on_error,
+            operator: &link.name,
+            reason: &error.message,
+        };
+        Ok(refusal.settle(&self.task, Some(record), records, epoch, status, letters)?)
+    }
+
+    /// An instance that trapped is never used again: each is made anew from its image.
+    fn go_back(&mut self, images: &[OperatorImage]) -> Result<()> {
+        for (link, image) in self.chain.iter_mut().zip(images) {
+            link.operator = link.factory.restore(&self.task, image)?;
+        }
+        Ok(())
+    }
+
+    fn run_chain(
+        &mut self,
+        records: &Records,
+        epoch: Epoch,
+        status: &Status,
+        letters: &mut DeadLetters,
+    ) -> Result<Vec<RecordBatch>, ChainStop> {
+        self.write_down(records);
         let decoded = self.decoder.decode(records)?;
         let first = self.chain.first().expect("a chain has an operator");
         for RejectedRow { row, reason } in &decoded.rejected {
-            let record = records.get(*row);
             let refusal = Refusal {
                 class: Class::Decode,
                 on_error: first.on_error,
                 operator: &first.name,
                 reason,
             };
-            refusal.settle(&self.task, Some(record), records, epoch, status, &mut letters)?;
+            refusal.settle(&self.task, Some(records.get(*row)), records, epoch, status, letters)?;
         }
 
         let mut batches = vec![decoded.batch];
         for (index, link) in self.chain.iter_mut().enumerate() {
             let mut next = Vec::new();
             for batch in batches.iter().filter(|it| it.num_rows() > 0) {
-                let staged = call(link, batch, self.virtual_time, status)
-                    .map_err(|error| stopped(error, &self.task, records, &link.name, epoch))?;
+                let staged = call(link, batch, self.virtual_time, status).map_err(|error| {
+                    match error.kind {
+                        ErrorKind::Operator => ChainStop::Operator { link: index, error },
+                        _ => ChainStop::Refused(error),
+                    }
+                })?;
                 for RejectedRow { row, reason } in &staged.rejected {
                     let record = (index == 0).then(|| {
-                        let row = decoded.rows.as_ref().map_or(*row, |rows| rows[*row] as usize);
-                        records.get(row)
+                        records.get(decoded.rows.as_ref().map_or(*row, |rows| rows[*row] as usize))
                     });
                     let refusal = Refusal {
                         class: Class::Reject,
@@ -86,18 +204,13 @@ impl Task {
                         operator: &link.name,
                         reason,
                     };
-                    refusal.settle(&self.task, record, records, epoch, status, &mut letters)?;
+                    refusal.settle(&self.task, record, records, epoch, status, letters)?;
                 }
                 next.extend(staged.emitted.into_iter().map(|(_, rows)| rows));
             }
             batches = next;
         }
-
-        self.next_offset = records.next_offset();
-        self.records += records.len() as u64;
-        batches.retain(|it| it.num_rows() > 0);
-        let dead_letters = (letters.len() > 0).then(|| letters.finish());
-        Ok(Output { rows: batches, dead_letters })
+        Ok(batches)
     }
 
     fn write_down(&mut self, records: &Records) {
@@ -124,6 +237,7 @@ impl Task {
             .iter_mut()
             .map(|link| Ok((link.name.to_string(), link.operator.capture()?)))
             .collect::<Result<Vec<_>>>()?;
+        self.careful_from = None;
         Ok(CapturedTask {
             task: self.task.clone(),
             operators,
@@ -140,6 +254,22 @@ impl Task {
     }
 }
 
+/// Why a batch did not come through the chain.
+enum ChainStop {
+    /// An operator trapped or broke the ABI, and its instance with it.
+    Operator {
+        link: usize,
+        error: Error,
+    },
+    Refused(Error),
+}
+
+impl From<Error> for ChainStop {
+    fn from(error: Error) -> Self {
+        ChainStop::Refused(error)
+    }
+}
+
 fn call(link: &mut Link, batch: &RecordBatch, now: EventTime, status: &Status) -> Result<Staged> {
     hit(CrashPoint::BeforeGuestCall);
     let begin = Instant::now();
@@ -147,31 +277,6 @@ fn call(link: &mut Link, batch: &RecordBatch, now: EventTime, status: &Status) -
     status.guest_nanos.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
     hit(CrashPoint::AfterGuestCall);
     staged
-}
-
-/// The message for a person: which records, which operator, what now.
-fn stopped(
-    error: Error,
-    task: &TopicPartition,
-    records: &Records,
-    operator: &str,
-    epoch: Epoch,
-) -> Error {
-    let first = records.first_offset().unwrap_or(records.next_offset());
-    let last = records.last_offset().unwrap_or(records.next_offset());
-    let which = if first == last {
-        format!("record {task} @ {first}")
-    } else {
-        format!("a record of {task} @ {first}..{last}")
-    };
-    Error::new(
-        error.kind,
-        format!(
-            "{which} stopped operator {operator:?} (epoch {epoch})\n  {}\n  nothing of epoch {epoch} is in the table; the pipeline resumes at epoch {}",
-            error.message.replace('\n', "\n  "),
-            epoch.0.saturating_sub(1),
-        ),
-    )
 }
 
 /// A row that was not taken, and what the pipeline file says about that.
@@ -186,48 +291,52 @@ impl Refusal<'_> {
     fn settle(
         &self,
         task: &TopicPartition,
-        record: Option<floe_core::Record<'_>>,
+        record: Option<Record<'_>>,
         records: &Records,
         epoch: Epoch,
         status: &Status,
         letters: &mut DeadLetters,
     ) -> Result<()> {
-        Status::add(&status.rejected, 1);
-        let place = || match record {
+        let place = match record {
             Some(record) => format!("record {task} @ {}", record.offset()),
             None => format!(
                 "a row made from {task} @ {}..{}",
-                records.first_offset().unwrap_or(Offset(0)),
-                records.last_offset().unwrap_or(Offset(0))
+                records.first_offset().unwrap_or(records.next_offset()),
+                records.last_offset().unwrap_or(records.next_offset())
             ),
         };
+        Status::add(&status.rejected, 1);
         match self.on_error {
-            OnError::Fail => {
-                let what = match self.class {
-                    Class::Decode => "could not be decoded for",
-                    Class::Reject => "was rejected by",
-                };
-                Err(Error::operator(format!(
-                    "{} {what} operator {:?} (epoch {epoch})\n  reason: {}\n  nothing of epoch {epoch} is in the table; the pipeline resumes at epoch {}\n  → go past it: on-error = \"dead-letter\" in [[operator]] {}",
-                    place(),
-                    self.operator,
-                    self.reason,
-                    epoch.0.saturating_sub(1),
-                    self.operator,
-                )))
-            }
+            OnError::Fail => Err(Error::operator(self.failure(&place, epoch))),
             OnError::Skip => {
-                tracing::warn!(task = %task, epoch = epoch.0, operator = self.operator, reason = self.reason, "skipped {}", place());
+                let (epoch, operator, reason) = (epoch.0, self.operator, self.reason);
+                tracing::warn!(task = %task, epoch, operator, reason, "skipped {place}");
                 Ok(())
             }
             OnError::DeadLetter => {
                 let message = match record {
                     Some(_) => self.reason.to_owned(),
-                    None => format!("{}: {}", place(), self.reason),
+                    None => format!("{place}: {}", self.reason),
                 };
                 letters.push(task, record, self.operator, self.class, &message, epoch);
                 Ok(())
             }
         }
+    }
+
+    fn failure(&self, place: &str, epoch: Epoch) -> String {
+        let (operator, reason) = (self.operator, self.reason.replace('\n', "\n  "));
+        let what = match self.class {
+            Class::Decode => format!("could not be decoded for operator {operator:?}"),
+            Class::Reject => format!("was rejected by operator {operator:?}"),
+            Class::Trap => format!("stopped operator {operator:?}"),
+        };
+        let resumes = match epoch.0 {
+            1 => "starts at the beginning".to_owned(),
+            open => format!("resumes at epoch {}", open - 1),
+        };
+        format!(
+            "{place} {what} (epoch {epoch})\n  {reason}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  → go past it: on-error = \"dead-letter\" in [[operator]] {operator}"
+        )
     }
 }

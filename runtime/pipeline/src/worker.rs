@@ -10,7 +10,7 @@ use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::{Epoch, Error, Records, Result, TopicPartition};
 
 use crate::run::Event;
-use crate::task::Task;
+use crate::task::{Stopped, Task};
 use crate::telemetry::Status;
 use crate::writer::WriterInput;
 
@@ -41,14 +41,14 @@ pub(crate) struct Handled {
 }
 
 impl Worker {
-    pub(crate) fn handle(&mut self, element: Element) -> Result<Handled> {
+    pub(crate) fn handle(&mut self, element: Element) -> Result<Handled, Stopped> {
         match element {
             Element::Records(records) => self.take(&records),
-            Element::Barrier(epoch) => self.barrier(epoch),
+            Element::Barrier(epoch) => Ok(self.barrier(epoch)?),
         }
     }
 
-    fn take(&mut self, records: &Records) -> Result<Handled> {
+    fn take(&mut self, records: &Records) -> Result<Handled, Stopped> {
         let task = self
             .tasks
             .get_mut(records.topic_partition())

@@ -25,11 +25,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) async fn run(mut self) {
+    /// Ends when all workers are gone, and gives the sink's writer back.
+    pub(crate) async fn run(mut self) -> (usize, Box<dyn SinkWriter>) {
         if let Err(error) = self.write_all().await {
             // Nobody listens any more only when the run has ended already.
             let _ = self.events.send(Event::Failed(error));
         }
+        (self.sink, self.writer)
     }
 
     async fn write_all(&mut self) -> Result<()> {

@@ -31,6 +31,19 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_RECORDS_MAX: usize = 65_536;
 const ID_LEN_MAX: usize = 100;
 
+/// What of a catalog's properties also says how a store is reached.
+const STORE_PROPERTIES: [&str; 9] = [
+    "s3.endpoint",
+    "s3.region",
+    "client.region",
+    "s3.access-key-id",
+    "s3.secret-access-key",
+    "s3.session-token",
+    "s3.path-style-access",
+    "gcs.",
+    "adls.",
+];
+
 type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 pub(super) fn resolve(
@@ -356,9 +369,7 @@ fn checkpoint(
         .properties
         .expose()
         .iter()
-        .filter(|(name, _)| {
-            ["s3.", "gcs.", "adls.", "client."].iter().any(|it| name.starts_with(it))
-        })
+        .filter(|(name, _)| STORE_PROPERTIES.iter().any(|it| name.starts_with(it)))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     for (name, value) in table.properties.expose() {

@@ -1,0 +1,33 @@
+//! Checkpoints in an object store: one log of claims and manifests that fences, and the parts they name.
+
+pub mod paths;
+
+pub mod open;
+pub mod store;
+
+mod fill;
+pub mod hint;
+pub mod log;
+mod spine;
+
+pub mod claim;
+pub mod owned;
+mod sweep;
+pub mod view;
+
+mod part;
+pub mod read;
+pub mod state_hash;
+pub mod write;
+
+pub mod list;
+
+pub use claim::{ClaimRequest, OwnerIdentity, claim, process_alive, random_ids};
+pub use list::{CheckpointSummary, list_checkpoints, show_checkpoint};
+pub use log::{KeptEntry, LogReading, read_log};
+pub use open::open_store;
+pub use owned::OwnedLog;
+pub use read::read_parts;
+pub use state_hash::state_hash;
+pub use store::memory_store;
+pub use write::write_parts;

@@ -1,0 +1,221 @@
+//! OwnedLog: the log of one pipeline after the claim. Completing a checkpoint is filling its next slot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use floe_core::committable::ManifestRef;
+use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::epoch::{EntryId, Epoch, Generation, Slot};
+use floe_core::log_entry::{Claim, LogEntry};
+use floe_core::manifest::CheckpointManifest;
+use floe_core::ports::{CheckpointDraft, CheckpointLog, LogView, ObjectStore, SweepReport};
+use floe_core::task::CapturedTask;
+use floe_core::{Error, ErrorKind, Result};
+
+use crate::claim::time_of_day;
+use crate::fill::{Filled, fill_slot};
+use crate::log::{LogReading, reference, seal};
+use crate::paths::Paths;
+use crate::read::read_parts;
+use crate::sweep::Swept;
+use crate::view::View;
+use crate::write::write_parts;
+
+/// The right to write. Only `claim` makes one.
+pub struct OwnedLog {
+    store: Arc<dyn ObjectStore>,
+    pipeline: String,
+    paths: Paths,
+    generation: Generation,
+    reading: LogReading,
+    view: Arc<View>,
+    new_id: Box<dyn FnMut() -> EntryId + Send + Sync>,
+    patience: Duration,
+    swept: Swept,
+    /// Set while a put is under way and once nothing more may be written: why.
+    closed: Option<Error>,
+}
+
+impl OwnedLog {
+    /// After the claim, which is the last entry of `reading`.
+    pub(crate) fn new(
+        store: Arc<dyn ObjectStore>,
+        pipeline: &str,
+        reading: LogReading,
+        new_id: Box<dyn FnMut() -> EntryId + Send + Sync>,
+        patience: Duration,
+    ) -> Result<OwnedLog> {
+        let generation = reading.highest_generation();
+        let view = Arc::new(View::new(store.clone(), pipeline, generation, &reading));
+        Ok(OwnedLog {
+            store,
+            pipeline: pipeline.to_owned(),
+            paths: Paths::of(pipeline)?,
+            generation,
+            reading,
+            view,
+            new_id,
+            patience,
+            swept: Swept::default(),
+            closed: None,
+        })
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Everything kept, our own entries included.
+    pub fn reading(&self) -> &LogReading {
+        &self.reading
+    }
+
+    /// Writes the manifest into the next slot, and no other: this completes the checkpoint (I1, I2, I3).
+    ///
+    /// After an error of kind `Fenced` or `Unknown` nothing more is written: the same error comes again.
+    pub async fn append(&mut self, manifest: CheckpointManifest) -> Result<ManifestRef> {
+        assert_eq!(manifest.generation, self.generation);
+        assert_eq!(manifest.identity.pipeline, self.pipeline);
+        let newest = self.reading.newest_manifest().map(|it| it.0);
+        assert_eq!(manifest.predecessor, newest);
+        assert!(newest.is_none_or(|it| it.epoch < manifest.epoch));
+        self.check_open()?;
+
+        let slot = self.reading.end();
+        let at = reference(slot, &manifest);
+        let entry = LogEntry::Manifest(manifest);
+        let sealed = seal(&self.pipeline, slot, &entry);
+        // A caller that drops this future leaves the slot in doubt, and the log closed.
+        self.closed = Some(Error::unknown(format!(
+            "whether epoch {} was completed is not known: writing it was interrupted\n  → start again: the start settles it",
+            at.epoch
+        )));
+        hit(CrashPoint::BeforeManifest);
+        let filled =
+            fill_slot(&*self.store, &self.pipeline, slot, at.id, &sealed, self.patience).await;
+        match filled {
+            Ok(Filled::Ours) => {
+                hit(CrashPoint::AfterManifest);
+                self.closed = None;
+                self.reading.push(&self.paths, entry)?;
+                self.view.note(at);
+                Ok(at)
+            }
+            Ok(Filled::Taken(found)) => Err(self.close(self.fenced(slot, &found))),
+            Err(error) if matches!(error.kind, ErrorKind::Invalid) => {
+                // The store refused the put as such: nothing was written.
+                self.closed = None;
+                Err(error)
+            }
+            Err(error) => Err(self.close(error)),
+        }
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        match &self.closed {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    fn close(&mut self, error: Error) -> Error {
+        self.closed = Some(error.clone());
+        error
+    }
+
+    fn fenced(&self, slot: Slot, found: &LogEntry) -> Error {
+        let by = found.generation();
+        if by <= self.generation {
+            return Error::corrupt(format!(
+                "{} holds an entry of generation {by} that this process, generation {}, did not write",
+                self.paths.entry(slot),
+                self.generation
+            ));
+        }
+        let newest = self.reading.newest_manifest().map(|it| it.0.epoch);
+        let claim = match found {
+            LogEntry::Claim(claim) => Some(claim),
+            LogEntry::Manifest(_) => None,
+        };
+        Error::fenced(Some(by), fenced_text(&self.pipeline, self.generation, by, claim, newest))
+    }
+}
+
+pub(crate) fn fenced_text(
+    pipeline: &str,
+    ours: Generation,
+    by: Generation,
+    claim: Option<&Claim>,
+    newest: Option<Epoch>,
+) -> String {
+    let since = newest.map_or(Epoch(1), Epoch::next);
+    let mut text = format!(
+        "fenced: generation {by} has owned pipeline \"{pipeline}\" since epoch {since}; this process is generation {ours}"
+    );
+    if let Some(claim) = claim {
+        let started = time_of_day(claim.started_ms);
+        text += &format!("\n  started by  {} pid {} at {started}", claim.host, claim.pid);
+    }
+    text += "\n  this process has stopped writing; ";
+    text += &match newest {
+        Some(epoch) => format!("epochs up to {epoch} are complete, nothing is lost"),
+        None => "no epoch was complete, nothing is lost".to_owned(),
+    };
+    text
+}
+
+#[async_trait]
+impl CheckpointLog for OwnedLog {
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn manifests(&self) -> Vec<(ManifestRef, Arc<CheckpointManifest>)> {
+        self.reading.manifests().map(|(at, manifest)| (at, manifest.clone())).collect()
+    }
+
+    fn view(&self) -> Arc<dyn LogView> {
+        self.view.clone()
+    }
+
+    async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>> {
+        read_parts(&*self.store, &self.pipeline, manifest).await
+    }
+
+    async fn complete(
+        &mut self,
+        draft: CheckpointDraft,
+    ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
+        self.check_open()?;
+        let id = (self.new_id)();
+        let (objects, tasks) =
+            write_parts(&self.store, &self.pipeline, draft.epoch, id, draft.tasks).await?;
+        let manifest = CheckpointManifest {
+            id,
+            epoch: draft.epoch,
+            generation: self.generation,
+            predecessor: self.reading.newest_manifest().map(|it| it.0),
+            identity: draft.identity,
+            objects,
+            tasks,
+            sinks: draft.sinks,
+            created_ms: draft.created_ms,
+            savepoint: draft.savepoint,
+        };
+        let at = self.append(manifest).await?;
+        let (newest, manifest) = self.reading.newest_manifest().expect("it was just appended");
+        assert_eq!(newest, at);
+        Ok((at, manifest.clone()))
+    }
+
+    async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport> {
+        self.check_open()?;
+        let report = self
+            .swept
+            .sweep(&*self.store, &self.pipeline, &mut self.reading, keep, pending)
+            .await?;
+        self.view.forget_below(self.reading.first_kept());
+        Ok(report)
+    }
+}

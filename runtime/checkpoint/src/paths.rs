@@ -1,0 +1,109 @@
+//! Every object name, in one place. A pipeline's id is encoded so that it cannot leave the store's prefix.
+
+use std::fmt::Write;
+
+use floe_core::epoch::{EntryId, Epoch, Slot};
+use floe_core::{Error, Result};
+
+/// A file name holds 255 bytes on every file system of note; what follows the id needs none of them.
+const ENCODED_ID_BYTES_MAX: usize = 200;
+
+/// The folder of a pipeline: letters, digits, `-`, `_` and inner dots stand for themselves, any other
+/// byte is `%XX`. Two ids never share a folder, and none is empty, `.` or `..`.
+pub fn pipeline_prefix(pipeline: &str) -> Result<String> {
+    if pipeline.is_empty() {
+        return Err(Error::invalid("[pipeline] id is empty: it names the checkpoints"));
+    }
+    let mut encoded = String::with_capacity(pipeline.len());
+    for (index, byte) in pipeline.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric()
+            || byte == b'-'
+            || byte == b'_'
+            || (byte == b'.' && index > 0);
+        if plain {
+            encoded.push(byte as char);
+        } else {
+            write!(encoded, "%{byte:02X}").expect("a String takes every write");
+        }
+    }
+    if encoded.len() > ENCODED_ID_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "[pipeline] id is too long: {} bytes as an object name, {ENCODED_ID_BYTES_MAX} at most",
+            encoded.len()
+        )));
+    }
+    Ok(encoded)
+}
+
+/// The names of one pipeline's objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    prefix: String,
+}
+
+impl Paths {
+    pub fn of(pipeline: &str) -> Result<Paths> {
+        Ok(Paths { prefix: pipeline_prefix(pipeline)? })
+    }
+
+    pub fn entry(&self, slot: Slot) -> String {
+        format!("{}/log/{:020}", self.prefix, slot.0)
+    }
+
+    pub fn hint(&self) -> String {
+        format!("{}/log/hint", self.prefix)
+    }
+
+    /// The whole name of an object that a manifest names relative to the pipeline.
+    pub fn object(&self, relative: &str) -> Result<String> {
+        let name = relative.strip_prefix("parts/").unwrap_or_default();
+        let safe = name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+        if name.is_empty() || !safe {
+            return Err(Error::corrupt(format!(
+                "a manifest of {} names the object {relative:?}, which is no name of a part",
+                self.prefix
+            )));
+        }
+        Ok(format!("{}/{relative}", self.prefix))
+    }
+}
+
+/// Relative to the pipeline. The id makes the name unique to one attempt at one checkpoint.
+pub fn part_object(epoch: Epoch, manifest: EntryId, number: usize) -> String {
+    format!("parts/{:012}-{manifest}-{number}", epoch.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_stay_apart_and_inside() {
+        let cases = [
+            ("payments", "payments"),
+            ("a/b", "a%2Fb"),
+            ("../x", "%2E.%2Fx"),
+            ("..", "%2E."),
+            (".", "%2E"),
+            ("a%2Fb", "a%252Fb"),
+            ("é", "%C3%A9"),
+            ("a b#1", "a%20b%231"),
+            ("C:\\x", "C%3A%5Cx"),
+        ];
+        for (id, folder) in cases {
+            assert_eq!(pipeline_prefix(id).unwrap(), folder);
+        }
+        assert!(pipeline_prefix("").is_err());
+        assert!(pipeline_prefix(&"é".repeat(40)).is_err());
+    }
+
+    #[test]
+    fn only_parts_are_objects() {
+        let paths = Paths::of("p").unwrap();
+        let part = part_object(Epoch(3), EntryId([7; 16]), 0);
+        assert_eq!(paths.object(&part).unwrap(), format!("p/{part}"));
+        for bad in ["", "parts/", "parts/../log/1", "log/00000000000000000001", "/etc/passwd"] {
+            assert!(paths.object(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Each test makes topics of its own. Without the variable the tests say so and pass; in CI they fail.
 
+#![allow(clippy::unwrap_used, reason = "a test's helper fails its test")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -125,7 +127,8 @@ fn read_until(source: &mut KafkaSource, from: &Position, until: &Position) -> Ve
         assert!(Instant::now() < deadline, "reached only {next:?} of {until:?}");
         for records in source.poll(Duration::from_millis(500), 1000).unwrap() {
             assert!(records.len() <= 1000);
-            let before = next.insert(records.topic_partition().clone(), records.next_offset()).unwrap();
+            let before =
+                next.insert(records.topic_partition().clone(), records.next_offset()).unwrap();
             assert!(records.first_offset().is_none_or(|it| before <= it));
             assert!(before < records.next_offset());
             read.push(records);
@@ -224,11 +227,30 @@ fn reading_goes_on_at_the_offsets_given_in_this_and_a_new_source() {
             let read = read_until(source, &from, &until);
             for partition in [0, 1] {
                 let first = from.0[&cluster.partition(partition)].0;
-                let expected: Vec<_> =
-                    (first..10_000).map(|it| (it, format!("{}", it * 2 + i64::from(partition)))).collect();
+                let expected: Vec<_> = (first..10_000)
+                    .map(|it| (it, format!("{}", it * 2 + i64::from(partition))))
+                    .collect();
                 assert_eq!(values(&read, partition), expected, "from {first}");
             }
         }
+    }
+}
+
+#[test]
+fn a_source_ends_while_records_are_queued() {
+    let Some(cluster) = Cluster::with_topic(2, &[]) else { return };
+    let producer = cluster.producer(&[]);
+    for index in 0..20_000 {
+        cluster.send(&producer, index % 2, &[b'x'; 100]);
+    }
+    producer.flush(FLUSH).unwrap();
+    for _ in 0..20 {
+        let mut source = cluster.source();
+        source.assign(&cluster.position(&[0, 0])).unwrap();
+        source.poll(READ, 1).unwrap();
+        let begun = Instant::now();
+        drop(source);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
 }
 
@@ -238,7 +260,10 @@ fn a_start_is_the_earliest_the_end_or_a_time() {
     let producer = cluster.producer(&[]);
     for index in 0..10 {
         let record = BaseRecord::<(), str>::to(&cluster.topic).partition(0).payload("x");
-        producer.send(record.timestamp(1_760_000_000_000 + index * 100)).map_err(|it| it.0).unwrap();
+        producer
+            .send(record.timestamp(1_760_000_000_000 + index * 100))
+            .map_err(|it| it.0)
+            .unwrap();
     }
     producer.flush(FLUSH).unwrap();
     cluster.delete_records(0, 2);
@@ -266,7 +291,10 @@ fn an_offset_out_of_range_is_refused_with_what_is_there() {
     for wanted in [3, 11] {
         let error = source.assign(&cluster.position(&[wanted])).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused, "{error}");
-        assert!(error.message.contains(&format!("{}/0: offset {wanted}", cluster.topic)), "{error}");
+        assert!(
+            error.message.contains(&format!("{}/0: offset {wanted}", cluster.topic)),
+            "{error}"
+        );
         assert!(error.message.contains("offsets 5 to 10"), "{error}");
     }
     // The end itself is a good position, and so is the earliest.
@@ -285,7 +313,9 @@ fn records_deleted_under_a_reader_stop_it() {
     });
     // A small queue keeps the reader from fetching all of it ahead.
     let mut config = cluster.config();
-    for (name, value) in [("queued.max.messages.kbytes", "1000"), ("max.partition.fetch.bytes", "300000")] {
+    for (name, value) in
+        [("queued.max.messages.kbytes", "1000"), ("max.partition.fetch.bytes", "300000")]
+    {
         config.properties.insert(name.to_owned(), value.to_owned());
     }
     let mut source = KafkaSource::connect(config).unwrap();
@@ -409,7 +439,9 @@ fn aborted_records_are_not_read_and_the_end_is_reached() {
 
 #[test]
 fn a_record_of_10_mb_arrives() {
-    let Some(cluster) = Cluster::with_topic(1, &[("max.message.bytes", "20000000")]) else { return };
+    let Some(cluster) = Cluster::with_topic(1, &[("max.message.bytes", "20000000")]) else {
+        return;
+    };
     let producer = cluster.producer(&[]);
     let big: Vec<u8> = (0..10_000_000u32).map(|it| (it % 251) as u8).collect();
     cluster.send(&producer, 0, b"before");
@@ -420,7 +452,8 @@ fn a_record_of_10_mb_arrives() {
     let from = cluster.position(&[0]);
     source.assign(&from).unwrap();
     let read = read_until(&mut source, &from, &cluster.position(&[3]));
-    let values: Vec<&[u8]> = read.iter().flat_map(|it| it.iter()).map(|it| it.value().unwrap()).collect();
+    let values: Vec<&[u8]> =
+        read.iter().flat_map(|it| it.iter()).map(|it| it.value().unwrap()).collect();
     assert_eq!(values.len(), 3);
     assert!(values[1] == big);
     assert_eq!((values[0], values[2]), (&b"before"[..], &b"after"[..]));

@@ -40,7 +40,7 @@ const UNREACHABLE_MAX: Duration = Duration::from_secs(60);
 const QUEUED_KBYTES_MAX: u32 = 1 << 20;
 
 /// What floe sets, and a user may change.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 9] = [
     ("client.id", "floe"),
     // A consumer slower than the network stalls a second at a time with the default of 1000:
     // 18 s against 5 s on the same job.
@@ -53,6 +53,9 @@ const DEFAULTS: [(&str, &str); 8] = [
     // Bounds what librdkafka holds in memory, over all partitions.
     ("queued.max.messages.kbytes", "65536"),
     ("queued.min.messages", "100000"),
+    // How long a topic that is gone may stay unnoticed; 30 s by default, to let new topics appear, which
+    // are looked for before they are read here.
+    ("topic.metadata.propagation.max.ms", "5000"),
     // A restarted broker is found again within this.
     ("reconnect.backoff.max.ms", "1000"),
 ];
@@ -80,9 +83,15 @@ const REFUSED: [(&str, &str); 15] = [
     ("partition.assignment.strategy", "floe assigns partitions itself and joins no group"),
     ("enable.auto.commit", "positions live in checkpoints; the group learns them after the commit"),
     ("auto.commit.enable", "positions live in checkpoints; the group learns them after the commit"),
-    ("auto.commit.interval.ms", "positions live in checkpoints; the group learns them after the commit"),
+    (
+        "auto.commit.interval.ms",
+        "positions live in checkpoints; the group learns them after the commit",
+    ),
     ("enable.auto.offset.store", "positions live in checkpoints"),
-    ("auto.offset.reset", "a position never moves by itself; `start` in [source] says where to begin"),
+    (
+        "auto.offset.reset",
+        "a position never moves by itself; `start` in [source] says where to begin",
+    ),
     ("enable.partition.eof", "floe needs it to know that the end of a topic is reached"),
     ("allow.auto.create.topics", "a source creates no topics"),
     ("log.queue", "floe routes the client's log itself"),
@@ -164,8 +173,9 @@ impl KafkaConfig {
 
 /// The pattern, made to match whole names.
 pub(super) fn topic_pattern(pattern: &str) -> Result<regex_lite::Regex> {
-    regex_lite::Regex::new(&format!("^(?:{pattern})$"))
-        .map_err(|it| Error::invalid(format!("topic pattern \"{pattern}\" is no regular expression: {it}")))
+    regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|it| {
+        Error::invalid(format!("topic pattern \"{pattern}\" is no regular expression: {it}"))
+    })
 }
 
 fn check_property(name: &str, value: &str) -> Result<()> {
@@ -179,7 +189,9 @@ fn check_property(name: &str, value: &str) -> Result<()> {
              transaction would reach the table"
         )));
     }
-    if name == "queued.max.messages.kbytes" && value.parse::<u32>().is_ok_and(|it| it > QUEUED_KBYTES_MAX) {
+    if name == "queued.max.messages.kbytes"
+        && value.parse::<u32>().is_ok_and(|it| it > QUEUED_KBYTES_MAX)
+    {
         return Err(Error::invalid(format!(
             "property \"{name}\" is {value}, {QUEUED_KBYTES_MAX} at the most: one batch must fit 4 GiB"
         )));
@@ -235,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_users_property_overrides_floes_choice() {
-        let client = config(&[("fetch.wait.max.ms", "7"), ("sasl.username", "u")]).client().unwrap();
+        let client =
+            config(&[("fetch.wait.max.ms", "7"), ("sasl.username", "u")]).client().unwrap();
         assert_eq!(client.get("fetch.wait.max.ms"), Some("7"));
         assert_eq!(client.get("sasl.username"), Some("u"));
         assert_eq!(client.get("fetch.queue.backoff.ms"), Some("5"));

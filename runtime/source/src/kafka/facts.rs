@@ -1,6 +1,6 @@
 //! What the cluster says about the topics: their partitions, ids and offsets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use floe_core::ports::{PartitionFacts, StartAt};
@@ -30,7 +30,8 @@ impl Facts<'_> {
         let mut topic_ids = BTreeMap::new();
         let mut partitions = Vec::new();
         for topic in described {
-            partitions.extend(topic.partitions.iter().map(|it| TopicPartition::new(&topic.topic, *it)));
+            partitions
+                .extend(topic.partitions.iter().map(|it| TopicPartition::new(&topic.topic, *it)));
             topic_ids.insert(topic.topic, topic.topic_id);
         }
         partitions.sort();
@@ -81,6 +82,28 @@ impl Facts<'_> {
         Ok(())
     }
 
+    /// Refuses when a partition is gone.
+    pub(super) fn check_present<'a>(
+        &mut self,
+        partitions: impl Iterator<Item = &'a TopicPartition> + Clone,
+    ) -> Result<()> {
+        let topics: BTreeSet<String> = partitions.clone().map(|it| it.topic.to_string()).collect();
+        let topics: Vec<String> = topics.into_iter().collect();
+        let described = self.client.describe_topics(&topics, self.config.request_timeout);
+        let described = described.map_err(|it| self.failure(it))?;
+        for it in partitions {
+            let Some(topic) = described.iter().find(|topic| *topic.topic == *it.topic) else {
+                continue;
+            };
+            match topic.error {
+                None if topic.partitions.contains(&it.partition) => {}
+                None => return Err(gone(it)),
+                Some(code) => return Err(partition_error(it, code)),
+            }
+        }
+        Ok(())
+    }
+
     /// The range that can be read now, for an error's text: absent when the cluster does not tell.
     pub(super) fn range(&mut self, partition: &TopicPartition) -> Option<(Offset, Offset)> {
         let asked = std::slice::from_ref(partition);
@@ -96,15 +119,19 @@ impl Facts<'_> {
             Topics::Pattern(pattern) => pattern,
         };
         let matches = topic_pattern(pattern)?;
-        let metadata = match self.client.consumer().fetch_metadata(None, self.config.request_timeout) {
-            Ok(metadata) => metadata,
-            Err(KafkaError::MetadataFetch(code)) => return Err(self.failed(code, code.to_string())),
-            Err(other) => return Err(self.failed(Code::Unknown, other.to_string())),
-        };
+        let metadata =
+            match self.client.consumer().fetch_metadata(None, self.config.request_timeout) {
+                Ok(metadata) => metadata,
+                Err(KafkaError::MetadataFetch(code)) => {
+                    return Err(self.failed(code, code.to_string()));
+                }
+                Err(other) => return Err(self.failed(Code::Unknown, other.to_string())),
+            };
         self.link.up();
         // Internal topics are the cluster's own business.
         let all = metadata.topics().iter().map(|it| it.name()).filter(|it| !it.starts_with("__"));
-        let (mut matching, others): (Vec<&str>, Vec<&str>) = all.partition(|it| matches.is_match(it));
+        let (mut matching, others): (Vec<&str>, Vec<&str>) =
+            all.partition(|it| matches.is_match(it));
         if matching.is_empty() {
             let shown = others.iter().take(TOPICS_SHOWN).copied().collect::<Vec<_>>().join(", ");
             return Err(Error::invalid(format!(
@@ -136,7 +163,9 @@ impl Facts<'_> {
                 }
                 Some(Code::TopicAuthorizationFailed) => return Err(unauthorized(topic)),
                 Some(code) => {
-                    return Err(Error::retry(format!("topic \"{topic}\" on Kafka at {at}: {code}")));
+                    return Err(Error::retry(format!(
+                        "topic \"{topic}\" on Kafka at {at}: {code}"
+                    )));
                 }
             }
         }
@@ -181,9 +210,11 @@ impl Facts<'_> {
             | Code::Resolve
             | Code::SSL
             | Code::Authentication => self.link.unreachable(at, self.config.request_timeout),
-            Code::ClusterAuthorizationFailed | Code::TopicAuthorizationFailed => Error::invalid(format!(
-                "Kafka at {at} does not allow it: {text}; the pipeline's user needs Describe and Read on the topics"
-            )),
+            Code::ClusterAuthorizationFailed | Code::TopicAuthorizationFailed => {
+                Error::invalid(format!(
+                    "Kafka at {at} does not allow it: {text}; the pipeline's user needs Describe and Read on the topics"
+                ))
+            }
             _ => Error::retry(format!("Kafka at {at}: {text}")),
         }
     }

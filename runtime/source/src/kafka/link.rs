@@ -14,17 +14,25 @@ pub(super) struct Link {
     down_since: Option<Instant>,
     last_error: Option<(Code, String)>,
     warned_at: Option<Instant>,
+    /// The client wrote an error into its log that it tells in no other way.
+    suspicion: bool,
 }
 
 /// A broker that is away is logged about as often as a person wants to read it.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// The facility under which librdkafka logs errors that no callback takes.
+const PARTITION_ERRORS: &str = "ERROR";
 
 impl Link {
     /// Reads what the client has to say.
     pub(super) fn listen(&mut self, client: &mut Client) {
         while let Some(event) = client.event() {
             match event {
-                Event::Log { level, text } => log(level, &text),
+                Event::Log { level, facility, text } => {
+                    self.suspicion |= facility == PARTITION_ERRORS;
+                    log(level, &text);
+                }
                 Event::Error { code, text } => self.note(code, text),
                 Event::Other => {}
             }
@@ -49,6 +57,12 @@ impl Link {
     pub(super) fn up(&mut self) {
         self.down_since = None;
         self.last_error = None;
+    }
+
+    /// Whether partitions may be gone: librdkafka hands such an error to nobody who takes records in
+    /// batches, and logs it. The log is only the reason to ask the cluster.
+    pub(super) fn take_suspicion(&mut self) -> bool {
+        std::mem::take(&mut self.suspicion)
     }
 
     pub(super) fn down_for(&self) -> Option<Duration> {

@@ -102,7 +102,8 @@ impl KafkaSource {
 
     /// Moves records of one partition that stand side by side in a batch.
     fn gather_run(&mut self, batch: &Batch, run: std::ops::Range<usize>, gathered: &mut Gathered) {
-        let Some((at, next)) = self.find(batch.get(run.start), gathered, || size(batch, &run)) else {
+        let Some((at, next)) = self.find(batch.get(run.start), gathered, || size(batch, &run))
+        else {
             return;
         };
         let records = &mut gathered.records[at];
@@ -183,7 +184,10 @@ impl KafkaSource {
     fn stream_error(&mut self, message: Message<'_>, code: Code) -> Option<Error> {
         let text = message.error_text();
         let Some(topic) = message.topic().filter(|_| message.partition() >= 0) else {
-            return Some(Error::retry(format!("Kafka at {}: {text}", self.config.bootstrap_servers)));
+            return Some(Error::retry(format!(
+                "Kafka at {}: {text}",
+                self.config.bootstrap_servers
+            )));
         };
         let partition = TopicPartition::new(topic, message.partition());
         // A partition given back meanwhile is nobody's business.
@@ -198,9 +202,11 @@ impl KafkaSource {
                 "the record of {partition} at offset {wanted} is too large to fetch: raise \
                  \"receive.message.max.bytes\" and \"fetch.max.bytes\" in `properties` of [source] ({text})"
             )),
-            Code::BadMessage | Code::BadCompression | Code::InvalidMessage => Error::corrupt(format!(
-                "the records of {partition} from offset {wanted} on cannot be decoded: {text}"
-            )),
+            Code::BadMessage | Code::BadCompression | Code::InvalidMessage => {
+                Error::corrupt(format!(
+                    "the records of {partition} from offset {wanted} on cannot be decoded: {text}"
+                ))
+            }
             Code::NotImplemented => Error::invalid(format!(
                 "the records of {partition} from offset {wanted} on are encoded in a way this build cannot read: {text}"
             )),
@@ -210,7 +216,8 @@ impl KafkaSource {
 
     /// Fails when no broker was there for too long. A silent topic is not a silent cluster: it is asked.
     fn check_link(&mut self) -> Result<()> {
-        let Some(down) = self.link.down_for().filter(|it| *it >= self.config.unreachable_max) else {
+        let Some(down) = self.link.down_for().filter(|it| *it >= self.config.unreachable_max)
+        else {
             return Ok(());
         };
         let topic = self.next.keys().next().map(|it| it.topic.to_string());
@@ -224,6 +231,15 @@ impl KafkaSource {
                 Err(self.link.unreachable(&self.config.bootstrap_servers, down))
             }
         }
+    }
+
+    /// Asks whether the partitions are still there, when the client's log gives a reason to.
+    fn check_suspicion(&mut self) -> Result<()> {
+        if !self.link.take_suspicion() {
+            return Ok(());
+        }
+        let KafkaSource { config, client, link, next, .. } = self;
+        Facts { client, link, config }.check_present(next.keys())
     }
 }
 
@@ -255,6 +271,7 @@ impl Source for KafkaSource {
                 return Err(error);
             }
             self.check_link()?;
+            self.check_suspicion()?;
             let left = deadline.saturating_duration_since(Instant::now());
             let records = self.take(left.min(LISTEN_EVERY), records_max.max(1));
             if !records.is_empty() {
@@ -299,14 +316,19 @@ struct Gathered {
 /// Records and bytes of a run, so that its arena is allocated once.
 fn size(batch: &Batch, run: &std::ops::Range<usize>) -> (usize, usize) {
     let len = |it: Option<&[u8]>| it.map_or(0, <[u8]>::len);
-    let byte_len = run.clone().map(|it| len(batch.get(it).key()) + len(batch.get(it).value())).sum();
+    let byte_len =
+        run.clone().map(|it| len(batch.get(it).key()) + len(batch.get(it).value())).sum();
     (run.len(), byte_len)
 }
 
 fn native_list(position: &Position) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(position.0.len());
     for (partition, offset) in &position.0 {
-        list.add_partition_offset(&partition.topic, partition.partition, NativeOffset::Offset(offset.0))?;
+        list.add_partition_offset(
+            &partition.topic,
+            partition.partition,
+            NativeOffset::Offset(offset.0),
+        )?;
     }
     Ok(list)
 }

@@ -88,7 +88,11 @@ impl Index {
     }
 
     /// The first offset of each partition at or after a time; its end where all records are older.
-    pub(super) fn at_time(&self, partitions: &[TopicPartition], time: EventTime) -> Result<Position> {
+    pub(super) fn at_time(
+        &self,
+        partitions: &[TopicPartition],
+        time: EventTime,
+    ) -> Result<Position> {
         let mut found: ByPartition<Option<Offset>> = ByPartition::default();
         for it in partitions {
             found.insert(&it.topic, it.partition, None);
@@ -132,7 +136,13 @@ impl Range {
 }
 
 impl ByPartition<Range> {
-    fn note(&mut self, topic: &str, partition: i32, offset: Offset, mark: Mark) -> Result<(), String> {
+    fn note(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: Offset,
+        mark: Mark,
+    ) -> Result<(), String> {
         if partition < 0 || offset.0 < 0 {
             return Err("partition and offset count from 0".to_owned());
         }

@@ -94,7 +94,10 @@ impl Source for RecordingSource {
     fn partitions(&mut self) -> Result<Vec<PartitionFacts>> {
         self.index.refresh()?;
         if self.index.partitions.is_empty() {
-            return Err(Error::invalid(format!("recording {} holds no records", self.path.display())));
+            return Err(Error::invalid(format!(
+                "recording {} holds no records",
+                self.path.display()
+            )));
         }
         let facts = self.index.partitions.iter().map(|(topic_partition, range)| PartitionFacts {
             topic_partition,
@@ -132,7 +135,11 @@ impl Source for RecordingSource {
                     range.end
                 )));
             }
-            assigned.insert(&partition.topic, partition.partition, Task { next: *wanted, place: None });
+            assigned.insert(
+                &partition.topic,
+                partition.partition,
+                Task { next: *wanted, place: None },
+            );
         }
         self.lines = Some(Lines::open(&self.path, self.index.start(position))?);
         self.assigned = assigned;

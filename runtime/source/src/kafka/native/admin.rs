@@ -93,7 +93,9 @@ impl Client {
             asked.add_partition(&it.topic, it.partition);
         }
         let spec = match query {
-            OffsetQuery::Earliest => rd::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
+            OffsetQuery::Earliest => {
+                rd::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST as i64
+            }
             OffsetQuery::HighWatermark | OffsetQuery::LastStable => {
                 rd::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_LATEST as i64
             }
@@ -216,7 +218,10 @@ unsafe fn listed(info: *const rd::rd_kafka_ListOffsetsResultInfo_t) -> ListedOff
         let offset = (*partition).offset;
         let code = (&raw const (*partition).err).cast::<i32>().read();
         ListedOffset {
-            topic_partition: TopicPartition::new(&owned((*partition).topic), (*partition).partition),
+            topic_partition: TopicPartition::new(
+                &owned((*partition).topic),
+                (*partition).partition,
+            ),
             error: (code != 0).then(|| error_code(code)),
             offset: (offset >= 0).then_some(Offset(offset)),
         }

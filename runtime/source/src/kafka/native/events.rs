@@ -10,8 +10,15 @@ use super::{Client, error_code};
 
 pub(in crate::kafka) enum Event {
     /// `level` counts as syslog does: 0 emergency … 7 debug.
-    Log { level: i32, text: String },
-    Error { code: RDKafkaErrorCode, text: String },
+    Log {
+        level: i32,
+        facility: String,
+        text: String,
+    },
+    Error {
+        code: RDKafkaErrorCode,
+        text: String,
+    },
     /// Nothing that a source needs to know.
     Other,
 }
@@ -42,7 +49,7 @@ unsafe fn read(event: *mut rd::rd_kafka_event_t) -> Event {
             rd::RD_KAFKA_EVENT_LOG => {
                 let (mut facility, mut text, mut level) = (std::ptr::null(), std::ptr::null(), 7);
                 match rd::rd_kafka_event_log(event, &mut facility, &mut text, &mut level) {
-                    0 => Event::Log { level, text: owned(text) },
+                    0 => Event::Log { level, facility: owned(facility), text: owned(text) },
                     _ => Event::Other,
                 }
             }

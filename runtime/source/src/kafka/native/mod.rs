@@ -47,22 +47,30 @@ impl Client {
     pub(super) fn open(config: &ClientConfig) -> KafkaResult<Client> {
         let consumer: BaseConsumer = config.create()?;
         let handle = consumer.client().native_ptr();
-        // SAFETY: `handle` is the live client inside `consumer`. Both calls return a new reference
-        // or NULL; `Queue` owns it.
-        let (records, events) = unsafe {
-            (
-                NonNull::new(rd::rd_kafka_queue_get_consumer(handle)),
-                NonNull::new(rd::rd_kafka_queue_get_main(handle)),
-            )
+        // SAFETY: `handle` is the live client inside `consumer`. Each call returns a new reference or
+        // NULL; `Queue` owns it.
+        let queues = unsafe {
+            [
+                rd::rd_kafka_queue_get_consumer(handle),
+                rd::rd_kafka_queue_get_main(handle),
+                rd::rd_kafka_queue_new(handle),
+            ]
         };
-        let (Some(records), Some(events)) = (records, events) else {
+        let [Some(consumed), Some(events), Some(records)] =
+            queues.map(|it| NonNull::new(it).map(Queue))
+        else {
             return Err(KafkaError::ClientCreation("the client has no consumer queue".to_owned()));
         };
+        // Records that are still queued keep their partitions alive, and the end of a client waits for
+        // its partitions for ever. A queue of our own drops its records, and all that come later, when
+        // it is destroyed, which is before the client is.
+        // SAFETY: both queues are live; the forwarding keeps its own reference of the destination.
+        unsafe { rd::rd_kafka_queue_forward(consumed.0.as_ptr(), records.0.as_ptr()) };
         // The binding forwards events to the queue of records, where taking records in batches
         // would swallow them. Both go their own way from here.
         // SAFETY: `events` is a live queue; a NULL destination ends its forwarding.
-        unsafe { rd::rd_kafka_queue_forward(events.as_ptr(), std::ptr::null_mut()) };
-        Ok(Client { records: Queue(records), events: Queue(events), consumer })
+        unsafe { rd::rd_kafka_queue_forward(events.0.as_ptr(), std::ptr::null_mut()) };
+        Ok(Client { records, events, consumer })
     }
 
     pub(super) fn consumer(&self) -> &BaseConsumer {

@@ -23,7 +23,9 @@ fn read_all(source: &mut RecordingSource, position: &Position, records_max: usiz
         }
         for records in batch {
             assert!(records.len() <= records_max);
-            let text = |it: Option<&[u8]>| it.map_or("-".into(), |it| String::from_utf8_lossy(it).into_owned());
+            let text = |it: Option<&[u8]>| {
+                it.map_or("-".into(), |it| String::from_utf8_lossy(it).into_owned())
+            };
             read.extend(records.iter().map(|it| {
                 let mut line = format!("{}@{} ", records.topic_partition(), it.offset());
                 write!(line, "{}={}", text(it.key()), text(it.value())).unwrap();
@@ -98,7 +100,10 @@ fn a_bad_line_is_named_by_file_and_number() {
         (r#"{"partition":0,"offset":0}"#, ":2: offset 0 of t/0 comes after offset 0"),
         (r#"{"partition":-1,"offset":0}"#, "count from 0"),
         (r#"{"partition":0,"offset":1,"valeu":"x"}"#, ":2: unknown field `valeu`"),
-        (r#"{"partition":0,"offset":1,"value":7}"#, ":2: invalid type: integer `7`, expected a string"),
+        (
+            r#"{"partition":0,"offset":1,"value":7}"#,
+            ":2: invalid type: integer `7`, expected a string",
+        ),
         (r#"{"partition":0,"offset":1,"value":{"base64":"?"}}"#, ":2: no base64"),
         (r#"{"partition":0,"offset":1,"value":{"hex":"00"}}"#, "one key, \"base64\""),
     ];
@@ -160,7 +165,9 @@ fn reading_from_anywhere_gives_the_rest_and_nothing_else() {
     for step in 0..8 {
         let mut position = Position::default();
         for (index, (partition, end)) in latest.0.iter().enumerate() {
-            position.0.insert(partition.clone(), Offset(end.0 * ((step + index as i64 * 3) % 8) / 7));
+            position
+                .0
+                .insert(partition.clone(), Offset(end.0 * ((step + index as i64 * 3) % 8) / 7));
         }
         let mut expected: Vec<&String> = all
             .iter()

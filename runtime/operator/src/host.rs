@@ -1,0 +1,283 @@
+//! What the host keeps for one instance, and the functions that a guest may import (A4, A20).
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use floe_core::EventTime;
+use floe_core::ports::RejectedRow;
+use floe_core::rng::OperatorRng;
+use wasmtime::{Caller, Linker, Memory, ResourceLimiter};
+
+use crate::abi;
+use crate::arrow_out::read_batch;
+use crate::memory::{Checked, GuestMemory, Violation, violation};
+
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) outputs: Vec<SchemaRef>,
+    pub(crate) now: EventTime,
+    pub(crate) rng: OperatorRng,
+    pub(crate) limiter: Limiter,
+    pub(crate) emitted: Vec<(u32, RecordBatch)>,
+    pub(crate) rejected: Vec<RejectedRow>,
+    pub(crate) output_bytes_left: u64,
+    /// Rows of the batch that is being processed; none during other calls.
+    pub(crate) input_rows: usize,
+    pub(crate) failure: Option<String>,
+    /// Nothing has an effect during a restore, and output only during `process` and `watermark`.
+    pub(crate) may_emit: bool,
+}
+
+/// Growth is decided by the configured limits alone, so it is the same on every machine.
+pub(crate) struct Limiter {
+    pub(crate) memory_bytes: usize,
+    pub(crate) table_elements: usize,
+    /// The machine itself refused memory that the limit allows: no fact that a guest may learn.
+    pub(crate) host_refused: bool,
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= self.memory_bytes && maximum.is_none_or(|it| desired <= it))
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.host_refused = true;
+        Err(error.context("the machine has no memory left for the operator"))
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= self.table_elements && maximum.is_none_or(|it| desired <= it))
+    }
+}
+
+/// A guest that breaks the ABI ends its call as a trap.
+fn trap(import: &str, broken: Violation) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("{import}: {}", broken.0))
+}
+
+fn with_memory<T>(
+    caller: &mut Caller<'_, Host>,
+    import: &str,
+    work: impl FnOnce(GuestMemory<'_>, &mut Host) -> Checked<T>,
+) -> wasmtime::Result<T> {
+    let memory = caller.data().memory.ok_or_else(|| {
+        wasmtime::Error::msg(format!("{import}: called before the memory is there"))
+    })?;
+    let (bytes, host) = memory.data_and_store_mut(caller);
+    work(GuestMemory(bytes), host).map_err(|it| trap(import, it))
+}
+
+pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        abi::IMPORTS,
+        "emit",
+        |mut caller: Caller<'_, Host>, output: i32, array: i32| {
+            let pointer = u64::from(array as u32);
+            with_memory(&mut caller, "emit", |memory, host| {
+                if !host.may_emit {
+                    return violation("rows are handed out during process and watermark only");
+                }
+                let output = output as u32;
+                let Some(schema) = host.outputs.get(output as usize) else {
+                    return violation(format!(
+                        "output {output} of {} is not declared",
+                        host.outputs.len()
+                    ));
+                };
+                let batch = read_batch(memory, pointer, schema, &mut host.output_bytes_left)?;
+                if batch.num_rows() > 0 {
+                    host.emitted.push((output, batch));
+                }
+                Ok(())
+            })?;
+            // A15: the rows are copied; the guest's structure is marked as taken.
+            let memory = caller.data().memory.expect("it was there above");
+            let at = pointer + abi::array::RELEASE;
+            memory.write(&mut caller, at as usize, &[0; 4]).map_err(wasmtime::Error::from)
+        },
+    )?;
+    linker.func_wrap(
+        abi::IMPORTS,
+        "reject",
+        |mut caller: Caller<'_, Host>, row: i32, reason: i32, len: i32| {
+            with_memory(&mut caller, "reject", |memory, host| {
+                let row = row as u32 as usize;
+                if row >= host.input_rows {
+                    return violation(format!("row {row} of a batch of {} rows", host.input_rows));
+                }
+                let reason = memory.text(
+                    u64::from(reason as u32),
+                    u64::from(len as u32),
+                    abi::TEXT_BYTES_MAX,
+                )?;
+                if host.rejected.iter().any(|it| it.row == row) {
+                    return violation(format!("row {row} is rejected twice"));
+                }
+                host.rejected.push(RejectedRow { row, reason: reason.to_owned() });
+                Ok(())
+            })
+        },
+    )?;
+    linker.func_wrap(
+        abi::IMPORTS,
+        "log",
+        |mut caller: Caller<'_, Host>, level: i32, text: i32, len: i32| {
+            with_memory(&mut caller, "log", |memory, host| {
+                let text = memory.text(
+                    u64::from(text as u32),
+                    u64::from(len as u32),
+                    abi::TEXT_BYTES_MAX,
+                )?;
+                write_log(&host.name, level, text);
+                Ok(())
+            })
+        },
+    )?;
+    linker.func_wrap(abi::IMPORTS, "now", |caller: Caller<'_, Host>| virtual_now(caller.data()))?;
+    linker.func_wrap(abi::IMPORTS, "random", |mut caller: Caller<'_, Host>| {
+        caller.data_mut().rng.next_u64() as i64
+    })?;
+    linker.func_wrap(
+        abi::IMPORTS,
+        "fail",
+        |mut caller: Caller<'_, Host>, text: i32, len: i32| -> wasmtime::Result<()> {
+            with_memory(&mut caller, "fail", |memory, host| {
+                let text = memory.text(
+                    u64::from(text as u32),
+                    u64::from(len as u32),
+                    abi::TEXT_BYTES_MAX,
+                )?;
+                host.failure = Some(text.to_owned());
+                Ok(())
+            })?;
+            Err(wasmtime::Error::msg("the operator failed"))
+        },
+    )?;
+    link_wasi(linker)
+}
+
+fn virtual_now(host: &Host) -> i64 {
+    if host.now == EventTime::MIN { 0 } else { host.now.0 }
+}
+
+fn write_log(operator: &str, level: i32, text: &str) {
+    match level {
+        0 => tracing::error!(operator, "{text}"),
+        1 => tracing::warn!(operator, "{text}"),
+        2 => tracing::info!(operator, "{text}"),
+        _ => tracing::debug!(operator, "{text}"),
+    }
+}
+
+const WASI_SUCCESS: i32 = 0;
+const WASI_EBADF: i32 = 8;
+const WASI_EINVAL: i32 = 28;
+
+/// The part of WASI preview 1 that is virtual; the rest answers ENOSYS (`Module::instantiate` adds it by
+/// the types that the module imports).
+fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    let wasi = abi::WASI;
+    linker.func_wrap(
+        wasi,
+        "clock_time_get",
+        |mut caller: Caller<'_, Host>, _clock: i32, _precision: i64, at: i32| {
+            let nanos = virtual_now(caller.data()).saturating_mul(1_000_000);
+            write(&mut caller, at, &nanos.to_le_bytes())
+        },
+    )?;
+    linker.func_wrap(
+        wasi,
+        "clock_res_get",
+        |mut caller: Caller<'_, Host>, _clock: i32, at: i32| {
+            write(&mut caller, at, &1_000_000i64.to_le_bytes())
+        },
+    )?;
+    linker.func_wrap(wasi, "random_get", |mut caller: Caller<'_, Host>, at: i32, len: i32| {
+        let Some(memory) = caller.data().memory else { return WASI_EINVAL };
+        let (bytes, host) = memory.data_and_store_mut(&mut caller);
+        let (at, len) = (at as u32 as usize, len as u32 as usize);
+        match at.checked_add(len).and_then(|end| bytes.get_mut(at..end)) {
+            Some(target) => {
+                host.rng.fill(target);
+                WASI_SUCCESS
+            }
+            None => WASI_EINVAL,
+        }
+    })?;
+    linker.func_wrap(
+        wasi,
+        "fd_write",
+        |mut caller: Caller<'_, Host>, fd: i32, vectors: i32, count: i32, written: i32| {
+            if fd != 1 && fd != 2 {
+                return WASI_EBADF;
+            }
+            let text =
+                with_memory(&mut caller, "fd_write", |memory, _| gather(memory, vectors, count));
+            let Ok(text) = text else { return WASI_EINVAL };
+            let line = String::from_utf8_lossy(&text);
+            if !line.trim_end().is_empty() {
+                write_log(&caller.data().name, if fd == 2 { 1 } else { 2 }, line.trim_end());
+            }
+            write(&mut caller, written, &(text.len() as u32).to_le_bytes())
+        },
+    )?;
+    linker.func_wrap(
+        wasi,
+        "proc_exit",
+        |mut caller: Caller<'_, Host>, code: i32| -> wasmtime::Result<()> {
+            caller.data_mut().failure = Some(format!("the operator called exit({code})"));
+            Err(wasmtime::Error::msg("the operator exited"))
+        },
+    )?;
+    for (sizes, get) in [("args_sizes_get", "args_get"), ("environ_sizes_get", "environ_get")] {
+        linker.func_wrap(wasi, sizes, |mut caller: Caller<'_, Host>, count: i32, bytes: i32| {
+            match write(&mut caller, count, &[0; 4]) {
+                WASI_SUCCESS => write(&mut caller, bytes, &[0; 4]),
+                error => error,
+            }
+        })?;
+        linker.func_wrap(wasi, get, |_: i32, _: i32| WASI_SUCCESS)?;
+    }
+    linker.func_wrap(wasi, "fd_prestat_get", |_: i32, _: i32| WASI_EBADF)?;
+    linker.func_wrap(wasi, "sched_yield", || WASI_SUCCESS)?;
+    linker.func_wrap(wasi, "fd_fdstat_get", |mut caller: Caller<'_, Host>, fd: i32, at: i32| {
+        if !(0..=2).contains(&fd) {
+            return WASI_EBADF;
+        }
+        // A character device without flags or rights.
+        let mut stat = [0u8; 24];
+        stat[0] = 2;
+        write(&mut caller, at, &stat)
+    })?;
+    Ok(())
+}
+
+fn write(caller: &mut Caller<'_, Host>, at: i32, bytes: &[u8]) -> i32 {
+    let Some(memory) = caller.data().memory else { return WASI_EINVAL };
+    match memory.write(caller, at as u32 as usize, bytes) {
+        Ok(()) => WASI_SUCCESS,
+        Err(_) => WASI_EINVAL,
+    }
+}
+
+fn gather(memory: GuestMemory<'_>, vectors: i32, count: i32) -> Checked<Vec<u8>> {
+    let mut text = Vec::new();
+    for index in 0..u64::from(count as u32).min(64) {
+        let vector = u64::from(vectors as u32) + 8 * index;
+        let (at, len) = (memory.u32(vector)?, memory.u32(vector + 4)?);
+        let left = abi::TEXT_BYTES_MAX - text.len() as u64;
+        text.extend_from_slice(memory.bytes(u64::from(at), u64::from(len).min(left))?);
+    }
+    Ok(text)
+}

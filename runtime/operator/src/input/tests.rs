@@ -1,0 +1,180 @@
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
+use floe_core::ports::{Decoded, DecoderFactory};
+use floe_core::{EventTime, Offset, Records, TopicPartition};
+
+use super::{Format, InputDecoder};
+
+fn decode(fields: Vec<Field>, values: &[Option<&[u8]>]) -> Decoded {
+    let factory = InputDecoder::new(Format::Json, Arc::new(Schema::new(fields))).unwrap();
+    let mut records = Records::new(TopicPartition::new("t", 3), Offset(10));
+    for (index, value) in values.iter().enumerate() {
+        records.push(Offset(10 + index as i64), EventTime(1000 + index as i64), Some(b"k"), *value);
+        records.push_header(b"h", Some(b"1"));
+    }
+    factory.decoder().decode(&records).unwrap()
+}
+
+fn payment() -> Vec<Field> {
+    vec![
+        Field::new("id", DataType::Utf8, false),
+        Field::new("amount", DataType::Int64, false),
+        Field::new("note", DataType::Utf8, true),
+        Field::new("_offset", DataType::Int64, false),
+    ]
+}
+
+fn longs(batch: &RecordBatch, column: usize) -> Vec<i64> {
+    batch.column(column).as_primitive::<Int64Type>().values().to_vec()
+}
+
+#[test]
+fn members_become_columns_in_any_order() {
+    let decoded = decode(
+        payment(),
+        &[
+            Some(br#"{"id":"a","amount":-5,"note":null}"#),
+            Some(br#"{"x":{"y":[1,{"z":2}]},"amount":1099511627777,"id":"\u00e9\n"}"#),
+            Some(br#" {"id":"b","amount":1,"amount":2,"note":"n"} "#),
+        ],
+    );
+    assert_eq!(decoded.rejected, []);
+    assert!(decoded.rows.is_none());
+    assert_eq!(longs(&decoded.batch, 1), [-5, 1_099_511_627_777, 2]);
+    let ids = decoded.batch.column(0).as_string::<i32>();
+    assert_eq!(ids.iter().collect::<Vec<_>>(), [Some("a"), Some("é\n"), Some("b")]);
+    let notes = decoded.batch.column(2).as_string::<i32>();
+    assert_eq!(notes.iter().collect::<Vec<_>>(), [None, None, Some("n")]);
+    assert_eq!(longs(&decoded.batch, 3), [10, 11, 12]);
+}
+
+#[test]
+fn a_bad_record_is_rejected_alone_and_says_why() {
+    let cases: [(Option<&[u8]>, &str); 16] = [
+        (None, "tombstone"),
+        (Some(b""), "not JSON"),
+        (Some(b"nonsense"), "not JSON"),
+        (Some(br#"{"id":"a","amount":1"#), "not JSON"),
+        (Some(br#"{"id":"a","amount":1} trailing"#), "not JSON"),
+        (Some(b"[1]"), "not JSON"),
+        (Some(b"{\"id\":\"\xff\",\"amount\":1}"), "not UTF-8 (byte 7)"),
+        (Some(br#"{"id":"a"}"#), "field amount is missing"),
+        (Some(br#"{"id":"a","amount":null}"#), "field amount: expected long, found null"),
+        (Some(br#"{"id":"a","amount":"5"}"#), "field amount: expected long, found a string"),
+        (Some(br#"{"id":"a","amount":1.5}"#), "field amount: expected long, found the number 1.5"),
+        (Some(br#"{"id":"a","amount":9223372036854775808}"#), "out of the range of long"),
+        (Some(br#"{"id":7,"amount":1}"#), "field id: expected string, found a number"),
+        (Some(br#"{"id":{"a":1},"amount":1}"#), "field id: expected string, found an object"),
+        (Some(br#"{"id":["a"],"amount":1}"#), "field id: expected string, found a list"),
+        (Some(br#"{"id":true,"amount":1}"#), "field id: expected string, found a boolean"),
+    ];
+    let good: Option<&[u8]> = Some(br#"{"id":"good","amount":1}"#);
+    for (bad, expected) in cases {
+        let decoded = decode(payment(), &[good, bad, good]);
+        assert_eq!(decoded.batch.num_rows(), 2, "{expected}");
+        assert_eq!(decoded.rows.as_deref(), Some(&[0, 2][..]));
+        assert_eq!(longs(&decoded.batch, 3), [10, 12]);
+        let [rejected] = &decoded.rejected[..] else { panic!("{:?}", decoded.rejected) };
+        assert_eq!(rejected.row, 1);
+        assert!(rejected.reason.contains(expected), "{expected}: {}", rejected.reason);
+    }
+}
+
+#[test]
+fn every_type_has_its_form() {
+    let item = Field::new("item", DataType::Int32, true);
+    let pair = Fields::from(vec![
+        Field::new("a", DataType::Utf8, false),
+        Field::new("b", DataType::Boolean, true),
+    ]);
+    let fields = vec![
+        Field::new("time", DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
+        Field::new("price", DataType::Decimal128(10, 2), false),
+        Field::new("list", DataType::List(Arc::new(item)), true),
+        Field::new("pair", DataType::Struct(pair), false),
+        Field::new("day", DataType::Date32, false),
+        Field::new("blob", DataType::Binary, false),
+        Field::new("ratio", DataType::Float64, false),
+    ];
+    let decoded = decode(
+        fields,
+        &[
+            Some(br#"{"time":"2026-01-31T00:00:00.5Z","price":12.30,"list":[1,null,3],"pair":{"a":"x"},"day":"1970-01-02","blob":"AAE=","ratio":2}"#),
+            Some(br#"{"time":1500,"price":"-0.01","list":null,"pair":{"b":true,"a":"y"},"day":"2026-01-01","blob":"","ratio":-0.5}"#),
+            Some(br#"{"time":1,"price":1.234,"list":[],"pair":{"a":"x"},"day":"1970-01-01","blob":"","ratio":0}"#),
+            Some(br#"{"time":1,"price":123456789,"list":[],"pair":{"a":"x"},"day":"1970-01-01","blob":"","ratio":0}"#),
+            Some(br#"{"time":1,"price":1e2,"list":["x"],"pair":{"a":"x"},"day":"1970-01-01","blob":"","ratio":0}"#),
+            Some(br#"{"time":1,"price":1e2,"list":[],"pair":{},"day":"1970-01-01","blob":"","ratio":0}"#),
+        ],
+    );
+    let batch = &decoded.batch;
+    assert_eq!(
+        batch.column(0).as_primitive::<TimestampMillisecondType>().values(),
+        &[1_769_817_600_500, 1500]
+    );
+    assert_eq!(batch.column(1).as_primitive::<Decimal128Type>().values(), &[1230, -1]);
+    let list = batch.column(2).as_list::<i32>();
+    assert!(list.is_null(1));
+    assert_eq!(
+        list.value(0).as_primitive::<Int32Type>().iter().collect::<Vec<_>>(),
+        [Some(1), None, Some(3)]
+    );
+    assert_eq!(batch.column(3).as_struct().column(0).as_string::<i32>().value(1), "y");
+    assert_eq!(batch.column(5).as_binary::<i32>().value(0), &[0, 1]);
+    let reasons: Vec<&str> = decoded.rejected.iter().map(|it| it.reason.as_str()).collect();
+    assert!(reasons[0].contains("more digits behind the point"), "{reasons:?}");
+    assert!(reasons[1].contains("out of the range of decimal(10,2)"), "{reasons:?}");
+    assert!(reasons[2].contains("item 0: expected int, found a string"), "{reasons:?}");
+    assert!(reasons[3].contains("field a is missing"), "{reasons:?}");
+}
+
+#[test]
+fn record_fields_need_no_value() {
+    let header = Fields::from(vec![
+        Field::new("name", DataType::Utf8, false),
+        Field::new("value", DataType::Binary, true),
+    ]);
+    let item = Arc::new(Field::new("item", DataType::Struct(header), false));
+    let fields = vec![
+        Field::new("_topic", DataType::Utf8, false),
+        Field::new("_partition", DataType::Int32, false),
+        Field::new("_timestamp", DataType::Int64, false),
+        Field::new("_key", DataType::Binary, true),
+        Field::new("_value", DataType::Binary, true),
+        Field::new("_headers", DataType::List(item), false),
+    ];
+    let schema = Arc::new(Schema::new(fields.clone()));
+    assert!(InputDecoder::new(Format::Raw, schema).is_ok());
+    let decoded = decode(fields, &[None, Some(b"\xff raw")]);
+    assert_eq!(decoded.rejected, []);
+    let values = decoded.batch.column(4).as_binary::<i32>();
+    assert!(values.is_null(0));
+    assert_eq!(values.value(1), b"\xff raw");
+    assert_eq!(decoded.batch.column(5).as_list::<i32>().value(0).as_struct().len(), 1);
+}
+
+#[test]
+fn columns_that_cannot_be_filled_are_refused_at_the_start() {
+    let refused = |format, field: Field| {
+        let made = InputDecoder::new(format, Arc::new(Schema::new(vec![field])));
+        made.err().expect("it is refused").message
+    };
+    assert!(
+        refused(Format::Raw, Field::new("id", DataType::Utf8, false)).contains("format is \"raw\"")
+    );
+    assert!(
+        refused(Format::Json, Field::new("_ofset", DataType::Int64, false))
+            .contains("no field of a record")
+    );
+    assert!(
+        refused(Format::Json, Field::new("_offset", DataType::Utf8, false))
+            .contains("_offset long")
+    );
+    assert!(
+        refused(Format::Json, Field::new("_value", DataType::Binary, false)).contains("nullable")
+    );
+}

@@ -1,0 +1,395 @@
+//! One instance: calls into the guest, capture at quiescent points, restore into a fresh one.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use bytes::Bytes;
+use floe_core::image::{GlobalValue, OperatorImage};
+use floe_core::ports::{Operator, Staged};
+use floe_core::rng::OperatorRng;
+use floe_core::{Error, EventTime, Result};
+use wasmtime::{Global, InstancePre, Memory, Store, TypedFunc, Val};
+
+use crate::abi;
+use crate::arrow_in::Plan;
+use crate::engine::Engine;
+use crate::host::{Host, Limiter};
+use crate::limits::Limits;
+use crate::memory::{Checked, GuestMemory, violation};
+use crate::module::Module;
+use crate::schema::read_schema;
+use crate::trap::explain;
+
+pub(crate) struct Instance {
+    store: Store<Host>,
+    memory: Memory,
+    globals: Vec<Global>,
+    input: TypedFunc<i32, i32>,
+    process: TypedFunc<i32, i32>,
+    watermark: Option<TypedFunc<i64, i32>>,
+    instance: wasmtime::Instance,
+    limits: Limits,
+    /// Pointer and capacity of the guest's input region.
+    region: (u32, u32),
+    /// A23: after a trap nothing is called again.
+    trapped: bool,
+}
+
+/// An input region grows to twice what is needed, so that it soon grows no more.
+const REGION_BYTES_MIN: u64 = 64 << 10;
+
+impl Instance {
+    fn new(
+        engine: &Engine,
+        pre: &InstancePre<Host>,
+        name: &str,
+        outputs: Vec<SchemaRef>,
+        limits: &Limits,
+        rng: OperatorRng,
+        globals: &[u32],
+    ) -> Result<Instance> {
+        let host = Host {
+            name: name.to_owned(),
+            memory: None,
+            outputs,
+            now: EventTime::MIN,
+            rng,
+            limiter: Limiter {
+                memory_bytes: limits.memory_bytes as usize,
+                table_elements: limits.table_elements as usize,
+                host_refused: false,
+            },
+            emitted: Vec::new(),
+            rejected: Vec::new(),
+            output_bytes_left: 0,
+            input_rows: 0,
+            failure: None,
+            may_emit: false,
+        };
+        let mut store = Store::new(&engine.wasm, host);
+        store.limiter(|host| &mut host.limiter);
+        store.set_fuel(limits.fuel_per_batch).expect("fuel is on");
+        let failed = |error: wasmtime::Error| {
+            Error::invalid(format!(
+                "operator {name} could not be instantiated (limits.memory is {} bytes): {error:#}",
+                limits.memory_bytes
+            ))
+        };
+        let instance = pre.instantiate(&mut store).map_err(failed)?;
+        let memory = instance.get_memory(&mut store, abi::MEMORY).expect("checked at load");
+        store.data_mut().memory = Some(memory);
+        let globals = globals
+            .iter()
+            .map(|it| {
+                let name = format!("{}{it}", abi::GLOBAL_PREFIX);
+                instance.get_global(&mut store, &name).expect("the rewriting exports it")
+            })
+            .collect();
+        let input = instance.get_typed_func(&mut store, abi::INPUT).expect("checked at load");
+        let process = instance.get_typed_func(&mut store, abi::PROCESS).expect("checked at load");
+        let watermark = instance.get_typed_func(&mut store, abi::WATERMARK).ok();
+        Ok(Instance {
+            store,
+            memory,
+            globals,
+            input,
+            process,
+            watermark,
+            instance,
+            limits: limits.clone(),
+            region: (0, 0),
+            trapped: false,
+        })
+    }
+
+    /// A fresh instance: start function, `_initialize`, `open`.
+    pub(crate) fn open(
+        module: &Module,
+        name: &str,
+        limits: &Limits,
+        config: &str,
+        seed: u64,
+    ) -> Result<Instance> {
+        let mut instance = Instance::of(module, name, limits, OperatorRng::from_seed(seed))?;
+        instance.begin(0);
+        instance.initialize()?;
+        let (pointer, _) = instance.region(config.len() as u64)?;
+        instance
+            .memory
+            .write(&mut instance.store, pointer as usize, config.as_bytes())
+            .expect("the region is in bounds");
+        let open = instance
+            .instance
+            .get_typed_func::<(i32, i32), i32>(&mut instance.store, abi::OPEN)
+            .expect("checked at load");
+        let done = open.call(&mut instance.store, (pointer as i32, config.len() as i32));
+        instance.finish("open", done)?;
+        Ok(instance)
+    }
+
+    /// The instance that the image was captured from: no guest code runs.
+    pub(crate) fn restore(
+        module: &Module,
+        name: &str,
+        limits: &Limits,
+        image: &OperatorImage,
+    ) -> Result<Instance> {
+        let mut instance =
+            Instance::of(module, name, limits, OperatorRng::from_state(image.rng_state))?;
+        let (memory, store) = (instance.memory, &mut instance.store);
+        let have = memory.data_size(&*store);
+        let want = image.memory.len();
+        let corrupt = |what: String| Error::corrupt(format!("image of operator {name}: {what}"));
+        if want < have || !want.is_multiple_of(WASM_PAGE) {
+            return Err(corrupt(format!(
+                "memory of {want} bytes, and the module begins with {have}"
+            )));
+        }
+        memory.grow(&mut *store, ((want - have) / WASM_PAGE) as u64).map_err(|_| {
+            corrupt(format!("memory of {want} bytes is over the limit of {}", limits.memory_bytes))
+        })?;
+        // Data segments put bytes there: every byte is written. Zero pages that are zero already are left
+        // alone, so that they cost no memory.
+        for (target, page) in
+            memory.data_mut(&mut *store).chunks_mut(4096).zip(image.memory.chunks(4096))
+        {
+            if target != page {
+                target.copy_from_slice(page);
+            }
+        }
+        if image.globals.len() != instance.globals.len() {
+            return Err(corrupt(format!(
+                "{} globals, and the module has {}",
+                image.globals.len(),
+                instance.globals.len()
+            )));
+        }
+        for (global, value) in instance.globals.iter().zip(&image.globals) {
+            let value = match *value {
+                GlobalValue::I32(value) => Val::I32(value),
+                GlobalValue::I64(value) => Val::I64(value),
+                GlobalValue::F32(bits) => Val::F32(bits),
+                GlobalValue::F64(bits) => Val::F64(bits),
+                GlobalValue::V128(bits) => Val::V128(bits.into()),
+            };
+            global.set(&mut *store, value).map_err(|error| corrupt(format!("{error:#}")))?;
+        }
+        instance.region = image.input_region;
+        let (pointer, capacity) = instance.region;
+        if u64::from(pointer) + u64::from(capacity) > want as u64 {
+            return Err(corrupt("the input region is outside of the memory".to_owned()));
+        }
+        Ok(instance)
+    }
+
+    fn of(module: &Module, name: &str, limits: &Limits, rng: OperatorRng) -> Result<Instance> {
+        let outputs = module.outputs.iter().map(|(_, schema)| Arc::clone(schema)).collect();
+        let globals = &module.anatomy.mutable_globals;
+        Instance::new(&module.engine, &module.instance_pre, name, outputs, limits, rng, globals)
+    }
+
+    fn initialize(&mut self) -> Result<()> {
+        for name in [abi::START, abi::INITIALIZE] {
+            if let Ok(function) = self.instance.get_typed_func::<(), ()>(&mut self.store, name) {
+                let done = function.call(&mut self.store, ()).map(|()| 0);
+                self.finish(name, done)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares a call that takes `rows` rows.
+    fn begin(&mut self, rows: usize) {
+        assert!(!self.trapped, "A23: the instance trapped before");
+        let fuel = self
+            .limits
+            .fuel_per_record
+            .saturating_mul(rows as u64)
+            .saturating_add(self.limits.fuel_per_batch);
+        self.store.set_fuel(fuel).expect("fuel is on");
+        let output_bytes = self.limits.output_bytes_per_batch;
+        let host = self.store.data_mut();
+        host.emitted.clear();
+        host.rejected.clear();
+        host.output_bytes_left = output_bytes;
+        host.input_rows = rows;
+        host.failure = None;
+    }
+
+    /// Turns the end of a call into what it means.
+    fn finish(&mut self, call: &str, done: wasmtime::Result<i32>) -> Result<()> {
+        self.store.data_mut().may_emit = false;
+        let error = match done {
+            Ok(0) => return Ok(()),
+            Ok(code) => explain(
+                call,
+                &wasmtime::Error::msg(format!("it returned {code}")),
+                self.store.data(),
+            ),
+            Err(error) => explain(call, &error, self.store.data()),
+        };
+        self.trapped = true;
+        Err(error)
+    }
+
+    /// The region, grown to `bytes` if it is smaller.
+    fn region(&mut self, bytes: u64) -> Result<(u32, u32)> {
+        if bytes <= u64::from(self.region.1) && self.region.1 > 0 {
+            return Ok(self.region);
+        }
+        let capacity = (2 * bytes).max(REGION_BYTES_MIN).next_multiple_of(64);
+        let Some(asked) = i32::try_from(capacity).ok() else {
+            self.trapped = true;
+            return Err(Error::operator(format!(
+                "a batch of {bytes} bytes does not fit into an operator's memory; make batches smaller"
+            )));
+        };
+        let pointer = match self.input.call(&mut self.store, asked) {
+            Ok(pointer) => pointer as u32,
+            Err(error) => return self.finish(abi::INPUT, Err(error)).map(|()| (0, 0)),
+        };
+        let end = u64::from(pointer) + capacity;
+        if pointer == 0 || pointer % 64 != 0 || end > self.memory.data_size(&self.store) as u64 {
+            let wrong = wasmtime::Error::msg(format!(
+                "it returned {pointer:#x} for {capacity} bytes: the region must be aligned to 64 bytes and lie in the memory"
+            ));
+            return self.finish(abi::INPUT, Err(wrong)).map(|()| (0, 0));
+        }
+        self.region = (pointer, capacity as u32);
+        Ok(self.region)
+    }
+
+    fn staged(&mut self) -> Staged {
+        let host = self.store.data_mut();
+        Staged {
+            emitted: std::mem::take(&mut host.emitted),
+            rejected: std::mem::take(&mut host.rejected),
+        }
+    }
+}
+
+const WASM_PAGE: usize = 65_536;
+
+impl Operator for Instance {
+    fn process(&mut self, batch: &RecordBatch, virtual_time: EventTime) -> Result<Staged> {
+        let rows = batch.num_rows();
+        assert!(0 < rows, "A14");
+        assert!(rows <= abi::BATCH_ROWS_MAX, "A14");
+        self.begin(rows);
+        self.store.data_mut().now = virtual_time;
+        let plan = Plan::of(batch);
+        let (pointer, capacity) = self.region(plan.bytes)?;
+        let region = &mut self.memory.data_mut(&mut self.store)
+            [pointer as usize..(pointer + capacity) as usize];
+        let array = plan.write(region, pointer);
+        self.store.data_mut().may_emit = true;
+        let done = self.process.call(&mut self.store, array as i32);
+        self.finish("process", done)?;
+        Ok(self.staged())
+    }
+
+    fn watermark(&mut self, watermark: EventTime, virtual_time: EventTime) -> Result<Staged> {
+        let Some(function) = self.watermark.clone() else { return Ok(Staged::default()) };
+        self.begin(0);
+        self.store.data_mut().now = virtual_time;
+        self.store.data_mut().may_emit = true;
+        let done = function.call(&mut self.store, watermark.0);
+        self.finish("watermark", done)?;
+        Ok(self.staged())
+    }
+
+    fn capture(&mut self) -> Result<OperatorImage> {
+        assert!(!self.trapped, "A23: the instance trapped before");
+        let (pointer, capacity) = self.region;
+        let memory = self.memory.data_mut(&mut self.store);
+        memory[pointer as usize..(pointer + capacity) as usize].fill(0);
+        let memory = Bytes::copy_from_slice(memory);
+        let globals = self
+            .globals
+            .iter()
+            .map(|it| match it.get(&mut self.store) {
+                Val::I32(value) => GlobalValue::I32(value),
+                Val::I64(value) => GlobalValue::I64(value),
+                Val::F32(bits) => GlobalValue::F32(bits),
+                Val::F64(bits) => GlobalValue::F64(bits),
+                Val::V128(bits) => GlobalValue::V128(bits.as_u128()),
+                _ => unreachable!("mutable reference globals are refused at load"),
+            })
+            .collect();
+        Ok(OperatorImage {
+            memory,
+            globals,
+            input_region: self.region,
+            rng_state: self.store.data().rng.state(),
+        })
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        self.memory.data_size(&self.store) as u64
+    }
+}
+
+/// What a module says of itself (A5).
+pub(crate) struct Said {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) state_version: u32,
+    pub(crate) input: SchemaRef,
+    pub(crate) outputs: Vec<(String, SchemaRef)>,
+}
+
+/// Asks the module, in an instance that is dropped afterwards.
+pub(crate) fn describe(
+    engine: &Engine,
+    pre: &InstancePre<Host>,
+    path: &str,
+    limits: &Limits,
+) -> Result<Said> {
+    let mut instance =
+        Instance::new(engine, pre, path, Vec::new(), limits, OperatorRng::from_seed(0), &[])?;
+    instance.begin(0);
+    instance.initialize()?;
+    let function = instance
+        .instance
+        .get_typed_func::<(), i32>(&mut instance.store, abi::DESCRIBE)
+        .expect("checked at load");
+    let pointer = function.call(&mut instance.store, ()).map_err(|error| {
+        let error = explain(abi::DESCRIBE, &error, instance.store.data());
+        Error::invalid(format!("module {path}: {}", error.message))
+    })?;
+    let memory = GuestMemory(instance.memory.data(&instance.store));
+    read_description(memory, u64::from(pointer as u32)).map_err(|broken| {
+        Error::invalid(format!("module {path} is refused: its description: {}", broken.0))
+    })
+}
+
+fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said> {
+    let text = |pointer: u64, len: u64| -> Checked<String> {
+        let (pointer, len) = (memory.u32(pointer)?, memory.u32(len)?);
+        Ok(memory.text(u64::from(pointer), u64::from(len), 256)?.to_owned())
+    };
+    let name = text(at, at + 4)?;
+    if name.is_empty() {
+        return violation("it has no name");
+    }
+    let count = memory.u32(at + 24)?;
+    if !(1..=abi::OUTPUTS_MAX).contains(&count) {
+        return violation(format!("{count} outputs, and there must be 1 to {}", abi::OUTPUTS_MAX));
+    }
+    let first = u64::from(memory.u32(at + 28)?);
+    let outputs = (0..u64::from(count))
+        .map(|index| {
+            let output = first + 12 * index;
+            let schema = read_schema(memory, u64::from(memory.u32(output + 8)?))?;
+            Ok((text(output, output + 4)?, schema))
+        })
+        .collect::<Checked<Vec<_>>>()?;
+    Ok(Said {
+        name,
+        version: text(at + 8, at + 12)?,
+        state_version: memory.u32(at + 16)?,
+        input: read_schema(memory, u64::from(memory.u32(at + 20)?))?,
+        outputs,
+    })
+}

@@ -1,0 +1,31 @@
+//! Operator: users' code as deterministic, sandboxed functions over Arrow batches.
+//!
+//! A module is checked, rewritten and compiled once; each task has an instance of it, whose whole state can
+//! be captured between two calls and restored into a fresh instance.
+
+mod abi;
+mod engine;
+mod limits;
+mod module;
+mod check;
+mod rewrite;
+mod cache;
+mod factory;
+mod instance;
+mod host;
+mod memory;
+mod schema;
+mod arrow_in;
+mod arrow_out;
+mod trap;
+mod input;
+#[cfg(test)]
+mod tests;
+
+pub use abi::BATCH_ROWS_MAX;
+pub use check::Anatomy;
+pub use engine::{Engine, STACK_BYTES};
+pub use factory::Factory;
+pub use input::{Format, InputDecoder};
+pub use limits::Limits;
+pub use module::{ColumnInspection, Inspection, Module, OutputInspection};

@@ -1,0 +1,17 @@
+//! ABI version 1, from the guest's side: the only module with raw pointers and imports.
+
+// Every pointer of the SDK is here, so that the rest can be read without thinking of one.
+
+mod arrow;
+mod schema;
+#[cfg(target_arch = "wasm32")]
+mod guest;
+#[cfg(target_arch = "wasm32")]
+pub mod imports;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use arrow::leak_view;
+pub(crate) use arrow::utf8;
+pub use arrow::{ArrayView, Exported};
+#[cfg(target_arch = "wasm32")]
+pub use guest::Guest;

@@ -1,0 +1,9 @@
+//! The columns that rows are made of: each kind appends, exports and reads its Arrow layout.
+
+pub(crate) mod bits;
+pub(crate) mod primitive;
+mod boolean;
+pub(crate) mod text;
+mod fixed;
+mod list;
+mod nullable;

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Apache Kafka (KRaft, single node, broker+controller) from Maven Central jars only.
+# usage: kafka.sh start|stop|status      (idempotent; loopback only)
+# env:   COMPONENT_CACHE  cache dir for jars   (default ${XDG_CACHE_HOME:-~/.cache}/floe-ci/components)
+#        KAFKA_STATE      data/log/pid dir      (default /tmp/kafka-dev)
+#        KAFKA_PORT       client port           (default 19092; controller = +1)
+#        KAFKA_VERSION    default 4.3.0         KAFKA_HEAP default 384m
+set -euo pipefail
+CACHE=${COMPONENT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/floe-ci/components}
+STATE=${KAFKA_STATE:-/tmp/kafka-dev}
+PORT=${KAFKA_PORT:-19092}; CPORT=$((PORT+1))
+VER=${KAFKA_VERSION:-4.3.0}; HEAP=${KAFKA_HEAP:-384m}
+LIBS=$CACHE/kafka-$VER/libs
+alive() { [ -s "$STATE/pid" ] && kill -0 "$(cat "$STATE/pid")" 2>/dev/null; }
+port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+fetch() {
+  [ -e "$CACHE/kafka-$VER/.ok" ] && return 0
+  mkdir -p "$CACHE/kafka-$VER"; local d; d=$(mktemp -d)
+  cat > "$d/pom.xml" <<POM
+<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>dev</groupId><artifactId>kafka-broker</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>
+ <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>$VER</version></dependency>
+ <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>$VER</version></dependency>
+ <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>
+POM
+  mvn -B -q -f "$d/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+      -DoutputDirectory="$LIBS" -DincludeScope=runtime >&2
+  rm -rf "$d"; touch "$CACHE/kafka-$VER/.ok"
+}
+start() {
+  if alive && port_open "$PORT"; then echo "kafka ready bootstrap.servers=127.0.0.1:$PORT pid=$(cat "$STATE/pid")"; return 0; fi
+  fetch; mkdir -p "$STATE"
+  cat > "$STATE/server.properties" <<P
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$CPORT
+listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$CPORT
+advertised.listeners=PLAINTEXT://127.0.0.1:$PORT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$STATE/data
+num.partitions=2
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.cleaner.dedupe.buffer.size=8388608
+num.network.threads=2
+num.io.threads=2
+P
+  local J=(java "-Xmx$HEAP" "-Xms$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError
+           -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$LIBS/*")
+  [ -e "$STATE/data/meta.properties" ] || \
+    java -Xmx128m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$LIBS/*" \
+      kafka.tools.StorageTool format -t "${KAFKA_CLUSTER_ID:-MkU3OEVBNTcwNTJENDM2Qk}" -c "$STATE/server.properties" > "$STATE/format.log" 2>&1
+  setsid nohup "${J[@]}" kafka.Kafka "$STATE/server.properties" > "$STATE/kafka.log" 2>&1 < /dev/null &
+  echo $! > "$STATE/pid"
+  for _ in $(seq 1 300); do
+    port_open "$PORT" && { echo "kafka ready bootstrap.servers=127.0.0.1:$PORT pid=$(cat "$STATE/pid")"; return 0; }
+    alive || { echo "kafka died; see $STATE/kafka.log" >&2; tail -20 "$STATE/kafka.log" >&2; return 1; }
+    sleep 0.1
+  done
+  echo "kafka not ready in 30 s" >&2; return 1
+}
+stop() { if alive; then kill "$(cat "$STATE/pid")"; for _ in $(seq 1 100); do alive || break; sleep 0.1; done; alive && kill -9 "$(cat "$STATE/pid")" || true; fi; rm -f "$STATE/pid"; echo stopped; }
+case "${1:-start}" in start) start;; stop) stop;; status) alive && port_open "$PORT" && echo up || { echo down; exit 1; };; *) echo "start|stop|status" >&2; exit 2;; esac

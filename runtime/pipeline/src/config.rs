@@ -22,6 +22,8 @@ use floe_core::protocol::identity::NewPartitions;
 pub use diagnose::ConfigError;
 pub use secret::{Properties, Secret};
 
+pub use crate::wiring::OnError;
+
 /// A pipeline as its file describes it: every default filled in, every path absolute.
 #[derive(Clone, Debug)]
 pub struct PipelineSpec {
@@ -91,20 +93,11 @@ pub struct OperatorSpec {
     pub limits: LimitsSpec,
 }
 
-/// What becomes of a record that cannot be decoded or that the operator rejects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnError {
-    Fail,
-    Skip,
-    DeadLetter,
-}
-
 /// Limits of one operator; `None` is the runtime's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitsSpec {
     pub memory_bytes: Option<u64>,
     pub table_elements: Option<u64>,
-    pub stack_bytes: Option<u64>,
     pub fuel_per_batch: Option<u64>,
     pub fuel_per_record: Option<u64>,
     pub output_per_batch_bytes: Option<u64>,

@@ -12,7 +12,7 @@ use crate::config::document::Document;
 use crate::config::environment;
 
 /// Keys that the design has and this version has not, with what to do for now: (section, key, text).
-const KEYS_NOT_BUILT: [(&str, &str, &str); 8] = [
+const KEYS_NOT_BUILT: [(&str, &str, &str); 9] = [
     (
         "operator",
         "plugin",
@@ -24,6 +24,7 @@ const KEYS_NOT_BUILT: [(&str, &str, &str); 8] = [
         "event time is not built yet; virtual time is the records' own timestamp",
     ),
     ("limits", "time-per-batch", "limits by time are not built yet; fuel-per-batch bounds a batch"),
+    ("limits", "stack", "every instance has a stack of 1 MiB, the same on every machine"),
     ("sink", "key", "upserts are not built yet; rows are appended"),
     ("source", "generator", "the generator is not built yet; use a recording"),
     ("checkpoint", "incremental", "incremental images are not built yet; every image is whole"),

@@ -116,7 +116,6 @@ pub(super) enum OnErrorName {
 pub(super) struct LimitsTable {
     pub(super) memory: Option<HumanBytes>,
     pub(super) table_elements: Option<u64>,
-    pub(super) stack: Option<HumanBytes>,
     /// Instructions, roughly, that one batch may take.
     pub(super) fuel_per_batch: Option<u64>,
     /// Instructions, roughly, that each record adds to the batch's allowance.

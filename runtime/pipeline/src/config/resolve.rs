@@ -228,7 +228,6 @@ fn limits(table: LimitsTable) -> LimitsSpec {
     LimitsSpec {
         memory_bytes: table.memory.map(|it| it.0),
         table_elements: table.table_elements,
-        stack_bytes: table.stack.map(|it| it.0),
         fuel_per_batch: table.fuel_per_batch,
         fuel_per_record: table.fuel_per_record,
         output_per_batch_bytes: table.output_per_batch.map(|it| it.0),

@@ -155,8 +155,8 @@ async fn put_claim(
             }
             Filled::Taken(found) => {
                 // A manifest of the old owner is a valid checkpoint, and the next slot is tried.
-                let claimed = matches!(found, LogEntry::Claim(_));
-                reading.push(paths, found)?;
+                let claimed = matches!(*found, LogEntry::Claim(_));
+                reading.push(paths, *found)?;
                 if claimed {
                     return Ok(Outcome::AnotherClaimed);
                 }

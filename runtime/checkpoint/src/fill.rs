@@ -17,7 +17,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(crate) enum Filled {
     Ours,
-    Taken(LogEntry),
+    Taken(Box<LogEntry>),
 }
 
 /// Puts the entry into this slot and no other, again and again until it is known whose the slot is.
@@ -50,7 +50,7 @@ pub(crate) async fn fill_slot(
         };
         match read_entry(store, pipeline, slot).await {
             Ok(Some(entry)) if entry.id() == id => return Ok(Filled::Ours),
-            Ok(Some(entry)) => return Ok(Filled::Taken(entry)),
+            Ok(Some(entry)) => return Ok(Filled::Taken(Box::new(entry))),
             Ok(None) => {}
             Err(error) if error.kind == ErrorKind::Retry => {}
             Err(error) => return Err(error),

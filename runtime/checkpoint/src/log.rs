@@ -1,5 +1,6 @@
 //! Reading the log: from the hint to the first free slot, every entry verified, and the end proved.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use crate::spine;
 
 /// Entries are asked for this many at a time: a look past the end costs less than a round trip.
 const READ_AHEAD: u64 = 8;
+
+/// A reading is repeated only if the log was begun or swept during it.
+const READINGS_MAX: usize = 10;
 
 /// An entry of the log as it is kept in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,23 +157,15 @@ pub(crate) fn reference(slot: Slot, manifest: &CheckpointManifest) -> ManifestRe
 /// Reads the log of a pipeline to its end.
 ///
 /// The hint only saves time. Without it, or with one that leads into a hole, the end is searched over
-/// the entries that no sweep deletes (`spine`); and an end is believed only when none of those is behind it.
+/// the entries that no sweep deletes (`spine`); an end is believed only when none of those is behind it.
 pub async fn read_log(store: &dyn ObjectStore, pipeline: &str) -> Result<LogReading> {
     let log = Log { store, pipeline, paths: Paths::of(pipeline)? };
-    let hint = store.get(&log.paths.hint()).await?.and_then(|it| Hint::decode(&it));
-    let first = hint.map_or(Slot::FIRST, |it| it.first);
-    let mut reading = match log.read_from(first).await? {
-        Some(reading) => reading,
-        None => log.search().await?,
-    };
-    if reading.newest_claim().is_none()
-        && let Some(slot) = hint.and_then(|it| it.claim)
-        && let Some(LogEntry::Claim(claim)) = log.entry(slot).await?
-        && claim.generation == reading.highest_generation()
-    {
-        reading.earlier_claim = Some((slot, claim));
+    for _ in 0..READINGS_MAX {
+        if let Some(reading) = log.read().await? {
+            return Ok(reading);
+        }
     }
-    Ok(reading)
+    Err(Error::retry(format!("the log of {pipeline} changes faster than it can be read")))
 }
 
 /// Reads one entry; `None` where the slot is free.
@@ -233,6 +229,34 @@ fn checksum(pipeline: &str, slot: Slot, body: &[u8]) -> blake3::Hash {
     hasher.finalize()
 }
 
+/// Where a run of entries without a hole led.
+enum Run {
+    ToTheEnd(LogReading),
+    ToAHole(LogReading),
+}
+
+/// Why a run of entries was read no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The next slot is free.
+    Free,
+    /// The entry before the next slot is a claim that stands in a hole.
+    Stray,
+}
+
+/// A claim that was written into a slot that a sweep had freed, by a process that had read the log before
+/// it: the entry right behind it is of an older generation, or the same one's claim. It claims nothing;
+/// its writer deletes it, unless it was killed first or its put landed late.
+fn stands_in_a_hole(entry: &KeptEntry, behind: &KeptEntry) -> bool {
+    match entry {
+        KeptEntry::Claim(claim) => {
+            behind.generation() < claim.generation
+                || matches!(behind, KeptEntry::Claim(_)) && behind.generation() == claim.generation
+        }
+        KeptEntry::Manifest(_) => false,
+    }
+}
+
 struct Log<'a> {
     store: &'a dyn ObjectStore,
     pipeline: &'a str,
@@ -240,6 +264,36 @@ struct Log<'a> {
 }
 
 impl Log<'_> {
+    /// `None` if it was written or swept meanwhile, so that the reading makes no sense.
+    async fn read(&self) -> Result<Option<LogReading>> {
+        let hinted = self.store.get(&self.paths.hint()).await?;
+        let hint = hinted.as_deref().and_then(Hint::decode);
+        let first = hint.map_or(Slot::FIRST, |it| it.first);
+        let mut reading = match self.read_from(first).await? {
+            Run::ToTheEnd(reading) => reading,
+            // The first entry is at a power of two, and never deleted.
+            Run::ToAHole(before) if before.entries.is_empty() && first == Slot::FIRST => {
+                return Err(self.missing(Slot::FIRST));
+            }
+            Run::ToAHole(before) => {
+                let Some(found) = self.search().await? else { return Ok(None) };
+                self.check_hole(&before, &found).await?;
+                found
+            }
+        };
+        if reading.entries.is_empty() && !self.is_empty(hinted.is_some()).await? {
+            return Ok(None);
+        }
+        if reading.newest_claim().is_none()
+            && let Some(slot) = hint.and_then(|it| it.claim)
+            && let Some(LogEntry::Claim(claim)) = self.entry(slot).await?
+            && claim.generation == reading.highest_generation()
+        {
+            reading.earlier_claim = Some((slot, claim));
+        }
+        Ok(Some(reading))
+    }
+
     async fn entry(&self, slot: Slot) -> Result<Option<LogEntry>> {
         match self.store.get(&self.paths.entry(slot)).await? {
             Some(bytes) => unseal(&self.paths, self.pipeline, slot, &bytes).map(Some),
@@ -247,31 +301,39 @@ impl Log<'_> {
         }
     }
 
-    /// The log from `first` on; `None` if that leads to a hole and not to the end.
-    async fn read_from(&self, first: Slot) -> Result<Option<LogReading>> {
+    /// The log from `first` on.
+    async fn read_from(&self, first: Slot) -> Result<Run> {
         let mut reading = LogReading::default();
         let mut next = first;
         loop {
-            next = self.read_on(&mut reading, next).await?;
+            let stop;
+            (next, stop) = self.read_on(&mut reading, next).await?;
+            if stop == Stop::Stray {
+                return Ok(Run::ToAHole(reading));
+            }
             if reading.entries.is_empty() && first > Slot::FIRST {
-                return Ok(None);
+                return Ok(Run::ToAHole(reading));
             }
             if !self.goes_on_beyond(Slot(next.0 - 1)).await? {
-                return Ok(Some(reading));
+                return Ok(Run::ToTheEnd(reading));
             }
             // Somebody may have written on while we looked; else it is a hole.
             if self.entry(next).await?.is_none() {
-                return Ok(None);
+                return Ok(Run::ToAHole(reading));
             }
         }
     }
 
-    /// Reads up to the first free slot, and returns it.
-    async fn read_on(&self, reading: &mut LogReading, mut next: Slot) -> Result<Slot> {
+    /// Reads up to the first free slot or a stray claim, and returns the slot behind what was read.
+    async fn read_on(&self, reading: &mut LogReading, mut next: Slot) -> Result<(Slot, Stop)> {
         loop {
             let slots = (next.0..).take(READ_AHEAD as usize).map(Slot);
             for entry in try_join_all(slots.map(|it| self.entry(it))).await? {
-                let Some(entry) = entry else { return Ok(next) };
+                let Some(entry) = entry else { return Ok((next, Stop::Free)) };
+                let last = reading.entries.last().map(|it| &it.1);
+                if last.is_some_and(|it| stands_in_a_hole(it, &entry.clone().into())) {
+                    return Ok((next, Stop::Stray));
+                }
                 reading.push_at(&self.paths, next, entry)?;
                 next = next.next();
             }
@@ -279,8 +341,13 @@ impl Log<'_> {
     }
 
     async fn goes_on_beyond(&self, last: Slot) -> Result<bool> {
-        let probes = spine::beyond(last).into_iter().map(|it| self.exists(it));
-        Ok(try_join_all(probes).await?.contains(&true))
+        Ok(self.last_sign_beyond(last).await?.is_some())
+    }
+
+    async fn last_sign_beyond(&self, last: Slot) -> Result<Option<Slot>> {
+        let slots = spine::signs_beyond(last);
+        let found = try_join_all(slots.iter().map(|it| self.exists(*it))).await?;
+        Ok(slots.into_iter().zip(found).rev().find(|(_, exists)| *exists).map(|it| it.0))
     }
 
     async fn exists(&self, slot: Slot) -> Result<bool> {
@@ -288,24 +355,63 @@ impl Log<'_> {
     }
 
     /// Finds the last entry without any pointer, then the first of the unbroken run that ends with it.
-    async fn search(&self) -> Result<LogReading> {
-        loop {
-            let mut last = Slot(0);
-            loop {
-                let slots = spine::beyond(last);
-                let found = try_join_all(slots.iter().map(|it| self.exists(*it))).await?;
-                match slots.iter().zip(found).rev().find(|(_, exists)| *exists) {
-                    Some((slot, _)) => last = *slot,
-                    None => break,
-                }
+    async fn search(&self) -> Result<Option<LogReading>> {
+        let mut last = Slot(0);
+        while let Some(further) = self.last_sign_beyond(last).await? {
+            last = further;
+        }
+        let mut first = last;
+        let mut behind = self.entry(last).await?.map(KeptEntry::from);
+        while first > Slot::FIRST
+            && let Some(entry) = self.entry(Slot(first.0 - 1)).await?
+        {
+            let entry = KeptEntry::from(entry);
+            if behind.is_none_or(|it| stands_in_a_hole(&entry, &it)) {
+                break;
             }
-            let mut first = last;
-            while first > Slot::FIRST && self.exists(Slot(first.0 - 1)).await? {
-                first = Slot(first.0 - 1);
-            }
-            if let Some(reading) = self.read_from(first.max(Slot::FIRST)).await? {
-                return Ok(reading);
+            first = Slot(first.0 - 1);
+            behind = Some(entry);
+        }
+        match self.read_from(first.max(Slot::FIRST)).await? {
+            Run::ToTheEnd(reading) => Ok(Some(reading)),
+            Run::ToAHole(_) => Ok(None),
+        }
+    }
+
+    /// A hole is a sweep's, or an entry was lost. A sweep goes from the oldest on and leaves only claims
+    /// and the spine behind, so any other manifest before the hole tells of a loss.
+    async fn check_hole(&self, before: &LogReading, found: &LogReading) -> Result<()> {
+        // What a sweep deleted between our look at it and our look at the hole is no sign of a loss.
+        let mut left = BTreeSet::new();
+        for (at, _) in before.manifests() {
+            if self.exists(at.slot).await? {
+                left.insert(at.slot);
             }
         }
+        let firsts = found.first_kept().0..found.end().0;
+        if left.is_empty() || firsts.map(Slot).any(|it| left.is_subset(&spine::kept_below(it))) {
+            return Ok(());
+        }
+        Err(self.missing(before.end()))
+    }
+
+    /// A log that was ever written has its first entry, as it has every one at a power of two. False if
+    /// it was begun just now.
+    async fn is_empty(&self, hinted: bool) -> Result<bool> {
+        let probes = (1..33).map(|bit| self.exists(Slot(1 << bit)));
+        if !hinted && !try_join_all(probes).await?.contains(&true) {
+            return Ok(true);
+        }
+        match self.exists(Slot::FIRST).await? {
+            true => Ok(false),
+            false => Err(self.missing(Slot::FIRST)),
+        }
+    }
+
+    fn missing(&self, slot: Slot) -> Error {
+        Error::corrupt(format!(
+            "{} is missing, and the log goes on behind it\n  → restore the object from a backup of the store; nothing was changed",
+            self.paths.entry(slot)
+        ))
     }
 }

@@ -15,7 +15,7 @@ use floe_core::{Error, ErrorKind, Result};
 
 use crate::claim::time_of_day;
 use crate::fill::{Filled, fill_slot};
-use crate::log::{LogReading, reference, seal};
+use crate::log::{LogReading, read_entry, reference, seal};
 use crate::paths::Paths;
 use crate::read::read_parts;
 use crate::sweep::Swept;
@@ -180,7 +180,16 @@ impl CheckpointLog for OwnedLog {
     }
 
     async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>> {
-        read_parts(&*self.store, &self.pipeline, manifest).await
+        let error = match read_parts(&*self.store, &self.pipeline, manifest).await {
+            Err(error) if error.kind == ErrorKind::Corrupt => error,
+            done => return done,
+        };
+        // A new owner sweeps, also what this process is about to read: then nothing is damaged.
+        let slot = self.reading.end();
+        match read_entry(&*self.store, &self.pipeline, slot).await? {
+            Some(found) if found.generation() > self.generation => Err(self.fenced(slot, &found)),
+            Some(_) | None => Err(error),
+        }
     }
 
     async fn complete(

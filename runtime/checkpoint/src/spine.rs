@@ -20,13 +20,25 @@ pub(crate) fn kept_below(first_kept: Slot) -> BTreeSet<Slot> {
 }
 
 /// If the log goes on past `last`, one of these slots exists. `Slot(0)` stands for an empty log.
-pub(crate) fn beyond(last: Slot) -> Vec<Slot> {
+fn beyond(last: Slot) -> Vec<Slot> {
     let bits = 64 - last.0.leading_zeros();
     assert!(bits < 64, "a log of 2^63 entries");
     let inside =
         (0..bits).filter(|bit| last.0 >> bit & 1 == 0).map(|bit| (last.0 >> bit << bit) | 1 << bit);
     inside.chain([1u64 << bits]).map(Slot).collect()
 }
+
+/// Where a log that goes on past `last` shows itself, even if a slot of `beyond` was lost: also the slots
+/// right behind, and the next powers of two. The larger, the later.
+pub(crate) fn signs_beyond(last: Slot) -> BTreeSet<Slot> {
+    let bits = 64 - last.0.leading_zeros();
+    let near = (1..=NEAR).map(|it| last.0 + it);
+    let powers = (bits..(bits + FURTHER_POWERS).min(63)).map(|bit| 1 << bit);
+    near.chain(powers).map(Slot).chain(beyond(last)).collect()
+}
+
+const NEAR: u64 = 8;
+const FURTHER_POWERS: u32 = 3;
 
 #[cfg(test)]
 mod tests {

@@ -191,7 +191,8 @@ fn redact(cause: &str, secrets: &[String]) -> String {
             (true, Some((url, query))) => {
                 clean.push_str(url);
                 clean.push_str("?…");
-                clean.extend(query.chars().rev().take_while(|it| !it.is_alphanumeric()));
+                let kept = query.trim_end_matches(|it: char| !it.is_alphanumeric()).len();
+                clean.push_str(&query[kept..]);
             }
             _ => clean.push_str(word),
         }

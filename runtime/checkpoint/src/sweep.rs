@@ -76,12 +76,6 @@ impl Swept {
         self.emptied = emptied;
         if let Some(hint) = plan.hint {
             let kept = spine::kept_below(hint);
-            for (slot, entry) in &reading.entries {
-                let claim = matches!(entry, KeptEntry::Claim(_));
-                if plan.entries.contains(slot) && !claim && !kept.contains(slot) {
-                    sweep.delete_entry(*slot).await?;
-                }
-            }
             // What the spine held for the old first slot alone.
             for slot in spine::kept_below(first).difference(&kept) {
                 match read_entry(store, pipeline, *slot).await {
@@ -90,6 +84,12 @@ impl Swept {
                     // Nobody needs it, and nobody will miss what is damaged in it.
                     Err(error) if error.kind == ErrorKind::Corrupt => {}
                     Err(error) => return Err(error),
+                }
+            }
+            for (slot, entry) in &reading.entries {
+                let claim = matches!(entry, KeptEntry::Claim(_));
+                if plan.entries.contains(slot) && !claim && !kept.contains(slot) {
+                    sweep.delete_entry(*slot).await?;
                 }
             }
             reading.drop_below(hint);

@@ -11,6 +11,7 @@ use floe_core::ports::{ObjectStore, Put};
 use floe_core::task::CapturedTask;
 use floe_core::{Error, ErrorKind, Result};
 use futures::stream::{FuturesOrdered, StreamExt};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::part::{EncodedPart, encode_part};
 use crate::paths::{Paths, part_object};
@@ -83,9 +84,13 @@ async fn encode_on_a_thread(task: CapturedTask) -> Result<(CapturedTask, Encoded
     on_a_thread(encode).await?
 }
 
+/// On a runtime of one thread, which a simulation uses, it is done at once: the order stays the seed's.
 pub(crate) async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::retry(format!("a thread for checkpoints ended: {error}")))

@@ -1,0 +1,13 @@
+//! The log and the parts, over stores that lose answers, lose objects, and alter them.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod claim;
+mod damage;
+mod golden;
+mod list;
+mod lost_answers;
+mod parts;
+mod s3;
+mod support;
+mod sweep;

@@ -1,0 +1,237 @@
+//! The second phase: one guarded commit, then a look whether it is really there.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use floe_core::committable::{CommitOutcome, CommitRequest, CommittedSnapshot};
+use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::ports::{Committer, LogView, TableFacts};
+use floe_core::protocol::judge::Marker;
+use floe_core::{Error, Result};
+use iceberg::spec::{DataFile, MAIN_BRANCH};
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction, Transaction};
+use iceberg::{Catalog, TableIdent};
+
+use super::committable::decode;
+use super::error::{describe, read_failed};
+use super::facts::{base_facts, look_for_marker, snapshot_of};
+use super::guard::{Guard, Stopped};
+use super::outcome::{Ending, refused};
+use super::upkeep;
+
+pub(super) struct IcebergCommitter {
+    catalog: Arc<dyn Catalog>,
+    ident: TableIdent,
+    /// Of the property and of the summary entry that hold the marker.
+    key: String,
+}
+
+/// A request that takes longer is of unknown outcome.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+impl IcebergCommitter {
+    pub(super) fn new(
+        catalog: Arc<dyn Catalog>,
+        ident: TableIdent,
+        pipeline: String,
+        sink: String,
+    ) -> Self {
+        IcebergCommitter { catalog, ident, key: Marker::key(&pipeline, &sink, MAIN_BRANCH) }
+    }
+
+    async fn load(&self) -> Result<Table> {
+        let what = format!("load table {}", self.ident);
+        match tokio::time::timeout(DEADLINE, self.catalog.load_table(&self.ident)).await {
+            Ok(Ok(table)) => Ok(table),
+            Ok(Err(error)) => Err(read_failed(&what, &error)),
+            Err(_) => Err(Error::retry(format!("{what}: no answer in {} s", DEADLINE.as_secs()))),
+        }
+    }
+
+    async fn look_for_files(
+        &self,
+        table: &Table,
+        files: &[DataFile],
+        request: &CommitRequest,
+    ) -> Result<()> {
+        for file in files {
+            let exists = table.file_io().exists(file.file_path()).await;
+            if !exists.map_err(|error| read_failed("look for a data file", &error))? {
+                return Err(Error::refused(format!(
+                    "data file {} of epoch {} is gone, and the epoch is not in table {} yet: was it removed as an orphan?\n  → restore the file; its rows are in it alone",
+                    file.file_path(),
+                    request.manifest.epoch,
+                    self.ident
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn transaction(
+        &self,
+        table: &Table,
+        request: &CommitRequest,
+        files: Vec<DataFile>,
+    ) -> iceberg::Result<Transaction> {
+        let marker = Marker {
+            table_uuid: request.table_uuid,
+            branch: MAIN_BRANCH.to_owned(),
+            first_epoch: request.manifest.epoch,
+            manifest: request.manifest,
+            predecessor: request.predecessor,
+        };
+        let mut summary: HashMap<String, String> =
+            request.information.iter().filter(|(key, _)| key != RECOMMIT).cloned().collect();
+        summary.insert(self.key.clone(), marker.to_string());
+        let transaction = Transaction::new(table);
+        let append = transaction
+            .fast_append()
+            // It reads every manifest of the table at every commit; the guard answers the question.
+            .with_check_duplicate(false)
+            .set_snapshot_properties(summary)
+            .add_data_files(files);
+        let transaction = append.apply(transaction)?;
+        transaction
+            .update_table_properties()
+            .set(self.key.clone(), marker.to_string())
+            .apply(transaction)
+    }
+
+    /// Looks at the table again: a success counts when the snapshot is there.
+    async fn verify(&self, request: &CommitRequest, already: bool) -> Result<CommitOutcome> {
+        let table = self.load().await?;
+        let found = base_facts(&table, &self.key);
+        let newest = found.marker().map(|it| it.manifest);
+        if newest.is_none_or(|it| it.slot < request.manifest.slot) {
+            return Err(Error::unknown(format!(
+                "the catalog reported epoch {} as committed to table {}, and it is not there",
+                request.manifest.epoch, self.ident
+            )));
+        }
+        hit(CrashPoint::AfterVerify);
+        // A snapshot that expired since has no number any more; the property proves the commit.
+        let (snapshot_id, sequence_number) = snapshot_of(&table, &self.key, request.manifest.id)
+            .map_or((-1, 0), |it| (it.snapshot_id(), it.sequence_number()));
+        let snapshot =
+            CommittedSnapshot { manifest: request.manifest, snapshot_id, sequence_number };
+        Ok(CommitOutcome { snapshot, already })
+    }
+}
+
+const RECOMMIT: &str = "recommit";
+
+#[async_trait]
+impl Committer for IcebergCommitter {
+    async fn observe(&self, expected: Option<&CommittedSnapshot>) -> Result<TableFacts> {
+        let table = self.load().await?;
+        let facts = base_facts(&table, &self.key);
+        if let Some(text) = &facts.unreadable {
+            return Err(Error::refused(format!(
+                "table {}: property {} holds no marker that this floe can read: {text:?}\n  → use the floe that wrote it, or restore the property",
+                self.ident, self.key
+            )));
+        }
+        let marker = facts.marker().cloned();
+        let marker_snapshot = look_for_marker(&table, &self.key, marker.as_ref(), expected);
+        Ok(TableFacts {
+            table: self.ident.to_string(),
+            table_uuid: facts.table_uuid,
+            marker,
+            marker_snapshot,
+        })
+    }
+
+    async fn commit(&self, request: &CommitRequest, log: &dyn LogView) -> Result<CommitOutcome> {
+        assert!(
+            !request.committable.is_empty(),
+            "an epoch without rows writes nothing to the table"
+        );
+        let table = self.load().await?;
+        let files = decode(&table, &request.committable.content)?;
+        if request.information.iter().any(|(key, _)| key == RECOMMIT)
+            && !already_there(&table, &self.key, request)
+        {
+            self.look_for_files(&table, &files, request).await?;
+        }
+        let transaction = self.transaction(&table, request, files).map_err(|error| {
+            Error::refused(format!(
+                "epoch {} does not fit table {}: {}",
+                request.manifest.epoch,
+                self.ident,
+                describe(&error)
+            ))
+        })?;
+        let guard = Guard {
+            catalog: Arc::clone(&self.catalog),
+            key: &self.key,
+            request,
+            log,
+            stopped: Mutex::new(None),
+            sent: AtomicBool::new(false),
+        };
+        let done = tokio::time::timeout(DEADLINE, transaction.commit(&guard)).await;
+        let stopped = guard.stopped.lock().expect("no holder of this lock panics").take();
+        match (done, stopped) {
+            (Ok(Ok(_)), _) => {
+                self.delete_old_metadata(&table).await;
+                self.verify(request, false).await
+            }
+            (_, Some(Stopped::Log(error))) => Err(error),
+            (_, Some(Stopped::Verdict(verdict))) => match refused(verdict, &self.ident, request) {
+                Ending::Already => self.verify(request, true).await,
+                Ending::Error(error) => Err(error),
+            },
+            (Ok(Err(error)), None) if !guard.sent.load(Ordering::SeqCst) => {
+                Err(not_sent(&self.ident, &error))
+            }
+            (Ok(Err(error)), None) => Err(Error::unknown(format!(
+                "nobody knows whether table {} took epoch {}: {}",
+                self.ident,
+                request.manifest.epoch,
+                describe(&error)
+            ))),
+            (Err(_), None) => Err(Error::unknown(format!(
+                "nobody knows whether table {} took epoch {}: no answer in {} s",
+                self.ident,
+                request.manifest.epoch,
+                DEADLINE.as_secs()
+            ))),
+        }
+    }
+
+    async fn maintain(&self) -> Result<()> {
+        upkeep::expire(self.catalog.as_ref(), &self.ident).await
+    }
+}
+
+impl IcebergCommitter {
+    /// Metadata files that the newest metadata no longer lists, if the table's properties say so.
+    async fn delete_old_metadata(&self, before: &Table) {
+        match self.catalog.load_table(&self.ident).await {
+            Ok(after) => upkeep::delete_old_metadata(before, &after).await,
+            Err(error) => tracing::debug!("old metadata files stay: {}", describe(&error)),
+        }
+    }
+}
+
+fn already_there(table: &Table, key: &str, request: &CommitRequest) -> bool {
+    base_facts(table, key).marker().is_some_and(|it| it.manifest == request.manifest)
+}
+
+/// Nothing was sent that could have been applied.
+fn not_sent(table: &TableIdent, error: &iceberg::Error) -> Error {
+    use iceberg::ErrorKind;
+    let message = format!("commit to table {table}: {}", describe(error));
+    match error.kind() {
+        ErrorKind::DataInvalid | ErrorKind::FeatureUnsupported => Error::refused(message),
+        ErrorKind::TableNotFound | ErrorKind::NamespaceNotFound => Error::refused(format!(
+            "{message}\n  → was the table dropped? restore it, or start anew with another [pipeline] id"
+        )),
+        _ => Error::retry(message),
+    }
+}

@@ -1,0 +1,103 @@
+//! Connects to a catalog: SQL (sqlite, Postgres) or REST.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use floe_core::{Error, Result};
+use iceberg::{Catalog, CatalogBuilder};
+use iceberg_catalog_rest::RestCatalogBuilder;
+use iceberg_catalog_sql::{SqlBindStyle, SqlCatalogBuilder};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+
+use super::config::{CatalogConfig, CatalogKind};
+use super::error::describe;
+use super::storage::ObjectStorageFactory;
+
+/// A server that does not answer is given up after this; who asked decides whether to ask again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub async fn connect(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect_now(config)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(unreachable(config, "no answer in 20 s")),
+    }
+}
+
+async fn connect_now(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
+    let properties: HashMap<String, String> = config.properties.clone().into_iter().collect();
+    let storage = Arc::new(ObjectStorageFactory { properties: properties.clone() });
+    match config.kind {
+        CatalogKind::Sql => {
+            let (uri, style) = sql_uri(config).await?;
+            let Some(warehouse) = &config.warehouse else {
+                return Err(Error::invalid(
+                    "a SQL catalog needs a warehouse, the folder or bucket of its tables\n  → set warehouse in [sink] catalog, as \"file://./lake\" or \"s3://bucket/path\"",
+                ));
+            };
+            let builder = SqlCatalogBuilder::default()
+                .uri(uri)
+                .warehouse_location(warehouse.trim_end_matches('/'))
+                .sql_bind_style(style)
+                .with_storage_factory(storage);
+            let catalog = builder.load(config.name.clone(), HashMap::new()).await;
+            Ok(Arc::new(catalog.map_err(|error| unreachable(config, &describe(&error)))?))
+        }
+        CatalogKind::Rest => {
+            let mut properties = properties;
+            properties.insert("uri".to_owned(), config.uri.clone());
+            if let Some(warehouse) = &config.warehouse {
+                properties.insert("warehouse".to_owned(), warehouse.clone());
+            }
+            let builder = RestCatalogBuilder::default().with_storage_factory(storage);
+            let catalog = builder.load(config.name.clone(), properties).await;
+            let catalog: Arc<dyn Catalog> =
+                Arc::new(catalog.map_err(|error| unreachable(config, &describe(&error)))?);
+            // The first request is what shows whether somebody answers.
+            catalog
+                .list_namespaces(None)
+                .await
+                .map_err(|error| unreachable(config, &describe(&error)))?;
+            Ok(catalog)
+        }
+    }
+}
+
+fn unreachable(config: &CatalogConfig, why: &str) -> Error {
+    Error::retry(format!(
+        "the catalog {} cannot be reached: {why}\n  → check that it runs, that uri in [sink] catalog is right, and the credentials",
+        config.place()
+    ))
+}
+
+/// sqlite is put into WAL mode, which the file then keeps: in rollback-journal mode the catalog client
+/// was seen to report a COMMIT that had failed as done.
+async fn sql_uri(config: &CatalogConfig) -> Result<(String, SqlBindStyle)> {
+    if config.uri.starts_with("postgres:") || config.uri.starts_with("postgresql:") {
+        return Ok((config.uri.clone(), SqlBindStyle::DollarNumeric));
+    }
+    if !config.uri.starts_with("sqlite:") {
+        return Err(Error::invalid(format!(
+            "catalog uri {}: a SQL catalog is sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE",
+            config.place()
+        )));
+    }
+    let failed = |error: sqlx::Error| unreachable(config, &error.to_string());
+    let path = config.uri.trim_start_matches("sqlite:").trim_start_matches("//");
+    let file = path.split('?').next().unwrap_or(path);
+    if let Some(folder) = std::path::Path::new(file).parent()
+        && !folder.as_os_str().is_empty()
+    {
+        std::fs::create_dir_all(folder).map_err(|error| unreachable(config, &error.to_string()))?;
+    }
+    let options = SqliteConnectOptions::from_str(&format!("sqlite://{file}"))
+        .map_err(failed)?
+        .create_if_missing(true)
+        .busy_timeout(Duration::from_secs(10))
+        .journal_mode(SqliteJournalMode::Wal);
+    let connection = options.connect().await.map_err(failed)?;
+    sqlx::Connection::close(connection).await.map_err(failed)?;
+    Ok((format!("sqlite://{file}?mode=rwc"), SqlBindStyle::QMark))
+}

@@ -1,0 +1,30 @@
+//! Reads a table's rows back, for people and for the demo.
+
+use arrow_array::RecordBatch;
+use floe_core::Result;
+use futures::TryStreamExt;
+
+use super::config::CatalogConfig;
+use super::connect::connect;
+use super::error::read_failed;
+use super::table::identifier;
+
+/// All rows of the table, at a snapshot or at the newest.
+pub async fn read_rows(
+    catalog: &CatalogConfig,
+    table: &str,
+    snapshot: Option<i64>,
+) -> Result<Vec<RecordBatch>> {
+    let failed = |error: iceberg::Error| read_failed(&format!("read table {table}"), &error);
+    let connected = connect(catalog).await?;
+    let loaded = connected.load_table(&identifier(table)?).await.map_err(failed)?;
+    if loaded.metadata().current_snapshot().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut scan = loaded.scan();
+    if let Some(snapshot) = snapshot {
+        scan = scan.snapshot_id(snapshot);
+    }
+    let rows = scan.build().map_err(failed)?.to_arrow().await.map_err(failed)?;
+    rows.try_collect().await.map_err(failed)
+}

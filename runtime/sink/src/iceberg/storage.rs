@@ -1,0 +1,275 @@
+//! Iceberg's storage over object_store: local folders with fsync, S3, Google Cloud Storage and Azure.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use iceberg::io::{
+    FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage, StorageConfig,
+    StorageFactory,
+};
+use iceberg::{Error, ErrorKind, Result};
+use object_store::aws::AmazonS3Builder;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use serde::{Deserialize, Serialize};
+
+/// Makes storages with the catalog's properties; a table's own, vended ones come on top.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct ObjectStorageFactory {
+    pub(super) properties: HashMap<String, String>,
+}
+
+/// Properties hold secrets.
+impl fmt::Debug for ObjectStorageFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObjectStorageFactory")
+    }
+}
+
+#[typetag::serde]
+impl StorageFactory for ObjectStorageFactory {
+    fn build(&self, config: &StorageConfig) -> Result<Arc<dyn Storage>> {
+        let mut properties = self.properties.clone();
+        properties.extend(config.props().clone());
+        Ok(Arc::new(ObjectStorage { properties, buckets: Arc::default() }))
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct ObjectStorage {
+    properties: HashMap<String, String>,
+    /// One client a bucket, made when it is first used.
+    #[serde(skip)]
+    buckets: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
+}
+
+impl fmt::Debug for ObjectStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObjectStorage")
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+impl ObjectStorage {
+    fn locate(&self, location: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let Some((scheme, rest)) = location.split_once("://") else {
+            return self.local(location);
+        };
+        if scheme == "file" {
+            return self.local(rest);
+        }
+        let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let path = Path::parse(key).map_err(|error| failed(location, error.into()))?;
+        let name = format!("{scheme}://{bucket}");
+        let mut buckets = self.buckets.lock().expect("no holder of this lock panics");
+        if let Some(store) = buckets.get(&name) {
+            return Ok((Arc::clone(store), path));
+        }
+        let store = self.open(scheme, bucket).map_err(|error| failed(location, error))?;
+        buckets.insert(name, Arc::clone(&store));
+        Ok((store, path))
+    }
+
+    fn local(&self, path: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
+        let path = Path::from_absolute_path(path).map_err(|error| failed(path, error.into()))?;
+        let mut buckets = self.buckets.lock().expect("no holder of this lock panics");
+        let store = buckets
+            .entry("file://".to_owned())
+            .or_insert_with(|| Arc::new(LocalFileSystem::new().with_fsync(true)));
+        Ok((Arc::clone(store), path))
+    }
+
+    fn open(&self, scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let options =
+            ClientOptions::new().with_timeout(TIMEOUT).with_connect_timeout(Duration::from_secs(5));
+        let property = |key: &str| self.properties.get(key).cloned();
+        match scheme {
+            "s3" | "s3a" | "s3n" => {
+                let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+                if let Some(endpoint) = property("s3.endpoint") {
+                    builder = builder
+                        .with_allow_http(endpoint.starts_with("http://"))
+                        .with_endpoint(endpoint);
+                }
+                if let Some(key) = property("s3.access-key-id") {
+                    builder = builder.with_access_key_id(key);
+                }
+                if let Some(secret) = property("s3.secret-access-key") {
+                    builder = builder.with_secret_access_key(secret);
+                }
+                if let Some(token) = property("s3.session-token") {
+                    builder = builder.with_token(token);
+                }
+                let region = property("s3.region").or_else(|| property("client.region"));
+                builder = builder.with_region(region.unwrap_or_else(|| "us-east-1".to_owned()));
+                let path_style = property("s3.path-style-access").is_none_or(|it| it != "false");
+                let builder = builder
+                    .with_virtual_hosted_style_request(!path_style)
+                    .with_client_options(options.with_allow_http(
+                        property("s3.endpoint").is_some_and(|it| it.starts_with("http://")),
+                    ));
+                Ok(Arc::new(builder.build()?))
+            }
+            "gs" | "gcs" => {
+                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+                Ok(Arc::new(builder.with_client_options(options).build()?))
+            }
+            "abfs" | "abfss" | "wasb" | "wasbs" | "az" => {
+                // container@account.host/path
+                let (container, account) = bucket.split_once('@').unwrap_or((bucket, ""));
+                let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
+                if let Some((account, _)) = account.split_once('.') {
+                    builder = builder.with_account(account);
+                }
+                Ok(Arc::new(builder.with_client_options(options).build()?))
+            }
+            other => Err(object_store::Error::NotSupported {
+                source: format!("no storage for locations that begin with {other}://").into(),
+            }),
+        }
+    }
+}
+
+fn failed(location: &str, error: object_store::Error) -> Error {
+    let kind = match &error {
+        object_store::Error::NotSupported { .. } => ErrorKind::FeatureUnsupported,
+        _ => ErrorKind::Unexpected,
+    };
+    Error::new(kind, format!("object {location}: {error}"))
+}
+
+struct Reader {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+}
+
+#[async_trait]
+impl FileRead for Reader {
+    async fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.store
+            .get_range(&self.path, range)
+            .await
+            .map_err(|error| failed(self.path.as_ref(), error))
+    }
+}
+
+struct Writer {
+    path: String,
+    upload: Option<WriteMultipart>,
+}
+
+/// Parts of a multipart upload under way at once.
+const PARTS_IN_FLIGHT_MAX: usize = 2;
+
+#[async_trait]
+impl FileWrite for Writer {
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        let Some(upload) = &mut self.upload else { return Err(closed(&self.path)) };
+        upload
+            .wait_for_capacity(PARTS_IN_FLIGHT_MAX)
+            .await
+            .map_err(|error| failed(&self.path, error))?;
+        upload.put(bytes);
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<()> {
+        let Some(upload) = self.upload.take() else { return Err(closed(&self.path)) };
+        upload.finish().await.map_err(|error| failed(&self.path, error))?;
+        Ok(())
+    }
+}
+
+fn closed(path: &str) -> Error {
+    Error::new(ErrorKind::Unexpected, format!("object {path} is closed already"))
+}
+
+#[async_trait]
+#[typetag::serde]
+impl Storage for ObjectStorage {
+    async fn exists(&self, location: &str) -> Result<bool> {
+        let (store, path) = self.locate(location)?;
+        match store.head(&path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed(location, error)),
+        }
+    }
+
+    async fn metadata(&self, location: &str) -> Result<FileMetadata> {
+        let (store, path) = self.locate(location)?;
+        let size = store.head(&path).await.map_err(|error| failed(location, error))?.size;
+        Ok(FileMetadata { size })
+    }
+
+    async fn read(&self, location: &str) -> Result<Bytes> {
+        let (store, path) = self.locate(location)?;
+        let object = store.get(&path).await.map_err(|error| failed(location, error))?;
+        object.bytes().await.map_err(|error| failed(location, error))
+    }
+
+    async fn reader(&self, location: &str) -> Result<Box<dyn FileRead>> {
+        let (store, path) = self.locate(location)?;
+        Ok(Box::new(Reader { store, path }))
+    }
+
+    /// Names of table files are unique to their attempt, so a put that is repeated puts the same bytes.
+    async fn write(&self, location: &str, bytes: Bytes) -> Result<()> {
+        let (store, path) = self.locate(location)?;
+        store.put(&path, PutPayload::from(bytes)).await.map_err(|error| failed(location, error))?;
+        Ok(())
+    }
+
+    async fn writer(&self, location: &str) -> Result<Box<dyn FileWrite>> {
+        let (store, path) = self.locate(location)?;
+        let upload = store.put_multipart(&path).await.map_err(|error| failed(location, error))?;
+        Ok(Box::new(Writer {
+            path: location.to_owned(),
+            upload: Some(WriteMultipart::new(upload)),
+        }))
+    }
+
+    async fn delete(&self, location: &str) -> Result<()> {
+        let (store, path) = self.locate(location)?;
+        match store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(location, error)),
+        }
+    }
+
+    async fn delete_prefix(&self, location: &str) -> Result<()> {
+        let (store, path) = self.locate(location)?;
+        let mut objects = store.list(Some(&path));
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|error| failed(location, error))?;
+            store.delete(&object.location).await.map_err(|error| failed(location, error))?;
+        }
+        Ok(())
+    }
+
+    async fn delete_stream(&self, mut locations: BoxStream<'static, String>) -> Result<()> {
+        while let Some(location) = locations.next().await {
+            self.delete(&location).await?;
+        }
+        Ok(())
+    }
+
+    fn new_input(&self, location: &str) -> Result<InputFile> {
+        Ok(InputFile::new(Arc::new(self.clone()), location.to_owned()))
+    }
+
+    fn new_output(&self, location: &str) -> Result<OutputFile> {
+        Ok(OutputFile::new(Arc::new(self.clone()), location.to_owned()))
+    }
+}

@@ -1,0 +1,199 @@
+//! The table of a sink: opened, or made from the operator's output, and checked column by column.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use floe_core::ports::{Committer, SinkWriter};
+use floe_core::{Error, Result};
+use iceberg::table::Table;
+use iceberg::{Catalog, ErrorKind, NamespaceIdent, TableCreation, TableIdent};
+
+use super::commit::IcebergCommitter;
+use super::config::{CatalogConfig, TableConfig};
+use super::connect::connect;
+use super::error::{describe, read_failed};
+use super::partition::partition_spec;
+use super::schema::{Mismatch, compare, table_schema};
+use super::writer::IcebergWriter;
+
+pub struct IcebergSink {
+    pipeline: String,
+    sink: String,
+    catalog: Arc<dyn Catalog>,
+    table: Table,
+    rows: SchemaRef,
+}
+
+/// Upkeep of tables that floe makes (`history.expire.*` decide it, and may be set): an epoch a second
+/// leaves 3,600 snapshots an hour, and each commit writes all of them into the metadata again.
+const SNAPSHOT_AGE_MS_MAX: &str = "3600000";
+const SNAPSHOTS_KEPT_MIN: &str = "100";
+const METADATA_FILES_KEPT: &str = "20";
+
+impl IcebergSink {
+    /// Opens the table, or makes it if `create` says so. `rows` is what will be written.
+    pub async fn open(
+        pipeline: &str,
+        sink: &str,
+        catalog: &CatalogConfig,
+        config: &TableConfig,
+        rows: SchemaRef,
+    ) -> Result<IcebergSink> {
+        if config.branch != "main" {
+            return Err(Error::invalid(format!(
+                "branch {:?}: floe writes to branch main at this version",
+                config.branch
+            )));
+        }
+        let connected = connect(catalog).await?;
+        let ident = identifier(&config.table)?;
+        let table = match connected.load_table(&ident).await {
+            Ok(table) => table,
+            Err(error) if is_absent(&error) && config.create => {
+                create(connected.as_ref(), &ident, config, &rows).await?
+            }
+            Err(error) if is_absent(&error) => {
+                return Err(Error::invalid(format!(
+                    "table {} does not exist in catalog {}\n  → create = true in [sink] makes it from the operator's output",
+                    config.table,
+                    catalog.place()
+                )));
+            }
+            Err(error) => return Err(read_failed(&format!("load table {}", config.table), &error)),
+        };
+        let found = compare(table.metadata().current_schema(), &rows);
+        if !found.is_empty() {
+            return Err(disagreement(&table, catalog, &found));
+        }
+        Ok(IcebergSink {
+            pipeline: pipeline.to_owned(),
+            sink: sink.to_owned(),
+            catalog: connected,
+            table,
+            rows,
+        })
+    }
+
+    /// For `check`: what an existing table and the operator disagree about; `None` where there is no table.
+    pub async fn check_schema(
+        catalog: &CatalogConfig,
+        table: &str,
+        rows: &SchemaRef,
+    ) -> Result<Option<Vec<Mismatch>>> {
+        let connected = connect(catalog).await?;
+        match connected.load_table(&identifier(table)?).await {
+            Ok(table) => Ok(Some(compare(table.metadata().current_schema(), rows))),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(read_failed(&format!("load table {table}"), &error)),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.sink
+    }
+
+    pub fn table_name(&self) -> String {
+        self.table.identifier().to_string()
+    }
+
+    pub fn table_uuid(&self) -> [u8; 16] {
+        *self.table.metadata().uuid().as_bytes()
+    }
+
+    pub fn location(&self) -> &str {
+        self.table.metadata().location()
+    }
+
+    pub fn writer(&self) -> Result<Box<dyn SinkWriter>> {
+        Ok(Box::new(IcebergWriter::new(self.table.clone(), Arc::clone(&self.rows))?))
+    }
+
+    pub fn committer(&self) -> Arc<dyn Committer> {
+        Arc::new(IcebergCommitter::new(
+            Arc::clone(&self.catalog),
+            self.table.identifier().clone(),
+            self.pipeline.clone(),
+            self.sink.clone(),
+        ))
+    }
+}
+
+pub(super) fn identifier(table: &str) -> Result<TableIdent> {
+    let parts: Vec<&str> = table.split('.').collect();
+    if parts.len() < 2 || parts.iter().any(|it| it.is_empty()) {
+        return Err(Error::invalid(format!("table {table:?}: write it as namespace.table")));
+    }
+    TableIdent::from_strs(parts)
+        .map_err(|error| Error::invalid(format!("table {table:?}: {}", error.message())))
+}
+
+fn is_absent(error: &iceberg::Error) -> bool {
+    let known = matches!(error.kind(), ErrorKind::TableNotFound | ErrorKind::NamespaceNotFound);
+    // The REST client reports an absent table as an error without a kind of its own.
+    known || error.message().contains("does not exist") || error.message().contains("No such table")
+}
+
+async fn create(
+    catalog: &dyn Catalog,
+    ident: &TableIdent,
+    config: &TableConfig,
+    rows: &SchemaRef,
+) -> Result<Table> {
+    let failed = |error: iceberg::Error| {
+        Error::retry(format!("table {} could not be made: {}", config.table, describe(&error)))
+    };
+    let schema = table_schema(rows)?;
+    let spec = partition_spec(&config.partition_by, &schema)?;
+    make_namespaces(catalog, ident.namespace()).await.map_err(failed)?;
+    let mut properties: HashMap<String, String> = HashMap::from([
+        ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
+        ("write.parquet.compression-level".to_owned(), "1".to_owned()),
+        ("history.expire.max-snapshot-age-ms".to_owned(), SNAPSHOT_AGE_MS_MAX.to_owned()),
+        ("history.expire.min-snapshots-to-keep".to_owned(), SNAPSHOTS_KEPT_MIN.to_owned()),
+        ("write.metadata.delete-after-commit.enabled".to_owned(), "true".to_owned()),
+        ("write.metadata.previous-versions-max".to_owned(), METADATA_FILES_KEPT.to_owned()),
+    ]);
+    properties.extend(config.properties.clone());
+    let creation = TableCreation::builder()
+        .name(ident.name().to_owned())
+        .schema(schema)
+        .partition_spec(spec)
+        .properties(properties)
+        .build();
+    match catalog.create_table(ident.namespace(), creation).await {
+        Ok(table) => {
+            tracing::info!(table = %ident, "made the table from the operator's output");
+            Ok(table)
+        }
+        // Somebody else made it in between, or an answer was lost: what is there is checked as any table is.
+        Err(error) => catalog.load_table(ident).await.map_err(|_| failed(error)),
+    }
+}
+
+async fn make_namespaces(catalog: &dyn Catalog, namespace: &NamespaceIdent) -> iceberg::Result<()> {
+    let levels: Vec<String> = namespace.as_ref().clone();
+    for depth in 1..=levels.len() {
+        let level = NamespaceIdent::from_vec(levels[..depth].to_vec())?;
+        if !catalog.namespace_exists(&level).await? {
+            let made = catalog.create_namespace(&level, HashMap::new()).await;
+            if let Err(error) = made
+                && !catalog.namespace_exists(&level).await?
+            {
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn disagreement(table: &Table, catalog: &CatalogConfig, found: &[Mismatch]) -> Error {
+    let lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+    Error::invalid(format!(
+        "the table and the operator disagree, nothing was started\n  table     {}  ({}, snapshot {})\n{}",
+        table.identifier(),
+        catalog.place(),
+        table.metadata().current_snapshot_id().map_or("none".to_owned(), |it| it.to_string()),
+        lines.join("\n")
+    ))
+}

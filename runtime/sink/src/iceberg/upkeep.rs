@@ -1,0 +1,102 @@
+//! Upkeep: snapshots expire, and files that only they named are deleted. Never a data file.
+
+use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use floe_core::{Error, Result};
+use iceberg::spec::SnapshotRef;
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction, Transaction};
+use iceberg::{Catalog, TableIdent};
+
+use super::error::{describe, read_failed};
+
+/// Where the table does not say (Iceberg's own defaults).
+const SNAPSHOT_AGE_MS_MAX: i64 = 5 * 24 * 3600 * 1000;
+const SNAPSHOTS_KEPT_MIN: usize = 1;
+
+/// Expires snapshots by `history.expire.max-snapshot-age-ms` and `history.expire.min-snapshots-to-keep`,
+/// then deletes manifest lists and manifests that no kept snapshot names.
+///
+/// The marker survives in the table's property. The request asserts the uuid and the branch's snapshot, so
+/// a commit in between makes it fail, and the next round tries again.
+pub(super) async fn expire(catalog: &dyn Catalog, ident: &TableIdent) -> Result<()> {
+    let before =
+        catalog.load_table(ident).await.map_err(|error| read_failed("load the table", &error))?;
+    let properties = before.metadata().properties();
+    let property = |key: &str| properties.get(key);
+    if property("floe.upkeep.enabled").is_some_and(|it| it == "false") {
+        return Ok(());
+    }
+    let age_ms = property("history.expire.max-snapshot-age-ms").and_then(|it| it.parse().ok());
+    let keep = property("history.expire.min-snapshots-to-keep").and_then(|it| it.parse().ok());
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_millis() as i64);
+    let older_than_ms = now_ms - age_ms.unwrap_or(SNAPSHOT_AGE_MS_MAX);
+    let keep: usize = keep.unwrap_or(SNAPSHOTS_KEPT_MIN).max(1);
+    let old = before.metadata().snapshots().filter(|it| it.timestamp_ms() < older_than_ms).count();
+    if old == 0 || before.metadata().snapshots().len() <= keep {
+        return Ok(());
+    }
+    let failed = |error: iceberg::Error| {
+        Error::retry(format!("expire snapshots of {ident}: {}", describe(&error)))
+    };
+    let transaction = Transaction::new(&before);
+    let expire =
+        transaction.expire_snapshots().expire_older_than_ms(older_than_ms).retain_last(keep);
+    expire.apply(transaction).map_err(failed)?.commit(catalog).await.map_err(failed)?;
+    let after = catalog.load_table(ident).await.map_err(failed)?;
+    delete_unnamed(&before, &after).await.map_err(failed)?;
+    delete_old_metadata(&before, &after).await;
+    Ok(())
+}
+
+async fn delete_unnamed(before: &Table, after: &Table) -> iceberg::Result<()> {
+    let kept: BTreeSet<i64> = after.metadata().snapshots().map(|it| it.snapshot_id()).collect();
+    let gone: Vec<SnapshotRef> = before
+        .metadata()
+        .snapshots()
+        .filter(|it| !kept.contains(&it.snapshot_id()))
+        .cloned()
+        .collect();
+    let mut named = BTreeSet::new();
+    // An append names all manifests of its parent again, so the oldest kept snapshot names what any expired
+    // one did, but for rewritten ones: each kept snapshot is read, and only then is anything deleted.
+    for snapshot in after.metadata().snapshots() {
+        named.insert(snapshot.manifest_list().to_owned());
+        let list = after.manifest_list_reader(snapshot).load().await?;
+        named.extend(list.entries().iter().map(|it| it.manifest_path.clone()));
+    }
+    let mut garbage = BTreeSet::new();
+    for snapshot in &gone {
+        if let Ok(list) = before.manifest_list_reader(snapshot).load().await {
+            garbage.extend(list.entries().iter().map(|it| it.manifest_path.clone()));
+        }
+        garbage.insert(snapshot.manifest_list().to_owned());
+    }
+    for location in garbage.difference(&named) {
+        after.file_io().delete(location).await?;
+    }
+    tracing::debug!(snapshots = gone.len(), "expired snapshots");
+    Ok(())
+}
+
+/// Deletes metadata files that the newer metadata no longer lists, where the table's property
+/// `write.metadata.delete-after-commit.enabled` says so.
+pub(super) async fn delete_old_metadata(before: &Table, after: &Table) {
+    let enabled = after.metadata().properties().get("write.metadata.delete-after-commit.enabled");
+    if enabled.is_none_or(|it| it != "true") {
+        return;
+    }
+    let listed: BTreeSet<&str> =
+        after.metadata().metadata_log().iter().map(|it| it.metadata_file.as_str()).collect();
+    let current = after.metadata_location();
+    for old in before.metadata().metadata_log() {
+        let location = old.metadata_file.as_str();
+        if !listed.contains(location) && Some(location) != current {
+            // What stays is garbage and harms nobody.
+            if let Err(error) = after.file_io().delete(location).await {
+                tracing::debug!("old metadata file stays: {}", describe(&error));
+            }
+        }
+    }
+}

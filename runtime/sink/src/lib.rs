@@ -1,0 +1,3 @@
+//! Sink: rows go out. The first phase makes data files that no reader sees, the second makes them visible.
+
+pub mod iceberg;

@@ -1,0 +1,28 @@
+//! The commands, one file each.
+
+pub(crate) mod check;
+pub(crate) mod checkpoint;
+pub(crate) mod inspect;
+pub(crate) mod rows;
+pub(crate) mod run;
+pub(crate) mod schema;
+pub(crate) mod status;
+
+use anyhow::Context;
+
+/// For commands that look and do not run: one thread is enough.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the async runtime")?
+        .block_on(work)
+}
+
+fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    use std::io::Write;
+    let text = serde_json::to_string_pretty(value).context("write JSON")?;
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}

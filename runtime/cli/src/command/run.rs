@@ -1,0 +1,170 @@
+//! `floe run`: everything connected, then the pipeline until it ends, fails or is told to stop.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use floe_core::{Error, Result};
+use floe_pipeline::Driving;
+use floe_pipeline::config::{LogFormat, PipelineSpec};
+use floe_pipeline::run::{RunConfig, RunSummary, Wiring};
+use floe_pipeline::telemetry::Status;
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use crate::args::RunArgs;
+use crate::guarantee::held;
+use crate::telemetry::facts::{Facts, OperatorFacts, Watched, source_text, wall_ms};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{progress, server};
+use crate::terminal::Terminal;
+use crate::wire::{Module, Opened};
+use crate::{load, logging, show, signals, wire};
+
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
+    let spec = Arc::new(load::pipeline(&args.pipeline)?);
+    let terminal = Terminal::new();
+    let format = if args.json { LogFormat::Json } else { spec.telemetry.log };
+    logging::start(format, &terminal)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    let ended = runtime.block_on(run_until_end(spec, &args, terminal.clone()));
+    terminal.end_progress();
+    // A thread may still wait inside of a call to the world; it holds nothing that counts.
+    runtime.shutdown_background();
+    print_summary(&ended?, args.json)
+}
+
+async fn run_until_end(
+    spec: Arc<PipelineSpec>,
+    args: &RunArgs,
+    terminal: Terminal,
+) -> Result<RunSummary> {
+    let stop = signals::stop_on_signals()
+        .map_err(|error| Error::retry(format!("cannot listen for signals: {error}")))?;
+    let listener = match spec.telemetry.listen {
+        None => None,
+        Some(address) => Some(server::bind(address).await?),
+    };
+    let started_ms = wall_ms();
+    // Connecting takes as long as the slowest part, not as long as all of them.
+    let (source, opened) = tokio::try_join!(wire::source(&spec), wire::open(&spec))?;
+    let Opened { modules, decoder, sink, dead_letters } = opened;
+    let facts = Arc::new(facts(&spec, &modules.chain, started_ms));
+    let log = wire::claim(&spec, args.take_over).await?;
+    let generation = log.generation().0;
+
+    let status = Arc::new(Status::default());
+    let watched = Watched { facts, status: Arc::clone(&status), rates: Arc::default() };
+    let metrics = Arc::new(Metrics::new(watched.clone()));
+    let watching =
+        tokio::spawn(progress::watch(watched.clone(), Arc::clone(&metrics), terminal.clone()));
+    let serving = listener.map(|it| tokio::spawn(server::serve(it, watched, metrics)));
+
+    let config = run_config(&spec, modules.engine, args.until_end);
+    let wiring = Wiring {
+        source,
+        decoder,
+        operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
+        sink,
+        dead_letters,
+        log: Box::new(log),
+        clock: Arc::new(wire::WallClock::new()),
+    };
+    let span = tracing::info_span!("run", pipeline = %spec.id, generation);
+    let ended = run_pipeline(config, wiring, stop, status).instrument(span).await;
+    watching.abort();
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    ended
+}
+
+async fn run_pipeline(
+    config: RunConfig,
+    wiring: Wiring,
+    stop: watch::Receiver<bool>,
+    status: Arc<Status>,
+) -> Result<RunSummary> {
+    tracing::info!(interval_ms = config.interval.as_millis() as u64, "the pipeline is ours");
+    floe_pipeline::run::run(config, wiring, stop, status).await
+}
+
+fn run_config(spec: &PipelineSpec, engine: String, until_end: bool) -> RunConfig {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    RunConfig {
+        pipeline: spec.id.clone(),
+        guarantee: spec.guarantee.name().to_owned(),
+        interval: spec.checkpoint.interval,
+        commits_pending_max: spec.checkpoint.commits_pending_max,
+        keep: spec.checkpoint.keep,
+        workers: spec.run.workers.unwrap_or(cores),
+        batch_records_max: spec.run.batch_records_max,
+        until_end,
+        start: spec.source.start,
+        new_partitions: spec.source.new_partitions,
+        dead_letters_max: spec.dead_letters.as_ref().map_or(0, |it| it.max),
+        engine,
+        isa: std::env::consts::ARCH.to_owned(),
+        driving: Driving::Threads,
+    }
+}
+
+fn facts(spec: &PipelineSpec, modules: &[Module], started_ms: i64) -> Facts {
+    Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        pipeline: spec.id.clone(),
+        file: spec.path.display().to_string(),
+        guarantee: held(spec),
+        source: source_text(spec),
+        operators: modules
+            .iter()
+            .map(|it| {
+                let description = it.factory.describe();
+                OperatorFacts {
+                    name: it.name.clone(),
+                    version: description.version.clone(),
+                    file: it.file_name(),
+                    module_hash: show::hex(&description.module_hash),
+                    on_error: it.on_error_name(),
+                }
+            })
+            .collect(),
+        sink: wire::catalog_text(&spec.sink.catalog),
+        table: spec.sink.table.clone(),
+        dead_letters: spec.dead_letters.as_ref().map(|it| it.table.table.clone()),
+        checkpoint_store: spec.checkpoint.store.clone(),
+        interval_seconds: spec.checkpoint.interval.as_secs_f64(),
+        started_ms,
+    }
+}
+
+#[derive(Serialize)]
+struct Summary {
+    epochs: u64,
+    records: u64,
+    rows: u64,
+    rejected: u64,
+    last_epoch: Option<u64>,
+}
+
+fn print_summary(summary: &RunSummary, json: bool) -> anyhow::Result<()> {
+    let RunSummary { epochs, records, rows, rejected, last_epoch } = *summary;
+    let last_epoch = last_epoch.map(|it| it.0);
+    if json {
+        return super::print_json(&Summary { epochs, records, rows, rejected, last_epoch });
+    }
+    let rejected = match rejected {
+        0 => String::new(),
+        number => format!(", {} rejected", show::grouped(number)),
+    };
+    let last = last_epoch.map_or(String::new(), |it| format!(", last epoch {it}"));
+    println!(
+        "stopped in order: {} records → {} rows{rejected}; {epochs} epochs committed{last}",
+        show::grouped(records),
+        show::grouped(rows),
+    );
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The guarantee that a pipeline really has, and what it rests on, part by part.
+
+use floe_pipeline::config::{CatalogKind, OnError, Origin, PipelineSpec};
+use serde::Serialize;
+
+/// What is promised, what each part adds to it, and what limits it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct HeldGuarantee {
+    pub(crate) name: &'static str,
+    pub(crate) rests_on: Vec<String>,
+    /// What a person should know before trusting it; empty where nothing takes away from it.
+    pub(crate) limits: Vec<String>,
+}
+
+pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
+    let source = match &spec.source.origin {
+        Origin::Kafka { .. } => {
+            "source: Kafka; any offset that retention keeps can be read again (read_committed)"
+        }
+        Origin::Recording { .. } => "source: a recording; every offset can be read again",
+    };
+    let mut rests_on = vec![
+        source.to_owned(),
+        "operators: memory and globals are captured together with the position".to_owned(),
+        "sink: Iceberg in two phases; rows show after the checkpoint is complete, once, in order"
+            .to_owned(),
+    ];
+    if spec.dead_letters.is_some() {
+        rests_on
+            .push("dead letters: committed with their epoch, once, in their own table".to_owned());
+    }
+    HeldGuarantee { name: spec.guarantee.name(), rests_on, limits: limits(spec) }
+}
+
+fn limits(spec: &PipelineSpec) -> Vec<String> {
+    let mut limits = Vec::new();
+    for (index, operator) in spec.operators.iter().enumerate() {
+        if operator.on_error == OnError::Skip {
+            let name = operator.name.clone().unwrap_or_else(|| format!("{}", index + 1));
+            limits.push(format!(
+                "operator {name}: on-error = \"skip\" drops records that it rejects; \"dead-letter\" keeps them"
+            ));
+        }
+    }
+    if spec.checkpoint.store.starts_with("file://") {
+        limits.push(
+            "checkpoints: in local files; state is as safe as that disk, and another host cannot take over"
+                .to_owned(),
+        );
+    }
+    if spec.sink.catalog.kind == CatalogKind::Sql
+        && spec.sink.catalog.uri.expose().starts_with("sqlite:")
+    {
+        limits.push("catalog: sqlite; one host at a time".to_owned());
+    }
+    if let Some(dead_letters) = &spec.dead_letters {
+        limits.push(format!(
+            "{} and {} do not change at the same instant; neither is ahead of a checkpoint",
+            spec.sink.table, dead_letters.table.table
+        ));
+    }
+    limits
+}

@@ -1,0 +1,48 @@
+//! `floe`: runs pipelines, and shows what they do, keep and left behind.
+
+mod args;
+mod command;
+mod demo;
+mod exit;
+mod guarantee;
+mod hooks;
+mod load;
+mod logging;
+mod show;
+mod signals;
+mod telemetry;
+mod terminal;
+mod wire;
+
+use std::process::ExitCode;
+
+use args::{Args, CheckpointCommand, Command};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    exit::report(dispatch(Args::parse()))
+}
+
+fn dispatch(args: Args) -> anyhow::Result<()> {
+    hooks::arm_crash_point()?;
+    match args.command {
+        Command::Run(args) => command::run::run(args),
+        Command::Check(args) => command::check::check(args),
+        Command::Status(args) => command::status::status(args),
+        Command::Rows(args) => command::rows::rows(args),
+        Command::Checkpoint { command: CheckpointCommand::List(args) } => {
+            command::checkpoint::list(args)
+        }
+        Command::Checkpoint { command: CheckpointCommand::Show(args) } => {
+            command::checkpoint::show(args)
+        }
+        Command::Inspect(args) => command::inspect::inspect(args),
+        Command::Schema => command::schema::schema(),
+        Command::Demo(args) => demo::demo(args),
+        Command::DemoNaive(args) => demo::naive::run(args),
+        Command::Version => {
+            println!("floe {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}

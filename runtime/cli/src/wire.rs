@@ -1,0 +1,464 @@
+//! The one place that names Kafka, wasmtime and Iceberg together: from a spec to connected parts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use floe_checkpoint::claim::PATIENCE;
+use floe_checkpoint::{
+    ClaimRequest, OwnedLog, OwnerIdentity, claim as claim_log, open_store, process_alive,
+    random_ids,
+};
+use floe_core::committable::CommittedSnapshot;
+use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
+use floe_core::{Error, Result};
+use floe_operator::{Engine, Factory, InputDecoder, Limits};
+use floe_pipeline::config::{
+    CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, TableSpec, Topics,
+};
+use floe_pipeline::dead_letter::dead_letter_schema;
+use floe_pipeline::run::{OperatorWiring, SinkWiring};
+use floe_sink::iceberg::{CatalogConfig, IcebergSink, TableConfig, read_rows};
+use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
+
+use crate::show::short_hex;
+use crate::telemetry::facts::wall_ms;
+
+/// The name of the sink in checkpoints and markers.
+pub(crate) const SINK: &str = "sink";
+pub(crate) const DEAD_LETTERS: &str = "dead-letters";
+
+/// A loaded module, ready to be instantiated.
+pub(crate) struct Module {
+    pub(crate) name: String,
+    pub(crate) file: PathBuf,
+    pub(crate) factory: Arc<dyn OperatorFactory>,
+    pub(crate) on_error: OnError,
+}
+
+impl Module {
+    pub(crate) fn into_wiring(self) -> OperatorWiring {
+        OperatorWiring { name: self.name, factory: self.factory, on_error: self.on_error }
+    }
+
+    pub(crate) fn file_name(&self) -> String {
+        self.file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn on_error_name(&self) -> &'static str {
+        match self.on_error {
+            OnError::Fail => "fail",
+            OnError::Skip => "skip",
+            OnError::DeadLetter => "dead-letter",
+        }
+    }
+}
+
+/// The chain of operators, loaded.
+pub(crate) struct Modules {
+    pub(crate) chain: Vec<Module>,
+    /// What of the engine decides results.
+    pub(crate) engine: String,
+}
+
+impl Modules {
+    /// What reaches the sink.
+    pub(crate) fn output(&self) -> Result<SchemaRef> {
+        let last = self.chain.last().map(|it| it.factory.describe());
+        last.and_then(|it| it.outputs.first())
+            .map(|(_, schema)| Arc::clone(schema))
+            .ok_or_else(|| Error::invalid("the last operator has no output"))
+    }
+}
+
+/// Modules and tables, connected.
+pub(crate) struct Opened {
+    pub(crate) modules: Modules,
+    pub(crate) decoder: Arc<dyn DecoderFactory>,
+    pub(crate) sink: SinkWiring,
+    pub(crate) dead_letters: Option<SinkWiring>,
+}
+
+/// The modules of the chain, each fitting the one before it.
+pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
+    let engine = Engine::new(Some(module_cache()))?;
+    let mut chain: Vec<Module> = Vec::new();
+    for operator in &spec.operators {
+        let limits = limits(&operator.limits);
+        let module = load_module(&engine, &operator.module, &limits)?;
+        let name = operator.name.clone().unwrap_or_else(|| module.name().to_owned());
+        if chain.iter().any(|it| it.name == name) {
+            return Err(Error::invalid(format!(
+                "two operators are named {name:?}\n→ give one of them another name in [[operator]]"
+            )));
+        }
+        if let Some(before) = chain.last() {
+            fits(before, &name, module.input())?;
+        }
+        let factory = Factory::new(&name, module, operator.config.clone(), limits);
+        chain.push(Module {
+            name,
+            file: operator.module.clone(),
+            factory: Arc::new(factory),
+            on_error: operator.on_error,
+        });
+    }
+    Ok(Modules { chain, engine: engine.settings() })
+}
+
+pub(crate) fn load_module(
+    engine: &Arc<Engine>,
+    file: &Path,
+    limits: &Limits,
+) -> Result<Arc<floe_operator::Module>> {
+    let bytes = std::fs::read(file).map_err(|error| {
+        Error::invalid(format!("module {} cannot be read: {error}", file.display()))
+    })?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    engine.load(&name, &bytes, limits)
+}
+
+/// Where compiled modules are kept.
+pub(crate) fn module_cache() -> PathBuf {
+    if let Some(folder) = std::env::var_os("FLOE_CACHE") {
+        return folder.into();
+    }
+    let caches = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    caches.unwrap_or_else(std::env::temp_dir).join("floe").join("modules")
+}
+
+fn limits(spec: &LimitsSpec) -> Limits {
+    let default = Limits::default();
+    Limits {
+        memory_bytes: spec.memory_bytes.unwrap_or(default.memory_bytes),
+        table_elements: spec.table_elements.unwrap_or(default.table_elements),
+        fuel_per_batch: spec.fuel_per_batch.unwrap_or(default.fuel_per_batch),
+        fuel_per_record: spec.fuel_per_record.unwrap_or(default.fuel_per_record),
+        output_bytes_per_batch: spec
+            .output_per_batch_bytes
+            .unwrap_or(default.output_bytes_per_batch),
+        compile_time: spec.compile_time.unwrap_or(default.compile_time),
+        module_bytes: spec.module_bytes.unwrap_or(default.module_bytes),
+    }
+}
+
+/// An operator behind another takes what that one emits, column by column.
+fn fits(before: &Module, name: &str, input: &SchemaRef) -> Result<()> {
+    let Some((_, output)) = before.factory.describe().outputs.first() else { return Ok(()) };
+    let mut wrong = Vec::new();
+    for (index, wanted) in input.fields().iter().enumerate() {
+        let column = wanted.name();
+        match output.fields().get(index) {
+            Some(found) if found.name() != column => {
+                wrong.push(format!("  {column}   column {} is called {}", index + 1, found.name()));
+            }
+            Some(found) if found.data_type() != wanted.data_type() => wrong.push(format!(
+                "  {column}   {}: {}   {name}: {}",
+                before.name,
+                found.data_type(),
+                wanted.data_type()
+            )),
+            Some(found) if found.is_nullable() && !wanted.is_nullable() => {
+                wrong.push(format!("  {column}   {}: nullable   {name}: required", before.name));
+            }
+            Some(_) => {}
+            None => wrong.push(format!("  {column}   {}: absent", before.name)),
+        }
+    }
+    for extra in output.fields().iter().skip(input.fields().len()) {
+        wrong.push(format!("  {}   {name}: absent", extra.name()));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "operator {name} does not take what operator {} emits, nothing was started\n{}",
+        before.name,
+        wrong.join("\n")
+    )))
+}
+
+pub(crate) fn decoder(spec: &PipelineSpec, modules: &Modules) -> Result<Arc<dyn DecoderFactory>> {
+    let format = match spec.source.format {
+        Format::Json => floe_operator::Format::Json,
+        Format::Raw => floe_operator::Format::Raw,
+    };
+    let input = Arc::clone(&modules.chain[0].factory.describe().input);
+    Ok(Arc::new(InputDecoder::new(format, input)?))
+}
+
+/// Loads the modules and opens the tables, made if they are not there.
+pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
+    let for_modules = Arc::clone(spec);
+    let modules = blocking(move || modules(&for_modules)).await?;
+    let decoder = decoder(spec, &modules)?;
+    let (sink, dead_letters) =
+        tokio::try_join!(open_sink(spec, SINK, &spec.sink, modules.output()?), async {
+            match &spec.dead_letters {
+                None => Ok(None),
+                Some(it) => {
+                    let rows = dead_letter_schema();
+                    open_sink(spec, DEAD_LETTERS, &it.table, rows).await.map(Some)
+                }
+            }
+        })
+        .map_err(|error| name_operator(error, &modules))?;
+    Ok(Opened { modules, decoder, sink, dead_letters })
+}
+
+async fn open_sink(
+    spec: &PipelineSpec,
+    name: &str,
+    table: &TableSpec,
+    rows: SchemaRef,
+) -> Result<SinkWiring> {
+    let catalog = catalog_config(&table.catalog);
+    let sink = IcebergSink::open(&spec.id, name, &catalog, &table_config(table), rows).await?;
+    Ok(SinkWiring {
+        name: name.to_owned(),
+        table: sink.table_name(),
+        table_uuid: sink.table_uuid(),
+        writer: sink.writer()?,
+        committer: sink.committer(),
+    })
+}
+
+fn catalog_config(catalog: &CatalogSpec) -> CatalogConfig {
+    CatalogConfig {
+        kind: match catalog.kind {
+            CatalogKind::Sql => floe_sink::iceberg::CatalogKind::Sql,
+            CatalogKind::Rest => floe_sink::iceberg::CatalogKind::Rest,
+        },
+        name: catalog.name.clone(),
+        uri: catalog.uri.expose().to_owned(),
+        warehouse: catalog.warehouse.clone(),
+        properties: catalog.properties.expose().clone(),
+    }
+}
+
+fn table_config(table: &TableSpec) -> TableConfig {
+    TableConfig {
+        table: table.table.clone(),
+        create: table.create,
+        partition_by: table.partition_by.clone(),
+        branch: table.branch.clone(),
+        properties: table.properties.expose().clone(),
+    }
+}
+
+/// The sink sees columns; whose they are is known here.
+fn name_operator(error: Error, modules: &Modules) -> Error {
+    let Some(last) = modules.chain.last() else { return error };
+    let Some(columns) = error.message.find("\n    ") else { return error };
+    if !error.message.contains(DISAGREE) {
+        return error;
+    }
+    let description = last.factory.describe();
+    let (before, after) = error.message.split_at(columns);
+    let output = description.outputs.first().map_or("", |it| it.0.as_str());
+    Error::new(
+        error.kind,
+        format!(
+            "{before}\n  operator  {}  (blake3 {}, output {output:?}){after}",
+            last.file_name(),
+            short_hex(&description.module_hash)
+        ),
+    )
+}
+
+/// How the sink begins when the columns do not fit.
+const DISAGREE: &str = "the table and the operator disagree";
+
+/// What the sink's table holds of this pipeline. `None`: there is no such table yet.
+pub(crate) async fn observe(
+    spec: &Arc<PipelineSpec>,
+    expected: Option<&CommittedSnapshot>,
+) -> Result<Option<TableFacts>> {
+    if !catalog_exists(&spec.sink.catalog) {
+        return Ok(None);
+    }
+    let for_modules = Arc::clone(spec);
+    let rows = blocking(move || modules(&for_modules)?.output()).await?;
+    let catalog = catalog_config(&spec.sink.catalog);
+    if IcebergSink::check_schema(&catalog, &spec.sink.table, &rows).await?.is_none() {
+        return Ok(None);
+    }
+    let config = TableConfig { create: false, ..table_config(&spec.sink) };
+    let sink = IcebergSink::open(&spec.id, SINK, &catalog, &config, rows).await?;
+    sink.committer().observe(expected).await.map(Some)
+}
+
+/// A command that looks does not make the catalog's file.
+fn catalog_exists(catalog: &CatalogSpec) -> bool {
+    match catalog.uri.expose().strip_prefix("sqlite://") {
+        Some(file) => Path::new(file.split('?').next().unwrap_or(file)).exists(),
+        None => true,
+    }
+}
+
+/// Each table against what will be written to it.
+pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<Result<String>> {
+    let sink = match modules.output() {
+        Ok(rows) => check_table(&spec.sink, rows).await,
+        Err(error) => Err(error),
+    };
+    let mut checked = vec![sink.map_err(|error| name_operator(error, modules))];
+    if let Some(dead_letters) = &spec.dead_letters {
+        checked.push(check_table(&dead_letters.table, dead_letter_schema()).await);
+    }
+    checked
+}
+
+async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
+    check_partitions(table, &rows)?;
+    let catalog = catalog_config(&table.catalog);
+    let place = catalog_text(&table.catalog);
+    let found = match catalog_exists(&table.catalog) {
+        false => None,
+        true => IcebergSink::check_schema(&catalog, &table.table, &rows).await?,
+    };
+    match found {
+        Some(mismatches) if mismatches.is_empty() => {
+            Ok(format!("{} in {place}: takes what the operator emits", table.table))
+        }
+        Some(mismatches) => {
+            let lines: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
+            Err(Error::invalid(format!(
+                "{DISAGREE}\n  table     {}  ({place})\n{}",
+                table.table,
+                lines.join("\n")
+            )))
+        }
+        None if table.create => Ok(format!("{} in {place}: will be made", table.table)),
+        None => Err(Error::invalid(format!(
+            "{} does not exist in {place}\n→ create = true in [sink] makes it from the operator's output",
+            table.table
+        ))),
+    }
+}
+
+/// A table that is made can be partitioned by columns that it has.
+fn check_partitions(table: &TableSpec, rows: &SchemaRef) -> Result<()> {
+    for text in &table.partition_by {
+        let column = match text.split_once('(') {
+            Some((_, rest)) => rest.trim_end_matches(')').rsplit(',').next().unwrap_or(rest).trim(),
+            None => text.trim(),
+        };
+        if rows.field_with_name(column.split('.').next().unwrap_or(column)).is_err() {
+            let names: Vec<&str> = rows.fields().iter().map(|it| it.name().as_str()).collect();
+            return Err(Error::invalid(format!(
+                "partition-by {text:?}: the operator emits no column {column:?}\n→ it emits {}",
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// All rows of a table, as any reader would see them.
+pub(crate) async fn rows(table: &TableSpec, snapshot: Option<i64>) -> Result<Vec<RecordBatch>> {
+    if !catalog_exists(&table.catalog) {
+        return Err(Error::invalid(format!(
+            "{} is not there: there is no catalog at {} yet",
+            table.table,
+            table.catalog.uri.as_uri()
+        )));
+    }
+    read_rows(&catalog_config(&table.catalog), &table.table, snapshot).await
+}
+
+pub(crate) async fn source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
+    let (id, origin) = (spec.id.clone(), spec.source.origin.clone());
+    blocking(move || -> Result<Box<dyn Source>> {
+        match origin {
+            Origin::Recording { file } => {
+                let topic = recording_topic(&file);
+                Ok(Box::new(RecordingSource::open(file, &topic)?))
+            }
+            Origin::Kafka { topics, bootstrap_servers, properties } => {
+                let topics = match topics {
+                    Topics::Named(names) => floe_source::Topics::Names(names),
+                    Topics::Pattern(pattern) => floe_source::Topics::Pattern(pattern),
+                };
+                let mut config = KafkaConfig::new(bootstrap_servers, topics, id);
+                config.properties = properties.expose().clone();
+                Ok(Box::new(KafkaSource::connect(config)?))
+            }
+        }
+    })
+    .await
+}
+
+/// The topic of a recording's lines that name none: the file's name without its ending.
+fn recording_topic(file: &Path) -> String {
+    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+pub(crate) fn store(spec: &PipelineSpec) -> Result<Arc<dyn ObjectStore>> {
+    open_store(&spec.checkpoint.store, spec.checkpoint.properties.expose())
+}
+
+/// For commands that only look: they make no folder. `None` where a local one is not there yet.
+pub(crate) fn store_to_read(spec: &PipelineSpec) -> Result<Option<Arc<dyn ObjectStore>>> {
+    match spec.checkpoint.store.strip_prefix("file://") {
+        Some(folder) if !Path::new(folder).exists() => Ok(None),
+        Some(_) | None => store(spec).map(Some),
+    }
+}
+
+/// Takes the pipeline: from here on every older run of it is fenced.
+pub(crate) async fn claim(spec: &PipelineSpec, take_over: bool) -> Result<OwnedLog> {
+    let request = ClaimRequest {
+        owner: OwnerIdentity::of_this_process(wall_ms()),
+        take_over,
+        watch: spec.checkpoint.interval * 2,
+        patience: PATIENCE,
+        alive: &process_alive,
+        new_id: random_ids(),
+    };
+    claim_log(store(spec)?, &spec.id, request).await
+}
+
+/// "rest http://127.0.0.1:8181 lake", without secrets.
+pub(crate) fn catalog_text(catalog: &CatalogSpec) -> String {
+    let kind = match catalog.kind {
+        CatalogKind::Sql => "sql",
+        CatalogKind::Rest => "rest",
+    };
+    let warehouse = catalog.warehouse.as_ref().map_or(String::new(), |it| format!(" {it}"));
+    format!("{kind} {}{warehouse}", catalog.uri.as_uri())
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(Error::retry(format!("a thread of this program ended early: {error}"))),
+    }
+}
+
+pub(crate) struct WallClock {
+    begin: Instant,
+}
+
+impl WallClock {
+    pub(crate) fn new() -> Self {
+        WallClock { begin: Instant::now() }
+    }
+}
+
+impl Clock for WallClock {
+    fn wall_ms(&self) -> i64 {
+        wall_ms()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.begin.elapsed()
+    }
+}

@@ -162,7 +162,7 @@ fn print_summary(summary: &RunSummary, json: bool) -> anyhow::Result<()> {
     };
     let last = last_epoch.map_or(String::new(), |it| format!(", last epoch {it}"));
     println!(
-        "stopped in order: {} records → {} rows{rejected}; {epochs} epochs committed{last}",
+        "done: {} records → {} rows{rejected}; {epochs} epochs committed{last}",
         show::grouped(records),
         show::grouped(rows),
     );

@@ -29,10 +29,12 @@ pub(crate) fn run(args: DemoNaiveArgs) -> anyhow::Result<()> {
     let spec = std::sync::Arc::new(load::pipeline(&args.pipeline)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
-        let (source, opened) = tokio::try_join!(wire::source(&spec), wire::open(&spec))?;
+        let (mut source, opened) = tokio::try_join!(wire::source(&spec), wire::open(&spec))?;
         let Opened { modules, decoder, sink, .. } = opened;
         let kept = Kept::at(&args.dir)?;
-        let task = TopicPartition::new("orders", 0);
+        let facts = wire::blocking(move || Ok((source.partitions()?, source))).await?;
+        let (partitions, source) = facts;
+        let task = partitions[0].topic_partition.clone();
         let factory = &modules.chain[0].factory;
         let operator = match kept.load_state(&spec.id).await? {
             None => factory.open(&task, 0)?,

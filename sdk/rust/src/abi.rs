@@ -3,6 +3,7 @@
 // Every pointer of the SDK is here, so that the rest can be read without thinking of one.
 
 mod arrow;
+#[cfg(target_arch = "wasm32")]
 mod schema;
 #[cfg(target_arch = "wasm32")]
 mod guest;
@@ -15,3 +16,7 @@ pub(crate) use arrow::utf8;
 pub use arrow::{ArrayView, Exported};
 #[cfg(target_arch = "wasm32")]
 pub use guest::Guest;
+
+/// Is instantiated for the operator of a crate that is built natively.
+#[cfg(not(target_arch = "wasm32"))]
+pub const fn is_operator<T: crate::operator::Operator>() {}

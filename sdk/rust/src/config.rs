@@ -1,7 +1,6 @@
 //! The operator's configuration: the table `config` of its entry in the pipeline file.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
@@ -28,7 +27,8 @@ struct Table {
     path: String,
     text: String,
     fields: Vec<(String, Json)>,
-    asked: RefCell<BTreeSet<String>>,
+    /// A list, not a set: it is short, and a set is 4 kB in the module.
+    asked: RefCell<Vec<String>>,
     inner: RefCell<Vec<Config>>,
 }
 
@@ -45,7 +45,7 @@ impl Config {
 
     /// The value of a key, or `None` where there is none.
     pub fn get<T: FromConfig>(&self, key: &str) -> Result<Option<T>> {
-        self.0.asked.borrow_mut().insert(key.to_owned());
+        self.ask(key);
         match self.0.fields.iter().find(|(name, _)| name == key) {
             None | Some((_, Json::Null)) => Ok(None),
             Some((_, value)) => T::from_config(Entry { config: self, key, value }).map(Some),
@@ -60,8 +60,15 @@ impl Config {
 
     /// All of it as JSON text, for reading it by other means. No key is refused then.
     pub fn text(&self) -> &str {
-        self.0.asked.borrow_mut().extend(self.0.fields.iter().map(|(name, _)| name.clone()));
+        self.0.fields.iter().for_each(|(name, _)| self.ask(name));
         &self.0.text
+    }
+
+    fn ask(&self, key: &str) {
+        let mut asked = self.0.asked.borrow_mut();
+        if !asked.iter().any(|it| it == key) {
+            asked.push(key.to_owned());
+        }
     }
 
     fn new(path: &str, text: &str, fields: Vec<(String, Json)>) -> Config {
@@ -80,8 +87,7 @@ impl Config {
         let asked = asked.borrow();
         for (name, _) in fields {
             if !asked.contains(name) {
-                let known: Vec<_> = asked.iter().map(String::as_str).collect();
-                let known = match known.join(", ") {
+                let known = match asked.join(", ") {
                     none if none.is_empty() => "none".to_owned(),
                     some => some,
                 };
@@ -204,7 +210,7 @@ mod tests {
         assert_eq!(config.get::<i64>("f").unwrap(), None);
         assert_eq!(config.get::<i64>("absent").unwrap(), None);
         let unread = config.refuse_unread().unwrap_err().to_string();
-        assert_eq!(unread, "unknown key config.d; known here: a, absent, b, c, f");
+        assert_eq!(unread, "unknown key config.d; known here: a, b, c, f, absent");
         let table: Config = config.require("d").unwrap();
         let unread = config.refuse_unread().unwrap_err().to_string();
         assert_eq!(unread, "unknown key config.d.e; known here: none");

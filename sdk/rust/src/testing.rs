@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::operator::{Emit, Operator};
-use crate::row::{Column, Value};
+use crate::row::Value;
 use crate::stub;
 use crate::types::Timestamp;
 

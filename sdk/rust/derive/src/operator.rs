@@ -46,6 +46,9 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
         ::floe_sdk::__export!(
             #operator, #name, ::core::env!("CARGO_PKG_VERSION"), #state_version, #watermark
         );
+        // Natively nothing but tests may use the operator; this says that it is used.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = ::floe_sdk::abi::is_operator::<#operator>();
     })
 }
 

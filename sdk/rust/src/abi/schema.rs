@@ -19,7 +19,6 @@ pub(crate) struct ArrowSchema {
 }
 
 // A6.
-#[cfg(target_arch = "wasm32")]
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<ArrowSchema>() == 48);
@@ -52,7 +51,6 @@ struct Output {
 }
 
 // A5.
-#[cfg(target_arch = "wasm32")]
 const _: () = {
     use std::mem::offset_of;
     assert!(size_of::<Description>() == 32);

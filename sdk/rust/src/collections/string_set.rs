@@ -30,6 +30,9 @@ const CHUNK_BYTES: usize = 1 << 18;
 /// A length takes two bytes at the most.
 const SHORT_BYTES_MAX: usize = (1 << 15) - 1;
 
+/// Texts shorter than this have their length in one byte.
+const LEN_IN_ONE_BYTE: usize = 0x7f;
+
 const SLOTS_MIN: usize = 64;
 
 impl StringSet {
@@ -103,27 +106,21 @@ impl StringSet {
     #[inline]
     fn text_at(&self, place: u32) -> &[u8] {
         let chunk = &self.arena[place as usize / CHUNK_BYTES];
-        let at = place as usize % CHUNK_BYTES;
-        match chunk[at] {
-            short @ 0..0x80 => &chunk[at + 1..at + 1 + usize::from(short)],
-            high => {
-                let len = usize::from(high & 0x7f) << 8 | usize::from(chunk[at + 1]);
-                &chunk[at + 2..at + 2 + len]
-            }
-        }
+        let (start, end) = span(chunk, place as usize % CHUNK_BYTES);
+        &chunk[start..end]
     }
 
     #[inline]
     fn append(&mut self, text: &[u8]) -> u32 {
         let len = text.len();
-        let needed = if len < 0x80 { 1 + len } else { 2 + len };
+        let needed = if len < LEN_IN_ONE_BYTE { 1 + len } else { 2 + len };
         if self.arena.len() * CHUNK_BYTES - self.end < needed {
             self.add_chunk();
         }
         let (chunk, at) = (self.end / CHUNK_BYTES, self.end % CHUNK_BYTES);
         let room = &mut self.arena[chunk][at..at + needed];
-        if len < 0x80 {
-            room[0] = len as u8;
+        if len < LEN_IN_ONE_BYTE {
+            room[0] = len as u8 + 1;
         } else {
             room[0] = 0x80 | (len >> 8) as u8;
             room[1] = len as u8;
@@ -148,21 +145,43 @@ impl StringSet {
         self.long.insert(text.into())
     }
 
+    /// Doubles the table. Texts are taken as they lie in the arena: in the order of the old table each
+    /// would be a cache miss.
     #[cold]
     fn grow(&mut self) {
         let slots = (self.tags.len() * 2).max(SLOTS_MIN);
         let mut tags = vec![0; slots];
         let mut places = vec![0; slots];
-        for (_, place) in self.tags.iter().zip(&self.places).filter(|(tag, _)| **tag != 0) {
-            let hash = hash(self.text_at(*place));
-            let mut slot = hash as usize & (slots - 1);
-            while tags[slot] != 0 {
-                slot = (slot + 1) & (slots - 1);
+        for (chunk, first_place) in self.arena.iter().zip((0..).step_by(CHUNK_BYTES)) {
+            let mut at = 0;
+            while at < CHUNK_BYTES && chunk[at] != 0 {
+                let (start, end) = span(chunk, at);
+                let hash = hash(&chunk[start..end]);
+                let mut slot = hash as usize & (slots - 1);
+                while tags[slot] != 0 {
+                    slot = (slot + 1) & (slots - 1);
+                }
+                tags[slot] = tag(hash);
+                places[slot] = first_place + at as u32;
+                at = end;
             }
-            tags[slot] = tag(hash);
-            places[slot] = *place;
         }
         (self.tags, self.places) = (tags, places);
+    }
+}
+
+/// Where the text is whose length stands at `at`.
+///
+/// Its length plus one in a byte below 0x80, or 0x80 with the high byte of its length, and the low byte.
+/// A zero stands behind the last text of a chunk.
+#[inline]
+fn span(chunk: &[u8; CHUNK_BYTES], at: usize) -> (usize, usize) {
+    match chunk[at] {
+        short @ 0..0x80 => (at + 1, at + usize::from(short)),
+        high => {
+            let len = usize::from(high & 0x7f) << 8 | usize::from(chunk[at + 1]);
+            (at + 2, at + 2 + len)
+        }
     }
 }
 

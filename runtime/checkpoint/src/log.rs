@@ -378,13 +378,20 @@ impl Log<'_> {
         }
     }
 
-    /// A hole is a sweep's, or an entry was lost. A sweep goes from the oldest on and leaves only claims
-    /// and the spine behind, so any other manifest before the hole tells of a loss.
+    /// A hole is a sweep's, or an entry was lost. A sweep goes from the oldest on, objects first, and leaves
+    /// only claims and the spine behind, so any other whole manifest before the hole tells of a loss.
+    ///
+    /// No sign of one: what was swept between our look at it and our look at the hole; and an entry that
+    /// came back because an earlier attempt at its put landed late. Neither has its objects.
     async fn check_hole(&self, before: &LogReading, found: &LogReading) -> Result<()> {
-        // What a sweep deleted between our look at it and our look at the hole is no sign of a loss.
         let mut left = BTreeSet::new();
-        for (at, _) in before.manifests() {
-            if self.exists(at.slot).await? {
+        for (at, manifest) in before.manifests() {
+            let mut whole = self.exists(at.slot).await?;
+            for object in &manifest.objects {
+                let path = self.paths.object(&object.path)?;
+                whole = whole && self.store.get(&path).await?.is_some();
+            }
+            if whole {
                 left.insert(at.slot);
             }
         }

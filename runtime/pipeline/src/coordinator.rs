@@ -77,13 +77,9 @@ impl Coordinator {
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut stoppable = true;
         while !self.finished {
+            // In order, rare ones first, so that a simulation is a function of its seed.
             tokio::select! {
-                event = happened.recv() => {
-                    let event = event.expect("the coordinator holds a sender itself");
-                    self.happened(event).await?;
-                }
-                _ = barrier.tick() => self.advance(advance::Event::BarrierDue).await?,
-                _ = look.tick() => self.command(ReaderCommand::Look),
+                biased;
                 changed = stop.changed(), if stoppable => {
                     // A sender that is gone can't ask for a stop any more.
                     stoppable = changed.is_ok() && !*stop.borrow();
@@ -91,6 +87,12 @@ impl Coordinator {
                         tracing::info!("stopping: last checkpoint, commit, end");
                         self.advance(advance::Event::Stop).await?;
                     }
+                }
+                _ = barrier.tick() => self.advance(advance::Event::BarrierDue).await?,
+                _ = look.tick() => self.command(ReaderCommand::Look),
+                event = happened.recv() => {
+                    let event = event.expect("the coordinator holds a sender itself");
+                    self.happened(event).await?;
                 }
             }
         }

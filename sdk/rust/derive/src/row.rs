@@ -1,7 +1,8 @@
 //! `#[derive(Row)]`: a column struct and a reader struct of the same fields, and the impls over them.
 
 use proc_macro2::{TokenStream, TokenTree};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Error, Fields, Ident, LitStr, Result, Type};
 
 struct Column<'a> {
@@ -24,7 +25,9 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         (format_ident!("{row}Columns"), format_ident!("{row}Reader"));
 
     let field: Vec<_> = columns.iter().map(|it| it.field).collect();
-    let ty: Vec<_> = columns.iter().map(|it| &it.ty).collect();
+    // At the field's type, so that a type that cannot be a column is reported there.
+    let value = columns.iter().map(|Column { ty, .. }| quote_spanned!(ty.span()=> <#ty as Value>));
+    let value: Vec<_> = value.collect();
     let column_name: Vec<_> = columns.iter().map(|it| &it.name).collect();
     let index = 0..columns.len();
 
@@ -36,11 +39,11 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             #[derive(Default)]
             pub struct #column_struct {
                 rows: usize,
-                #(#field: <#ty as Value>::Column,)*
+                #(#field: #value::Column,)*
             }
 
             pub struct #reader_struct<'b> {
-                #(#field: <#ty as Value>::Reader<'b>,)*
+                #(#field: #value::Reader<'b>,)*
                 lifetime: ::core::marker::PhantomData<&'b ()>,
             }
 
@@ -56,7 +59,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 type Reader<'b> = #reader_struct<'b>;
 
                 fn field(name: &str) -> Field {
-                    Field::new(name, "+s", ::std::vec![#(<#ty as Value>::field(#column_name)),*])
+                    Field::new(name, "+s", ::std::vec![#(#value::field(#column_name)),*])
                 }
 
                 #[inline]
@@ -67,14 +70,14 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
 
                 fn reader<'b>(array: ArrayView<'b>) -> Self::Reader<'b> {
                     #reader_struct {
-                        #(#field: <#ty as Value>::reader(array.child(#index)),)*
+                        #(#field: #value::reader(array.child(#index)),)*
                         lifetime: ::core::marker::PhantomData,
                     }
                 }
 
                 #[inline]
                 fn read<'b>(reader: &Self::Reader<'b>, row: usize) -> Self::Of<'b> {
-                    #row { #(#field: <#ty as Value>::read(&reader.#field, row),)* }
+                    #row { #(#field: #value::read(&reader.#field, row),)* }
                 }
             }
 

@@ -155,6 +155,9 @@ async fn put_claim(
             }
             Filled::Taken(found) => {
                 // A manifest of the old owner is a valid checkpoint, and the next slot is tried.
+                if reading.ends_in_a_hole(&found) {
+                    return Ok(Outcome::InAHole);
+                }
                 let claimed = matches!(*found, LogEntry::Claim(_));
                 reading.push(paths, *found)?;
                 if claimed {
@@ -232,7 +235,10 @@ async fn watch(
     loop {
         let slot: Slot = reading.end();
         if let Some(entry) = read_entry(store, pipeline, slot).await? {
-            reading.push(paths, entry)?;
+            match reading.ends_in_a_hole(&entry) {
+                true => *reading = read_log(store, pipeline).await?,
+                false => reading.push(paths, entry)?,
+            }
             return Ok(true);
         }
         if tokio::time::Instant::now() >= until {

@@ -118,6 +118,12 @@ impl LogReading {
         Ok(())
     }
 
+    /// Is the last entry a claim that stands in a hole, as the entry behind it shows?
+    pub(crate) fn ends_in_a_hole(&self, behind: &LogEntry) -> bool {
+        let last = self.entries.last().map(|it| &it.1);
+        last.is_some_and(|it| stands_in_a_hole(it, &behind.clone().into()))
+    }
+
     /// Forgets what a sweep deleted, and keeps the owner's claim.
     pub(crate) fn drop_below(&mut self, first: Slot) {
         self.earlier_claim = self.newest_claim().map(|(slot, claim)| (slot, claim.clone()));
@@ -330,8 +336,7 @@ impl Log<'_> {
             let slots = (next.0..).take(READ_AHEAD as usize).map(Slot);
             for entry in try_join_all(slots.map(|it| self.entry(it))).await? {
                 let Some(entry) = entry else { return Ok((next, Stop::Free)) };
-                let last = reading.entries.last().map(|it| &it.1);
-                if last.is_some_and(|it| stands_in_a_hole(it, &entry.clone().into())) {
+                if reading.ends_in_a_hole(&entry) {
                     return Ok((next, Stop::Stray));
                 }
                 reading.push_at(&self.paths, next, entry)?;

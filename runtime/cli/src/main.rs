@@ -1,5 +1,6 @@
 //! `floe`: runs pipelines, and shows what they do, keep and left behind.
 
+mod allocator;
 mod args;
 mod command;
 mod demo;
@@ -20,6 +21,7 @@ use args::{Args, CheckpointCommand, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
+    allocator::keep_pages();
     exit::report(dispatch(Args::parse()))
 }
 

@@ -7,6 +7,7 @@ mod partition;
 mod schema;
 mod table;
 mod rows;
+mod split;
 mod writer;
 mod committable;
 mod facts;

@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use floe_core::committable::Committable;
 use floe_core::ports::SinkWriter;
 use floe_core::{Epoch, Error, Result};
-use iceberg::arrow::RecordBatchPartitionSplitter;
 use iceberg::spec::{DataFile, DataFileFormat};
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::{DataFileWriter, DataFileWriterBuilder};
@@ -28,6 +27,7 @@ use parquet::file::properties::WriterProperties;
 use super::committable::encode;
 use super::error::describe;
 use super::rows::RowCaster;
+use super::split::Splitter;
 
 type FileBuilder =
     DataFileWriterBuilder<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
@@ -44,7 +44,7 @@ struct Making {
     table: Table,
     caster: RowCaster,
     /// Absent for a table without partitions.
-    splitter: Option<RecordBatchPartitionSplitter>,
+    splitter: Option<Splitter>,
     properties: WriterProperties,
     target_file_bytes: usize,
 }
@@ -80,13 +80,9 @@ impl IcebergWriter {
         let splitter = match spec.is_unpartitioned() {
             true => None,
             false => Some(
-                RecordBatchPartitionSplitter::try_new_with_computed_values(
-                    Arc::clone(metadata.current_schema()),
-                    Arc::clone(spec),
-                )
-                .map_err(|error| {
-                    Error::invalid(format!("the table's partitions: {}", describe(&error)))
-                })?,
+                Splitter::new(Arc::clone(metadata.current_schema()), Arc::clone(spec)).map_err(
+                    |error| Error::invalid(format!("the table's partitions: {}", describe(&error))),
+                )?,
             ),
         };
         let property = |key: &str| metadata.properties().get(key).map(String::as_str);

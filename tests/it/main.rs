@@ -1,0 +1,4 @@
+//! The one test binary that links everything.
+
+mod protocol;
+mod simulation;

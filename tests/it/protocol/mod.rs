@@ -1,0 +1,1 @@
+//! The protocol's decisions, searched without any I/O.

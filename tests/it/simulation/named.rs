@@ -1,0 +1,1 @@
+//! Named cases: plans that once showed a bug. They stay.

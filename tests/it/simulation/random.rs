@@ -1,0 +1,78 @@
+//! Random seeds with all faults at once, for as long as the budget lasts.
+
+use std::time::{Duration, Instant};
+
+use floe_tests::simulation::{Plan, simulate};
+
+use super::report::{check, print};
+
+/// At least so many in CI, and more while the time lasts; `SIM_SEEDS` says another number.
+const SEEDS_MIN: u64 = 1_000;
+const TIME: Duration = Duration::from_secs(60);
+/// Every so many seeds one is run twice: a simulation that is no function of its seed proves nothing.
+const TWICE_EVERY: u64 = 20;
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn no_fault_loses_or_doubles_a_row() {
+    let began = Instant::now();
+    let wanted = number("SIM_SEEDS");
+    let first = number("SIM_FIRST").unwrap_or(1);
+    let (mut seeds, mut faults, mut processes, mut epochs) = (0, 0, 0, 0);
+    let mut simulated = Duration::ZERO;
+    let goes_on = |seeds: u64| match wanted {
+        Some(wanted) => seeds < wanted,
+        None => seeds < SEEDS_MIN || began.elapsed() < TIME,
+    };
+    while goes_on(seeds) {
+        let seed = first + seeds;
+        let plan = Plan::random(seed);
+        let outcome = check(&plan, &format!("SIM_SEED={seed}"));
+        if seeds % TWICE_EVERY == 0 {
+            let again = simulate(&plan, None);
+            let differ = outcome.trace.iter().zip(&again.trace).position(|(a, b)| a != b);
+            assert_eq!(differ, None, "SIM_SEED={seed}: the same seed went another way");
+            assert_eq!(outcome.trace.len(), again.trace.len(), "SIM_SEED={seed}");
+        }
+        seeds += 1;
+        faults += outcome.faults_made;
+        processes += u64::from(outcome.processes);
+        epochs += outcome.epochs;
+        simulated += outcome.simulated;
+    }
+    println!(
+        "{seeds} seeds, {processes} processes, {epochs} log entries, {faults} faults, {:.0} simulated hours in {:.0} s",
+        simulated.as_secs_f64() / 3600.0,
+        began.elapsed().as_secs_f64()
+    );
+}
+
+/// Two logs that both believe they own a table: one of them is told, and no row is lost or doubled.
+#[test]
+fn a_copy_of_the_store_does_no_harm() {
+    for seed in 1..=200 {
+        check(&Plan::forked(seed), &format!("SIM_FORKED={seed}"));
+    }
+}
+
+/// Repeats one seed and shows its trace: `SIM_SEED=…` or `SIM_FORKED=…`.
+#[test]
+#[ignore = "for people: repeats a seed that is named by the environment"]
+fn one_seed() {
+    let plan = match (number("SIM_SEED"), number("SIM_FORKED")) {
+        (Some(seed), _) => Plan::random(seed),
+        (None, Some(seed)) => Plan::forked(seed),
+        (None, None) => super::exhaustive::plan_of_environment()
+            .expect("SIM_SEED=…, SIM_FORKED=… or SIM_CRASHES=… names what to repeat"),
+    };
+    let outcome = simulate(&plan, None);
+    print(&plan, &outcome);
+    let again = simulate(&plan, None);
+    let differ = outcome.trace.iter().zip(&again.trace).find(|(a, b)| a != b);
+    assert_eq!(differ, None, "the same plan went another way");
+    assert!(outcome.violations.is_empty());
+}

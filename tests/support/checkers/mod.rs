@@ -1,0 +1,7 @@
+//! Checkers: functions over the history of a world. Each returns what is wrong, as sentences.
+
+pub mod oracle;
+pub mod log;
+pub mod tables;
+pub mod ends;
+pub mod reachable;

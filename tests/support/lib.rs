@@ -1,0 +1,4 @@
+//! What the tests of floe share: simulated worlds, and checkers over what happened in them.
+
+pub mod simulation;
+pub mod checkers;

@@ -1,0 +1,84 @@
+//! A wrapper around the production log, for the planted bugs that no store can express.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use floe_core::committable::{Committable, ManifestRef};
+use floe_core::manifest::CheckpointManifest;
+use floe_core::ports::{CheckpointDraft, CheckpointLog, LogView, SweepReport};
+use floe_core::task::CapturedTask;
+use floe_core::{EventTime, Generation, Result};
+
+use crate::simulation::mutant::Mutant;
+use crate::simulation::world::{PIPELINE, World};
+
+pub struct MutantLog {
+    pub inner: Box<dyn CheckpointLog>,
+    pub world: Arc<World>,
+    pub store: usize,
+    pub mutant: Mutant,
+}
+
+#[async_trait]
+impl CheckpointLog for MutantLog {
+    fn generation(&self) -> Generation {
+        self.inner.generation()
+    }
+
+    fn manifests(&self) -> Vec<(ManifestRef, Arc<CheckpointManifest>)> {
+        let mut all = self.inner.manifests();
+        if self.mutant == Mutant::CommitForgotten
+            && let Some((_, newest)) = all.last_mut()
+        {
+            let mut altered = (**newest).clone();
+            altered.sinks.iter_mut().for_each(|it| it.committable = Committable::EMPTY);
+            *newest = Arc::new(altered);
+        }
+        all
+    }
+
+    fn view(&self) -> Arc<dyn LogView> {
+        self.inner.view()
+    }
+
+    /// As `async_trait` would write it, but for the log itself: it can't be shared between threads.
+    fn restore<'log, 'manifest, 'all>(
+        &'log self,
+        manifest: &'manifest CheckpointManifest,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<CapturedTask>>> + Send + 'all>>
+    where
+        'log: 'all,
+        'manifest: 'all,
+        Self: 'all,
+    {
+        let restored = self.inner.restore(manifest);
+        let no_time = self.mutant == Mutant::VirtualTimeNotRestored;
+        Box::pin(async move {
+            let mut tasks = restored.await?;
+            if no_time {
+                tasks.iter_mut().for_each(|it| it.virtual_time = EventTime::MIN);
+            }
+            Ok(tasks)
+        })
+    }
+
+    async fn complete(
+        &mut self,
+        draft: CheckpointDraft,
+    ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
+        self.inner.complete(draft).await
+    }
+
+    async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport> {
+        let report = self.inner.sweep(keep, pending).await?;
+        if self.mutant == Mutant::SweepReachable
+            && let Some((_, newest)) = self.inner.manifests().last()
+            && let Some(object) = newest.objects.first()
+        {
+            let path = format!("{PIPELINE}/{}", object.path);
+            self.world.with(|it| it.stores[self.store].remove(&path));
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,64 @@
+//! Planted bugs. Each stands in a wrapper around a port or in the simulated sink, never in production code.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// The committer appends without judging the base.
+    NoGuard,
+    /// The committer judges one base and swaps whatever base there is.
+    GuardWithoutSwap,
+    /// The committer asks the log nothing, and takes every manifest for its own.
+    JudgeIgnoresLog,
+    /// The committer compares the epoch's number instead of the manifest.
+    MarkerByNumber,
+    /// A commit without an answer is taken for done.
+    UnknownTakenForDone,
+    /// A manifest is said to be visible before it is: commits come first.
+    CommitBeforeManifest,
+    /// Parts are said to be durable before they are.
+    ManifestBeforeParts,
+    /// Recovery does not look at the commits of the newest checkpoint.
+    CommitForgotten,
+    /// The position of a restored checkpoint is one too far.
+    PositionAhead,
+    /// The position of a restored checkpoint is one short.
+    PositionBehind,
+    /// The sweep deletes an object of the newest checkpoint.
+    SweepReachable,
+    /// Slots of the log are overwritten.
+    SlotOverwritten,
+    /// The claim is not written.
+    ClaimDropped,
+    /// The random numbers of an operator start anew at restore.
+    SeedNotRestored,
+    /// The operator starts empty at restore.
+    StateNotRestored,
+    /// The virtual time of a task starts anew at restore.
+    VirtualTimeNotRestored,
+    /// Names of data files start at 0 in each process, and a file of that name is overwritten.
+    FileNameReused,
+    /// Rows that were not prepared when the run went back to its checkpoint are written all the same.
+    RowsNotAbandoned,
+}
+
+impl Mutant {
+    pub const ALL: &[Mutant] = &[
+        Mutant::NoGuard,
+        Mutant::GuardWithoutSwap,
+        Mutant::JudgeIgnoresLog,
+        Mutant::MarkerByNumber,
+        Mutant::UnknownTakenForDone,
+        Mutant::CommitBeforeManifest,
+        Mutant::ManifestBeforeParts,
+        Mutant::CommitForgotten,
+        Mutant::PositionAhead,
+        Mutant::PositionBehind,
+        Mutant::SweepReachable,
+        Mutant::SlotOverwritten,
+        Mutant::ClaimDropped,
+        Mutant::SeedNotRestored,
+        Mutant::StateNotRestored,
+        Mutant::VirtualTimeNotRestored,
+        Mutant::FileNameReused,
+        Mutant::RowsNotAbandoned,
+    ];
+}

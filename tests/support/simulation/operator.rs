@@ -1,0 +1,198 @@
+//! The simulated operator: count, sum and a random draw per key, with every kind of state that an image has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Int32Array, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
+use floe_core::encoding::{Decoder, Encoder};
+use floe_core::image::{GlobalValue, OperatorImage};
+use floe_core::ports::{Operator, OperatorDescription, OperatorFactory, RejectedRow, Staged};
+use floe_core::rng::OperatorRng;
+use floe_core::{Error, EventTime, Result, TopicPartition};
+
+use crate::simulation::mutant::Mutant;
+use crate::simulation::source::{POISON, REJECTED, input_schema};
+use crate::simulation::world::World;
+
+const WASM_PAGE_BYTES: usize = 64 * 1024;
+
+pub struct SimFactory {
+    world: Arc<World>,
+    description: OperatorDescription,
+}
+
+pub fn output_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("partition", DataType::Int32, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("key", DataType::Int64, false),
+        Field::new("count", DataType::Int64, false),
+        Field::new("sum", DataType::Int64, false),
+        Field::new("draw", DataType::Int64, false),
+    ]))
+}
+
+impl SimFactory {
+    pub fn new(world: &Arc<World>) -> SimFactory {
+        let description = OperatorDescription {
+            name: "totals".into(),
+            version: "1".into(),
+            state_version: 1,
+            module_hash: [3; 32],
+            config_hash: [4; 32],
+            input: input_schema(),
+            outputs: vec![("totals".into(), output_schema())],
+        };
+        SimFactory { world: Arc::clone(world), description }
+    }
+
+    fn is(&self, mutant: Mutant) -> bool {
+        self.world.with(|it| it.is(mutant))
+    }
+
+    fn fresh(&self, rng: OperatorRng) -> Totals {
+        Totals {
+            world: Arc::clone(&self.world),
+            totals: BTreeMap::new(),
+            records: 0,
+            newest: EventTime::MIN,
+            rng,
+            trapped: false,
+        }
+    }
+}
+
+impl OperatorFactory for SimFactory {
+    fn describe(&self) -> &OperatorDescription {
+        &self.description
+    }
+
+    fn open(&self, task: &TopicPartition, seed: u64) -> Result<Box<dyn Operator>> {
+        let before = self.world.with(|it| it.history.seeds.insert(task.partition, seed));
+        if before.is_some_and(|it| it != seed) {
+            let what = format!("{task} is opened with another seed than before");
+            self.world.with(|it| it.history.notice(what));
+        }
+        Ok(Box::new(self.fresh(OperatorRng::from_seed(seed))))
+    }
+
+    fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>> {
+        let rng = if self.is(Mutant::SeedNotRestored) {
+            let seed = self.world.with(|it| it.history.seeds.get(&task.partition).copied());
+            OperatorRng::from_seed(seed.unwrap_or_default())
+        } else {
+            OperatorRng::from_state(image.rng_state)
+        };
+        let mut operator = self.fresh(rng);
+        if !self.is(Mutant::StateNotRestored) {
+            operator.read(image).map_err(|error| Error::corrupt(format!("{task}: {error}")))?;
+        }
+        Ok(Box::new(operator))
+    }
+}
+
+struct Totals {
+    world: Arc<World>,
+    /// Key to count and sum.
+    totals: BTreeMap<i64, (i64, i64)>,
+    records: i64,
+    newest: EventTime,
+    rng: OperatorRng,
+    trapped: bool,
+}
+
+impl Totals {
+    fn notice(&self, what: String) {
+        self.world.with(|it| it.history.notice(what));
+    }
+
+    fn read(&mut self, image: &OperatorImage) -> Result<(), String> {
+        let mut d = Decoder::new(&image.memory);
+        let totals = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
+        self.totals = totals.map_err(|error| error.to_string())?.into_iter().collect();
+        match image.globals[..] {
+            [GlobalValue::I64(records), GlobalValue::I64(newest)] => {
+                (self.records, self.newest) = (records, EventTime(newest));
+                Ok(())
+            }
+            _ => Err("other globals than were captured".into()),
+        }
+    }
+}
+
+impl Operator for Totals {
+    fn process(&mut self, batch: &RecordBatch, virtual_time: EventTime) -> Result<Staged> {
+        if self.trapped {
+            self.notice("an instance is used after it trapped".into());
+        }
+        if virtual_time < self.newest {
+            self.notice(format!("virtual time goes back to {} ms", virtual_time.0));
+        }
+        self.newest = virtual_time;
+        let long = |index: usize| batch.column(index).as_primitive::<Int64Type>();
+        let partitions = batch.column(0).as_primitive::<Int32Type>();
+        let (mut out_partitions, mut out) = (Vec::new(), [const { Vec::new() }; 5]);
+        let mut rejected = Vec::new();
+        for row in 0..batch.num_rows() {
+            let (key, value) = (long(2).value(row), long(3).value(row));
+            if value == POISON {
+                // What a trap leaves behind is never seen by anybody.
+                self.totals.clear();
+                self.trapped = true;
+                return Err(Error::operator("poison"));
+            }
+            if value == REJECTED {
+                rejected.push(RejectedRow { row, reason: "not taken".into() });
+                continue;
+            }
+            let total = self.totals.entry(key).or_default();
+            *total = (total.0 + 1, total.1 + value);
+            self.records += 1;
+            let draw = self.rng.next_u64() as i64;
+            out_partitions.push(partitions.value(row));
+            let values = [long(1).value(row), key, total.0, total.1, draw];
+            out.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
+        }
+        let mut columns: Vec<arrow_array::ArrayRef> =
+            vec![Arc::new(Int32Array::from(out_partitions))];
+        for column in out {
+            columns.push(Arc::new(Int64Array::from(column)));
+        }
+        let rows = RecordBatch::try_new(output_schema(), columns);
+        let rows = rows.expect("the columns stand in the order of the schema");
+        Ok(Staged { emitted: vec![(0, rows)], rejected })
+    }
+
+    fn watermark(&mut self, _watermark: EventTime, _virtual_time: EventTime) -> Result<Staged> {
+        Ok(Staged::default())
+    }
+
+    fn capture(&mut self) -> Result<OperatorImage> {
+        if self.trapped {
+            self.notice("an instance is captured after it trapped".into());
+        }
+        let totals: Vec<_> = self.totals.iter().collect();
+        let mut e = Encoder::new();
+        e.list(&totals, |e, (key, (count, sum))| {
+            e.signed(**key);
+            e.signed(*count);
+            e.signed(*sum);
+        });
+        let mut memory = e.finish();
+        memory.resize(memory.len().next_multiple_of(WASM_PAGE_BYTES), 0);
+        Ok(OperatorImage {
+            memory: Bytes::from(memory),
+            globals: vec![GlobalValue::I64(self.records), GlobalValue::I64(self.newest.0)],
+            input_region: (0, 0),
+            rng_state: self.rng.state(),
+        })
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        WASM_PAGE_BYTES as u64
+    }
+}

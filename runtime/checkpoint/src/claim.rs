@@ -90,12 +90,7 @@ pub async fn claim(
     let paths = Paths::of(pipeline)?;
     let mut reading = read_log(&*store, pipeline).await?;
     for _ in 0..LOST_MAX {
-        let owner = reading.newest_claim().map(|it| it.0);
         decide(&*store, pipeline, &paths, &mut reading, &request).await?;
-        // What watching found may be the claim of another owner: then the decision was about nobody.
-        if reading.newest_claim().map(|it| it.0) != owner && !request.take_over {
-            continue;
-        }
         match put_claim(&*store, pipeline, &paths, &mut reading, &mut request).await? {
             Outcome::Claimed => {
                 return OwnedLog::new(store, pipeline, reading, request.new_id, request.patience);

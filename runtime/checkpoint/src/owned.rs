@@ -73,7 +73,7 @@ impl OwnedLog {
 
     /// Writes the manifest into the next slot, and no other: this completes the checkpoint (I1, I2, I3).
     ///
-    /// After an error of kind `Fenced` or `Unknown` nothing more is written: the same error comes again.
+    /// After any error nothing more is written, and the same error comes again: the start settles the slot.
     pub async fn append(&mut self, manifest: CheckpointManifest) -> Result<ManifestRef> {
         assert_eq!(manifest.generation, self.generation);
         assert_eq!(manifest.identity.pipeline, self.pipeline);
@@ -103,11 +103,6 @@ impl OwnedLog {
                 Ok(at)
             }
             Ok(Filled::Taken(found)) => Err(self.close(self.fenced(slot, &found))),
-            Err(error) if matches!(error.kind, ErrorKind::Invalid) => {
-                // The store refused the put as such: nothing was written.
-                self.closed = None;
-                Err(error)
-            }
             Err(error) => Err(self.close(error)),
         }
     }

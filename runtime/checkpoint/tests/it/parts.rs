@@ -121,6 +121,10 @@ async fn a_part_of_another_task_is_refused() {
     let error = read_parts(&*store, PIPELINE, &manifest).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Corrupt);
     assert!(error.message.contains(&manifest.objects[0].path), "{error}");
+    manifest.tasks[0].task = TopicPartition::new("payments", 0);
+    manifest.tasks[0].state_hash[9] ^= 1;
+    let error = read_parts(&*store, PIPELINE, &manifest).await.unwrap_err();
+    assert!(error.message.contains("the state hash of payments/0 differs"), "{error}");
     manifest.objects[0].path = "parts/../../../etc/passwd".into();
     assert_eq!(
         read_parts(&*store, PIPELINE, &manifest).await.unwrap_err().kind,

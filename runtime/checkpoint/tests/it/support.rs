@@ -294,7 +294,7 @@ pub(crate) struct YieldingStore {
 }
 
 impl YieldingStore {
-    pub(crate) fn new(inner: Arc<dyn ObjectStore>, seed: u64) -> Arc<dyn ObjectStore> {
+    pub(crate) fn over(inner: Arc<dyn ObjectStore>, seed: u64) -> Arc<dyn ObjectStore> {
         Arc::new(YieldingStore { inner, random: Mutex::new(seed * 2 + 1) })
     }
 

@@ -22,7 +22,7 @@ pub(crate) fn start(format: LogFormat, terminal: &Terminal) -> Result<()> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal.clone());
     match format {
         LogFormat::Human => builder.with_ansi(terminal.is_terminal()).with_target(false).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).init(),
     }
     Ok(())
 }

@@ -8,13 +8,13 @@ struct Folder(PathBuf);
 impl Folder {
     fn new(name: &str) -> Folder {
         let path = std::env::temp_dir().join(format!("floe-usage-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
+        std::fs::create_dir_all(&path).expect("a folder under the temporary one");
         Folder(path)
     }
 
     fn file(&self, name: &str, text: &str) -> String {
         let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, text).expect("a file in it");
         path.display().to_string()
     }
 }
@@ -26,7 +26,7 @@ impl Drop for Folder {
 }
 
 fn floe(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_floe")).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_floe")).args(args).output().expect("floe starts")
 }
 
 fn check(args: &[&str], code: i32, words: &[&str]) {

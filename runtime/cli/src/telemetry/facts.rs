@@ -64,6 +64,17 @@ pub(crate) struct View<'a> {
     pub(crate) epochs: Vec<EpochStatus>,
 }
 
+impl View<'_> {
+    /// The newest epoch whose manifest is visible; the strip may end with one under way.
+    pub(crate) fn newest_complete(&self) -> Option<&EpochStatus> {
+        self.epochs.iter().rev().find(|it| is_complete(it))
+    }
+}
+
+pub(crate) fn is_complete(epoch: &EpochStatus) -> bool {
+    epoch.completed_ms > 0
+}
+
 #[derive(Debug, Serialize)]
 pub(crate) struct TaskView {
     pub(crate) task: String,
@@ -110,7 +121,7 @@ impl Watched {
             commits_pending: status.commits_pending.load(Ordering::Relaxed),
             commit_retries: status.commit_retries.load(Ordering::Relaxed),
             commit_age_seconds: commit_age_seconds(&epochs, self.facts.started_ms, now_ms),
-            guest_memory_bytes: status.guest_memory_bytes.load(Ordering::Relaxed),
+            guest_memory_bytes: tasks.iter().map(|it| it.status.memory_bytes).sum(),
             guest_seconds: nanos(&status.guest_nanos),
             backpressure_seconds: nanos(&status.backpressure_nanos),
             tasks,

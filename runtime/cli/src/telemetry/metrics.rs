@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::telemetry::facts::{Watched, lag, lag_seconds};
+use crate::telemetry::facts::{Watched, is_complete, lag, lag_seconds};
 
 /// 1 ms to 65 s.
 const BUCKETS: (f64, f64, u16) = (0.001, 2.0, 17);
@@ -59,7 +59,7 @@ impl Metrics {
     pub(crate) fn observe(&self, status: &Status) {
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
         for epoch in status.epochs() {
-            if epoch.epoch > seen.completed {
+            if is_complete(&epoch) && epoch.epoch > seen.completed {
                 seen.completed = epoch.epoch;
                 self.pauses.observe(epoch.pause_seconds);
                 self.checkpoints.observe(epoch.checkpoint_seconds);
@@ -132,7 +132,7 @@ impl Collector for StatusCollector {
             &each_task(&|it| it.status.memory_bytes as f64),
         )?;
 
-        let newest: EpochStatus = view.epochs.last().cloned().unwrap_or_default();
+        let newest: EpochStatus = view.newest_complete().cloned().unwrap_or_default();
         gauge(
             &mut e,
             names::CHECKPOINT_EPOCH,

@@ -28,7 +28,7 @@ pub(crate) async fn watch(watched: Watched, metrics: Arc<Metrics>, terminal: Ter
 /// "payments  epoch 412  412 k rec/s  lag 1.2 M (3 s)  checkpoint 38 ms ago: 4 ms pause, 1.1 MiB  …"
 fn line(view: &View<'_>) -> String {
     let mut parts = vec![view.facts.pipeline.clone()];
-    let newest = view.epochs.last();
+    let newest = view.newest_complete();
     match newest {
         Some(newest) => parts.push(format!("epoch {}", newest.epoch)),
         None if view.ready => parts.push("reading".to_owned()),

@@ -37,7 +37,13 @@ fn watched() -> Watched {
         it.next_offset = 9;
         it.end_offset = 12;
     });
-    status.push_epoch(EpochStatus { epoch: 4, pause_seconds: 0.004, ..EpochStatus::default() });
+    status.push_epoch(EpochStatus {
+        epoch: 4,
+        pause_seconds: 0.004,
+        completed_ms: 1,
+        ..EpochStatus::default()
+    });
+    status.push_epoch(EpochStatus { epoch: 5, ..EpochStatus::default() });
     status.update_epoch(4, |it| it.commit_seconds = Some(0.4));
     Watched { facts: Arc::new(facts), status: Arc::new(status), rates: Arc::default() }
 }

@@ -263,7 +263,9 @@ impl<'m> Reader<'m, '_> {
         *self.bytes_left = match self.bytes_left.checked_sub(len) {
             Some(left) => left,
             None => {
-                return violation("the call hands out more bytes than its limit (output-per-batch)");
+                return violation(
+                    "the call hands out more bytes than its limit (output-per-batch)",
+                );
             }
         };
         self.memory.bytes(u64::from(pointer) + start, len)

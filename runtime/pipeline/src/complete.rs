@@ -4,6 +4,7 @@ use floe_core::committable::ManifestRef;
 use floe_core::ports::{CheckpointDraft, CheckpointLog};
 use tokio::sync::mpsc;
 
+use crate::alarm::Alarm;
 use crate::run::Event;
 
 pub(crate) enum ToComplete {
@@ -17,6 +18,7 @@ pub(crate) async fn complete_checkpoints(
     events: mpsc::UnboundedSender<Event>,
     keep: usize,
 ) -> Box<dyn CheckpointLog> {
+    let _alarm = Alarm::new("completer", &events);
     while let Some(work) = input.recv().await {
         match work {
             ToComplete::Draft(draft) => {

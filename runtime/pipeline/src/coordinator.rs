@@ -17,6 +17,7 @@ use floe_core::{Epoch, Error, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::alarm::Alarm;
 use crate::commit::{Sink, commit_request, commit_until_settled};
 use crate::complete::ToComplete;
 use crate::reader::ReaderCommand;
@@ -44,6 +45,8 @@ pub(crate) struct Coordinator {
     pub(crate) status: Arc<Status>,
     pub(crate) summary: RunSummary,
     pub(crate) new_partitions: NewPartitions,
+    /// Records that the checkpoint holds at which this attempt began.
+    pub(crate) records_before: u64,
     pub(crate) records_at_barrier: u64,
     pub(crate) rows_at_barrier: u64,
     pub(crate) finished: bool,
@@ -209,6 +212,8 @@ impl Coordinator {
             it.checkpoint_seconds = took.as_secs_f64();
             it.completed_ms = now;
         });
+        self.summary.records = records_taken(&manifest).saturating_sub(self.records_before);
+        self.summary.rows += manifest.sinks.first().map_or(0, |it| it.committable.rows);
         self.pending.push_back((place, manifest));
         self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
         self.summary.epochs += 1;
@@ -223,7 +228,9 @@ impl Coordinator {
         let (sinks, view) = (Arc::clone(&self.sinks), Arc::clone(&self.view));
         let (events, status) = (self.events.clone(), Arc::clone(&self.status));
         let maintain = self.summary.epochs.is_multiple_of(COMMITS_PER_MAINTENANCE);
+        let alarm = Alarm::new("committer", &events);
         self.commits.spawn(async move {
+            let _alarm = alarm;
             let begin = tokio::time::Instant::now();
             let done = commit_epoch(&sinks, place, &manifest, view.as_ref(), &status).await;
             let _ = events.send(match done {
@@ -295,6 +302,10 @@ impl Coordinator {
         }
         Ok(())
     }
+}
+
+pub(crate) fn records_taken(manifest: &CheckpointManifest) -> u64 {
+    manifest.tasks.iter().map(|it| it.records).sum()
 }
 
 /// Commits an epoch to each sink in order. An epoch without rows for a sink writes nothing to its table.

@@ -9,6 +9,7 @@ use floe_core::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
+use crate::alarm::Alarm;
 use crate::reader::{Reader, ReaderCommand, Sends};
 use crate::run::Event;
 use crate::task::Stopped;
@@ -200,6 +201,7 @@ fn worker_thread(
 const TURN: Duration = Duration::from_millis(1);
 
 async fn in_turn(mut reader: Reader, mut workers: Vec<Worker>, mut edges: Edges) -> Option<Reader> {
+    let _alarm = Alarm::new("reader or a worker", &edges.events);
     match take_turns(&mut reader, &mut workers, &mut edges).await {
         Ok(()) => Some(reader),
         Err(stopped) => {

@@ -5,6 +5,7 @@ mod wiring;
 pub mod run;
 mod recovery;
 mod start;
+mod alarm;
 mod coordinator;
 mod drive;
 mod reader;

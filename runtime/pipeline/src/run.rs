@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::commit::Sink;
 use crate::complete::complete_checkpoints;
-use crate::coordinator::Coordinator;
+use crate::coordinator::{Coordinator, records_taken};
 use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, drive};
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
@@ -78,8 +78,11 @@ pub async fn run(
     let mut ends = None;
     let mut summary = RunSummary::default();
     loop {
+        let rejected = run.status.rejected.load(Ordering::Relaxed);
         let (ended, attempt) = run.attempt(connected, &mut ends, &suspects, stop.clone()).await?;
         summary.epochs += attempt.epochs;
+        summary.records += attempt.records;
+        summary.rows += attempt.rows;
         summary.last_epoch = attempt.last_epoch.or(summary.last_epoch);
         match ended {
             Ended::Done => break,
@@ -91,12 +94,12 @@ pub async fn run(
                     suspect.error.message.lines().next().unwrap_or_default()
                 );
                 suspects.insert(suspect.task, suspect.first);
+                // What is taken again is counted again.
+                run.status.rejected.store(rejected, Ordering::Relaxed);
                 connected = given_back;
             }
         }
     }
-    summary.records = run.status.records_in.load(Ordering::Relaxed);
-    summary.rows = run.status.rows_out.load(Ordering::Relaxed);
     summary.rejected = run.status.rejected.load(Ordering::Relaxed);
     Ok(summary)
 }
@@ -202,6 +205,7 @@ impl Run {
             status: Arc::clone(status),
             summary: RunSummary::default(),
             new_partitions: config.new_partitions,
+            records_before: start.newest.as_ref().map_or(0, |(_, it)| records_taken(it)),
             records_at_barrier: status.records_in.load(Ordering::Relaxed),
             rows_at_barrier: status.rows_out.load(Ordering::Relaxed),
             finished: false,

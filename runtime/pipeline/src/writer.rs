@@ -8,6 +8,7 @@ use floe_core::ports::SinkWriter;
 use floe_core::{Epoch, Result};
 use tokio::sync::mpsc;
 
+use crate::alarm::Alarm;
 use crate::run::Event;
 
 /// What flows on the edge from a worker to a writer. A worker's rows come before its barrier.
@@ -27,6 +28,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Ends when all workers are gone, and gives the sink's writer back.
     pub(crate) async fn run(mut self) -> (usize, Box<dyn SinkWriter>) {
+        let _alarm = Alarm::new("writer", &self.events);
         if let Err(error) = self.write_all().await {
             // Nobody listens any more only when the run has ended already.
             let _ = self.events.send(Event::Failed(error));

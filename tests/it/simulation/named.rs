@@ -1,1 +1,137 @@
 //! Named cases: plans that once showed a bug. They stay.
+
+use std::time::Duration;
+
+use floe_tests::simulation::Plan;
+use floe_tests::simulation::plan::{Blow, BlowKind, Crash, Faults, HostPlan, Side};
+
+use super::report::check;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn host(starts_at_ms: u64, take_over: bool) -> HostPlan {
+    HostPlan { starts_at: ms(starts_at_ms), take_over, on_a_copy: false }
+}
+
+fn blow(host: usize, at_ms: u64, kind: BlowKind) -> Blow {
+    Blow { host, at: ms(at_ms), kind }
+}
+
+/// A start that reads the log slowly while its owner writes on and sweeps saw entries vanish one after
+/// the other, and called the log damaged.
+#[test]
+fn a_sweep_during_a_slow_start_is_no_loss() {
+    let plan = Plan {
+        partitions: vec![19],
+        keys: 1,
+        interval: ms(21),
+        keep: 3,
+        workers: 1,
+        batch_records_max: 1,
+        arrival: 40,
+        patience: ms(1000),
+        faults: Faults { slow: 60, ..Faults::default() },
+        faults_end: 139,
+        crashes: vec![Crash { effect: 80, side: Side::Before }],
+        blows: vec![
+            blow(1, 137, BlowKind::Pause(ms(18_279))),
+            blow(0, 1394, BlowKind::Pause(ms(6_787))),
+        ],
+        hosts: vec![host(0, false), host(302, true), host(532, true)],
+        ..Plan::calm(868)
+    };
+    check(&plan, "named: a_sweep_during_a_slow_start_is_no_loss");
+}
+
+/// A claim written into a slot that a sweep had freed is taken back by its writer. A reader that came
+/// between the two called the log damaged; if the writer was killed between them, for ever.
+#[test]
+fn a_claim_in_a_hole_is_no_damage() {
+    let strangers = Some(ms(25));
+    let plan = Plan {
+        partitions: vec![16, 37],
+        interval: ms(36),
+        commits_pending_max: 3,
+        keep: 2,
+        workers: 1,
+        batch_records_max: 6,
+        arrival: 40,
+        patience: ms(1000),
+        faults: Faults { catalog: 100, slow: 20, ..Faults::default() },
+        faults_end: 220,
+        blows: vec![
+            blow(2, 76, BlowKind::Pause(ms(5_133))),
+            blow(1, 601, BlowKind::Pause(ms(13_561))),
+            blow(0, 1112, BlowKind::Stop),
+        ],
+        hosts: vec![host(0, true), host(924, true), host(1181, false)],
+        strangers,
+        ..Plan::calm(2384)
+    };
+    check(&plan, "named: a_claim_in_a_hole_is_no_damage");
+    let plan = Plan {
+        partitions: vec![25, 6, 30],
+        keys: 5,
+        interval: ms(62),
+        keep: 2,
+        workers: 1,
+        batch_records_max: 1,
+        arrival: 100,
+        patience: ms(1000),
+        faults: Faults { slow: 20, ..Faults::default() },
+        faults_end: 127,
+        crashes: vec![Crash { effect: 247, side: Side::After }],
+        blows: vec![blow(1, 1092, BlowKind::Stop)],
+        hosts: vec![host(0, true), host(245, true), host(232, true)],
+        strangers: Some(ms(58)),
+        ..Plan::calm(121_738)
+    };
+    check(&plan, "named: a_claim_in_a_hole_is_no_damage");
+}
+
+/// A process that was fenced while it restored found parts swept by the new owner, and called them
+/// damaged instead of saying that it is fenced.
+#[test]
+fn fenced_while_restoring_is_fenced() {
+    let plan = Plan {
+        partitions: vec![36, 28],
+        keys: 7,
+        poison: 60,
+        interval: ms(10),
+        commits_pending_max: 1,
+        keep: 2,
+        workers: 1,
+        batch_records_max: 5,
+        arrival: 40,
+        patience: ms(1000),
+        blows: vec![blow(1, 1268, BlowKind::Pause(ms(9_681))), blow(0, 281, BlowKind::Stop)],
+        hosts: vec![host(0, false), host(1130, true)],
+        strangers: Some(ms(116)),
+        ..Plan::calm(1153)
+    };
+    check(&plan, "named: fenced_while_restoring_is_fenced");
+}
+
+/// The first of several puts of an entry landed after the entry was swept, and a hint landed late too: the
+/// entry stood alone before a hole, and the pipeline refused to start for ever.
+#[test]
+fn a_swept_entry_that_comes_back_is_no_loss() {
+    let plan = Plan {
+        partitions: vec![33],
+        keys: 8,
+        interval: ms(42),
+        commits_pending_max: 1,
+        workers: 1,
+        batch_records_max: 3,
+        arrival: 40,
+        patience: ms(1000),
+        faults: Faults { store: 150, late: 250, slow: 60, ..Faults::default() },
+        faults_end: 162,
+        blows: vec![blow(0, 313, BlowKind::Stop)],
+        hosts: vec![host(0, true)],
+        ..Plan::calm(117_704)
+    };
+    check(&plan, "named: a_swept_entry_that_comes_back_is_no_loss");
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use floe_tests::simulation::{Plan, simulate};
 
+use super::exhaustive::plan_of_environment;
 use super::report::{check, print};
 
 /// At least so many in CI, and more while the time lasts; `SIM_SEEDS` says another number.
@@ -11,6 +12,8 @@ const SEEDS_MIN: u64 = 1_000;
 const TIME: Duration = Duration::from_secs(60);
 /// Every so many seeds one is run twice: a simulation that is no function of its seed proves nothing.
 const TWICE_EVERY: u64 = 20;
+/// An instance costs some hundred microseconds, and a plan makes hundreds.
+const GUEST_SEEDS: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -59,16 +62,27 @@ fn a_copy_of_the_store_does_no_harm() {
     }
 }
 
-/// Repeats one seed and shows its trace: `SIM_SEED=…` or `SIM_FORKED=…`.
+/// The same under the production engine: wasm instances are captured, restored, and trap.
+#[test]
+fn no_fault_loses_or_doubles_a_row_of_a_guest() {
+    for seed in 1..=GUEST_SEEDS {
+        let plan = Plan { wasm: true, ..Plan::random(seed) };
+        let outcome = check(&plan, &format!("SIM_GUEST={seed}"));
+        if seed % TWICE_EVERY == 0 {
+            assert_eq!(outcome.trace, simulate(&plan, None).trace, "SIM_GUEST={seed}");
+        }
+    }
+}
+
+/// Repeats one seed and shows its trace: `SIM_SEED=…`, `SIM_FORKED=…`, `SIM_GUEST=…` or `SIM_CRASHES=12b,40a`.
 #[test]
 #[ignore = "for people: repeats a seed that is named by the environment"]
 fn one_seed() {
-    let plan = match (number("SIM_SEED"), number("SIM_FORKED")) {
-        (Some(seed), _) => Plan::random(seed),
-        (None, Some(seed)) => Plan::forked(seed),
-        (None, None) => super::exhaustive::plan_of_environment()
-            .expect("SIM_SEED=…, SIM_FORKED=… or SIM_CRASHES=… names what to repeat"),
-    };
+    let random = number("SIM_SEED").map(Plan::random);
+    let forked = number("SIM_FORKED").map(Plan::forked);
+    let guest = number("SIM_GUEST").map(|seed| Plan { wasm: true, ..Plan::random(seed) });
+    let plan = random.or(forked).or(guest).or_else(plan_of_environment);
+    let plan = plan.expect("SIM_SEED, SIM_FORKED, SIM_GUEST or SIM_CRASHES names what to repeat");
     let outcome = simulate(&plan, None);
     print(&plan, &outcome);
     let again = simulate(&plan, None);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use floe_checkpoint::{ClaimRequest, OwnerIdentity, claim};
 use floe_core::epoch::EntryId;
 use floe_core::error::ErrorKind;
-use floe_core::ports::{CheckpointLog, Clock, ObjectStore, StartAt};
+use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, StartAt};
 use floe_core::protocol::identity::NewPartitions;
 use floe_pipeline::Driving;
 use floe_pipeline::run::{OnError, OperatorWiring, RunConfig, SinkWiring, Wiring, run};
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::checkers::tables;
 use crate::simulation::committer::SimCommitter;
+use crate::simulation::guest::GuestFactory;
 use crate::simulation::history::{Ended, How};
 use crate::simulation::log::MutantLog;
 use crate::simulation::operator::SimFactory;
@@ -150,14 +151,14 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         driving: Driving::InTurn,
     };
     let on_error = if plan.dead_letters { OnError::DeadLetter } else { OnError::Skip };
+    let factory: Arc<dyn OperatorFactory> = match plan.wasm {
+        true => Arc::new(GuestFactory::new(&process.world)),
+        false => Arc::new(SimFactory::new(&process.world)),
+    };
     let wiring = Wiring {
         source: Box::new(SimSource::new(process)),
         decoder: Arc::new(SimDecoder),
-        operators: vec![OperatorWiring {
-            name: "totals".to_owned(),
-            factory: Arc::new(SimFactory::new(&process.world)),
-            on_error,
-        }],
+        operators: vec![OperatorWiring { name: "totals".to_owned(), factory, on_error }],
         sink: sink(process, "totals", TABLE),
         dead_letters: plan.dead_letters.then(|| sink(process, "letters", LETTERS)),
         log,

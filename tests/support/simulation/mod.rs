@@ -14,6 +14,7 @@ pub mod sink;
 pub mod committer;
 pub mod source;
 pub mod operator;
+pub mod guest;
 pub mod host;
 pub mod run;
 pub mod shrink;

@@ -61,6 +61,8 @@ pub struct Plan {
     /// Records in each partition.
     pub partitions: Vec<usize>,
     pub keys: u64,
+    /// The operator is WebAssembly under the production engine.
+    pub wasm: bool,
     /// Of a thousand records: they make the operator trap, or are rejected by it.
     pub poison: u64,
     pub rejects: u64,
@@ -91,6 +93,7 @@ impl Plan {
             seed,
             partitions: vec![5, 4],
             keys: 3,
+            wasm: false,
             poison: 0,
             rejects: 0,
             dead_letters: false,
@@ -123,6 +126,7 @@ impl Plan {
             seed,
             partitions: (0..rng.range(1..=3)).map(|_| rng.range(0..=40) as usize).collect(),
             keys: rng.range(1..=9),
+            wasm: false,
             poison: rng.pick(&[0, 0, 0, 20, 60]),
             rejects: rng.pick(&[0, 0, 40]),
             dead_letters: rng.chance(500),

@@ -1,5 +1,7 @@
 //! The sink against a real catalog (sqlite, local files): every commit once, in order, whatever repeats it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use floe_core::ports::Source;
 use floe_core::{Error, Result};
 use floe_pipeline::Driving;
 use floe_pipeline::config::{LogFormat, PipelineSpec};
@@ -50,7 +51,7 @@ async fn run_until_end(
     };
     let started_ms = wall_ms();
     // Connecting takes as long as the slowest part, not as long as all of them.
-    let (source, opened) = tokio::try_join!(wire::source(&spec), wire::open(&spec))?;
+    let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
     let Opened { modules, decoder, sink, dead_letters } = opened;
     let facts = Arc::new(facts(&spec, &modules.chain, started_ms));
     let log = wire::claim(&spec, args.take_over).await?;
@@ -80,6 +81,12 @@ async fn run_until_end(
         serving.abort();
     }
     ended
+}
+
+/// A source that does not answer is found before the claim: a wrong file must not fence a good run.
+async fn answering_source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
+    let mut source = wire::source(spec).await?;
+    wire::blocking(move || source.partitions().map(|_| source)).await
 }
 
 async fn run_pipeline(

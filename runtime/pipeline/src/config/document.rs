@@ -93,7 +93,8 @@ pub(super) struct OperatorTable {
     /// Anything; the operator's `open` gets it as JSON.
     #[serde(default)]
     pub(super) config: serde_json::Map<String, serde_json::Value>,
-    /// What becomes of a record that cannot be decoded or that the operator rejects. Default "fail".
+    /// What becomes of a record that cannot be decoded, that the operator rejects, or that makes it
+    /// trap. Default "fail".
     pub(super) on_error: Option<OnErrorName>,
     #[serde(default)]
     pub(super) limits: LimitsTable,

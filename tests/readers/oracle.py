@@ -46,6 +46,8 @@ def payment(value) -> tuple[str, str, int]:
     for name, kind in (("txn_id", str), ("merchant_id", str), ("amount_minor", int)):
         if type(fields.get(name)) is not kind:
             raise BadRecord(f"{name} is {fields.get(name)!r}")
+    if not -(2**63) <= fields["amount_minor"] < 2**63:
+        raise BadRecord("amount_minor is beyond 64 bits")
     return fields["txn_id"], fields["merchant_id"], fields["amount_minor"]
 
 

@@ -8,7 +8,7 @@ impl Rng {
         Rng(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -19,7 +19,7 @@ impl Rng {
     /// From 0 up to and without `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         assert!(end > 0);
-        self.next() % end
+        self.draw() % end
     }
 
     pub fn range(&mut self, range: std::ops::RangeInclusive<u64>) -> u64 {

@@ -1,1 +1,54 @@
-fn main() {}
+//! `cargo xtask`: sets up what the project's own work needs, and does it. One file per command.
+
+mod bench;
+mod build;
+mod children;
+mod components;
+mod demo;
+mod guests;
+mod soak;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  demo                       build everything, then show the promise: kills, and a table right to the row
+  test [FILTER]              build everything, start Kafka, REST catalog, S3 and Postgres, run all tests
+  guests                     build the WebAssembly operators into target/guest
+  bench [NAME] [--json] [--records N]
+                             measure; NAME is payments
+  soak [--records N] [--kills N]
+                             the kill tests at full size (2,000,000 records, 20 kills); writes target/soak.md
+  components start|stop      real components to try things with; start prints how to reach them
+
+A component that is missing is said and its tests are skipped; with CI=true in the environment it is an error.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Err(error) = children::forward_signals() {
+        eprintln!("xtask: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    let done = match arguments.split_first() {
+        Some((&"demo", rest)) => demo::demo(rest),
+        Some((&"test", rest)) => test::test(rest),
+        Some((&"guests", [])) => guests::build().map(|_| ()),
+        Some((&"bench", rest)) => bench::bench(rest),
+        Some((&"soak", rest)) => soak::soak(rest),
+        Some((&"components", [verb])) => components::command(verb),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""The tests' hands in Kafka: makes topics, produces recordings at a pace, and meddles with consumer groups.
+
+    kafka.py BOOTSTRAP TOPIC create --partitions 4
+    kafka.py BOOTSTRAP TOPIC produce --input input.jsonl --rate 10000     (stdin: how many it may; its end: all, at once)
+    kafka.py BOOTSTRAP TOPIC reset-group --group payments --offset 3
+    kafka.py BOOTSTRAP TOPIC group --group payments                       (prints its offsets)
+"""
+
+import argparse
+import base64
+import json
+import sys
+import threading
+import time
+
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def create(options):
+    admin = AdminClient({"bootstrap.servers": options.bootstrap})
+    topic = NewTopic(options.topic, num_partitions=options.partitions, replication_factor=1)
+    for made in admin.create_topics([topic]).values():
+        made.result(30)
+    deadline = time.monotonic() + 30
+    while True:
+        found = admin.list_topics(options.topic, timeout=30).topics[options.topic]
+        if found.error is None and len(found.partitions) == options.partitions:
+            return
+        if time.monotonic() > deadline:
+            sys.exit(f"topic {options.topic} does not appear")
+        time.sleep(0.05)
+
+
+def content(value):
+    """A key or a value as a recording has it: text, null, or base64."""
+    if isinstance(value, dict):
+        return base64.b64decode(value["base64"])
+    return value
+
+
+def produce(options):
+    allowed = [0]
+
+    def listen():
+        for line in sys.stdin:
+            allowed[0] = int(line)
+        allowed[0] = float("inf")
+
+    threading.Thread(target=listen, daemon=True).start()
+    per_tick = max(1, int(options.rate / 100))
+    failed = []
+    producer = Producer(
+        {
+            "bootstrap.servers": options.bootstrap,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "message.max.bytes": 64 << 20,
+            "queue.buffering.max.kbytes": 1 << 18,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    with open(options.input, encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            record = json.loads(line)
+            due = number % per_tick != 0
+            while not (number < allowed[0] and (due or allowed[0] == float("inf"))):
+                producer.poll(0)
+                time.sleep(0.01)
+                due = True
+            while True:
+                try:
+                    producer.produce(
+                        options.topic,
+                        key=content(record.get("key")),
+                        value=content(record.get("value")),
+                        partition=record["partition"],
+                        timestamp=record.get("timestamp", 0),
+                        on_delivery=lambda error, _: failed.append(error) if error else None,
+                    )
+                    break
+                except BufferError:
+                    producer.poll(0.05)
+            if number % 1024 == 0:
+                producer.poll(0)
+    left = producer.flush(120)
+    if left or failed:
+        sys.exit(f"{left} records are not delivered, {len(failed)} failed: {failed[:1]}")
+
+
+def group_partitions(options, offset=None):
+    admin = AdminClient({"bootstrap.servers": options.bootstrap})
+    partitions = admin.list_topics(options.topic, timeout=30).topics[options.topic].partitions
+    wanted = []
+    for number in partitions:
+        place = TopicPartition(options.topic, number)
+        if offset is not None:
+            place.offset = offset
+        wanted.append(place)
+    return admin, ConsumerGroupTopicPartitions(options.group, wanted)
+
+
+def reset_group(options):
+    admin, wanted = group_partitions(options, options.offset)
+    for done in admin.alter_consumer_group_offsets([wanted]).values():
+        for place in done.result(30).topic_partitions:
+            if place.error:
+                sys.exit(f"{place.topic}/{place.partition}: {place.error}")
+
+
+def group(options):
+    admin, wanted = group_partitions(options)
+    for done in admin.list_consumer_group_offsets([wanted]).values():
+        for place in done.result(30).topic_partitions:
+            print(place.partition, place.offset)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bootstrap")
+    parser.add_argument("topic")
+    verbs = parser.add_subparsers(required=True)
+    verb = verbs.add_parser("create")
+    verb.add_argument("--partitions", type=int, default=4)
+    verb.set_defaults(act=create)
+    verb = verbs.add_parser("produce")
+    verb.add_argument("--input", required=True)
+    verb.add_argument("--rate", type=float, default=1e9)
+    verb.set_defaults(act=produce)
+    verb = verbs.add_parser("reset-group")
+    verb.add_argument("--group", required=True)
+    verb.add_argument("--offset", type=int, required=True)
+    verb.set_defaults(act=reset_group)
+    verb = verbs.add_parser("group")
+    verb.add_argument("--group", required=True)
+    verb.set_defaults(act=group)
+    options = parser.parse_args()
+    options.act(options)
+
+
+if __name__ == "__main__":
+    main()

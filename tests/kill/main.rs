@@ -1,0 +1,19 @@
+//! The real program from outside: killed, doubled, starved and fed with rubbish; then its table is read by
+//! readers that share no code with it, row by row.
+//!
+//! Variables, set by `cargo xtask test`: FLOE_TEST_BIN, FLOE_TEST_GUEST_PAYMENTS, FLOE_TEST_PYTHON, and
+//! FLOE_TEST_KAFKA, FLOE_TEST_REST, FLOE_TEST_S3, FLOE_TEST_POSTGRES for the real components.
+//! Of a person: FLOE_KILL_RECORDS, FLOE_KILL_KILLS, FLOE_KILL_SEED, FLOE_KILL_POINT.
+
+mod lab;
+mod feed;
+mod process;
+mod scene;
+mod points;
+mod moments;
+mod owners;
+mod offsets;
+mod bad_records;
+mod bad_modules;
+mod bad_files;
+mod bad_world;

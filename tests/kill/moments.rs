@@ -1,0 +1,148 @@
+//! SIGKILL at random moments, most of them just after something appeared in the store or the table.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Random, check, number, wait_for};
+use crate::scene::{Place, Scene};
+
+/// A life's share of the records comes within this time.
+const LIFE: Duration = Duration::from_millis(1200);
+
+/// A file that does not appear by then will not: the share is through.
+const APPEARS: Duration = Duration::from_secs(3);
+
+#[test]
+fn recording_sqlite_and_local_files() {
+    kill(Place::Local, "moments::recording_sqlite", 60_000, 20, "[]");
+}
+
+#[test]
+fn kafka_rest_catalog_and_s3() {
+    kill(Place::RestS3, "moments::kafka_rest", 60_000, 8, "[\"bucket(4, merchant_id)\"]");
+}
+
+#[test]
+fn kafka_postgres_and_local_files() {
+    kill(Place::Postgres, "moments::kafka_postgres", 60_000, 8, "[\"truncate(3, merchant_id)\"]");
+}
+
+/// When a process is killed.
+#[derive(Debug)]
+enum Aim {
+    /// So long after its start.
+    After(Duration),
+    /// When the nth new file appears in a folder, and so long after that.
+    New { folder: usize, nth: usize, then: Duration },
+}
+
+fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'static str) {
+    check(name, place.needs(), |lab| {
+        let records = number("FLOE_KILL_RECORDS", records);
+        let kills = number("FLOE_KILL_KILLS", kills);
+        let mut random = Random::from_environment();
+        let seed = random.0;
+        println!("{name}: FLOE_KILL_SEED={seed}");
+        let mut scene = Scene::new(lab, &format!("moments-{place:?}").to_lowercase(), place)?;
+        scene.settings.partition_by = partition_by;
+        scene.settings.interval = if records > 500_000 { "250ms" } else { "60ms" };
+        scene.settings.batch_records = if records > 500_000 { 8192 } else { 512 };
+        scene.make_input(records, seed)?;
+        scene.write_pipeline()?;
+        let begin = Instant::now();
+        // Each life has its share of the records, so that each kill meets a process at work.
+        let share = records / (kills + 1);
+        let mut feed = scene.feed((share as f64 / LIFE.as_secs_f64()) as u64 + 1)?;
+        for number in 1..=kills {
+            feed.allow(number * share)?;
+            let aim = aim(&mut random);
+            live(&scene, &aim).with_context(|| format!("kill {number}, {aim:?}, seed {seed}"))?;
+        }
+        feed.finish()?;
+        let said =
+            scene.run_until_end().with_context(|| format!("after the kills, seed {seed}"))?;
+        let compared = scene.compare(&[]).with_context(|| format!("seed {seed}"))?;
+        println!(
+            "{name}: {records} records, {kills} kills: {} rows, {} snapshots, each a consistent cut",
+            compared.rows, compared.snapshots
+        );
+        let line = format!(
+            "| {place:?} | {records} | {kills} | {} | {} | {} | {:.0} | {seed} |\n",
+            scene.commits()?,
+            compared.snapshots,
+            compared.rows,
+            begin.elapsed().as_secs_f64()
+        );
+        summarise(&line)?;
+        scene.done();
+        Ok(())
+    });
+}
+
+fn aim(random: &mut Random) -> Aim {
+    let life = LIFE.as_millis() as u64;
+    match random.below(4) {
+        0 => Aim::After(Duration::from_millis(100 + random.below(life))),
+        _ => Aim::New {
+            folder: random.below(4) as usize,
+            nth: 1 + random.below(6) as usize,
+            // Within a commit or two.
+            then: Duration::from_micros(random.below(8) * random.below(2000)),
+        },
+    }
+}
+
+/// One life: from its start to its kill.
+fn live(scene: &Scene<'_>, aim: &Aim) -> Result<()> {
+    let folders = scene.watched()?;
+    let before = match aim {
+        Aim::After(_) => BTreeSet::new(),
+        Aim::New { folder, .. } => names(&folders[*folder]),
+    };
+    let mut process = scene.start(&["run"])?;
+    match aim {
+        Aim::After(time) => std::thread::sleep(*time),
+        Aim::New { folder, nth, then } => {
+            let come = wait_for(APPEARS, || {
+                ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
+                let new = names(&folders[*folder]).difference(&before).count();
+                Ok(new >= *nth)
+            })?;
+            // Else the share is through, and this is a kill of an idle process.
+            if come {
+                std::thread::sleep(*then);
+            }
+        }
+    }
+    ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
+    Ok(())
+}
+
+/// The files in a folder and in those below it.
+fn names(folder: &Path) -> BTreeSet<OsString> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // It may not be there yet.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(it) if it.is_dir() => folders.push(entry.path()),
+                Ok(_) | Err(_) => drop(found.insert(entry.file_name())),
+            }
+        }
+    }
+    found
+}
+
+/// For `cargo xtask soak`.
+fn summarise(line: &str) -> Result<()> {
+    let Some(path) = std::env::var_os("FLOE_KILL_SUMMARY") else { return Ok(()) };
+    let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
+    Ok(file.write_all(line.as_bytes())?)
+}

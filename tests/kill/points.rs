@@ -1,0 +1,147 @@
+//! Every crash point by its name: the process dies there, twice, and the table is right all the same.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use floe_core::crash_point::CrashPoint;
+
+use crate::lab::{Lab, check};
+use crate::process::End;
+use crate::scene::{Place, Scene};
+
+/// Enough for some dozens of epochs at the feed's pace.
+const RECORDS: u64 = 12_000;
+const RECORDS_PER_SECOND: u64 = 12_000;
+
+/// A point that is not passed within this time after a start will not be.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn dying_at_each_point_leaves_the_table_right() {
+    check("points::dying_at_each_point", &[], |lab| {
+        let only = std::env::var("FLOE_KILL_POINT").ok();
+        let points =
+            CrashPoint::ALL.iter().filter(|it| only.as_ref().is_none_or(|name| name == it.name()));
+        let queue: Mutex<VecDeque<&CrashPoint>> = Mutex::new(points.collect());
+        ensure!(!queue.lock().expect("no one panics with it").is_empty(), "no such crash point");
+        let failed = Mutex::new(Vec::new());
+        // Two at a time: one waits for the disk or the readers while the other works.
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        let Some(point) = queue.lock().expect("no one panics with it").pop_front()
+                        else {
+                            break;
+                        };
+                        if let Err(error) = die_at(lab, *point) {
+                            let mut failed = failed.lock().expect("no one panics with it");
+                            failed.push(format!("{}: {error:#}", point.name()));
+                        }
+                    }
+                });
+            }
+        });
+        let failed = failed.into_inner().expect("no one panics with it");
+        if !failed.is_empty() {
+            bail!(
+                "{} crash points failed\n\n{}\n(one alone: FLOE_KILL_POINT=name)",
+                failed.len(),
+                failed.join("\n\n")
+            );
+        }
+        Ok(())
+    });
+}
+
+fn die_at(lab: &Lab, point: CrashPoint) -> Result<()> {
+    let mut scene = Scene::new(lab, &format!("at-{}", point.name()), Place::Local)?;
+    scene.settings.interval = "30ms";
+    scene.settings.keep = 2;
+    let mut records = RECORDS;
+    if is_of_maintenance(point) {
+        // It comes once in some dozens of commits of a run, and has something to do.
+        records = 5 * RECORDS;
+        scene.settings.interval = "10ms";
+        scene.settings.properties = "\"history.expire.min-snapshots-to-keep\" = \"1\", \"history.expire.max-snapshot-age-ms\" = \"1\"";
+    }
+    scene.make_input(records, point as u64)?;
+    scene.write_pipeline()?;
+    let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+    if is_of_recovery(point) {
+        // Something must be left to do: a checkpoint that is complete and not in the table.
+        crash(&scene, CrashPoint::AfterManifest, 3)?;
+    } else if is_rare(point) {
+        crash(&scene, point, 1)?;
+    } else {
+        crash(&scene, point, 3)?;
+    }
+    if is_of_recovery(point) {
+        crash(&scene, point, 1)?;
+        crash(&scene, CrashPoint::AfterManifest, 1)?;
+    }
+    // A second time, now from a checkpoint.
+    crash(&scene, point, 1)?;
+    feed.finish()?;
+    scene.run_until_end().context("the run after the crashes")?;
+    scene.compare(&[]).context("after the crashes")?;
+    scene.done();
+    Ok(())
+}
+
+/// Starts the pipeline with the point armed; it must die there and nowhere else.
+fn crash(scene: &Scene<'_>, point: CrashPoint, nth: u32) -> Result<()> {
+    let mut process = scene.start_armed(&format!("{}:{nth}", point.name()))?;
+    let end = process.wait(PATIENCE).context("the armed point was not passed")?;
+    let said = format!("crash point {}", point.name());
+    let died = end == End::Signal(libc::SIGABRT) && process.said().contains(&said);
+    ensure!(died, "armed at pass {nth}, it ended with {end:?}\n{}", process.last_words());
+    Ok(())
+}
+
+/// Passed once a start, or seldom in a run.
+fn is_rare(point: CrashPoint) -> bool {
+    match point {
+        CrashPoint::BeforeClaim
+        | CrashPoint::AfterClaim
+        | CrashPoint::AfterRestore
+        | CrashPoint::BeforeFirstRead
+        | CrashPoint::AfterFirstRead
+        | CrashPoint::BeforeMaintain
+        | CrashPoint::AfterMaintain => true,
+        CrashPoint::BeforeGuestCall
+        | CrashPoint::AfterGuestCall
+        | CrashPoint::BeforeDataFileClose
+        | CrashPoint::AfterDataFileClose
+        | CrashPoint::BeforeCapture
+        | CrashPoint::AfterCapture
+        | CrashPoint::BeforePart
+        | CrashPoint::AfterPart
+        | CrashPoint::BeforeManifest
+        | CrashPoint::AfterManifest
+        | CrashPoint::BeforeCommit
+        | CrashPoint::AfterCommitSent
+        | CrashPoint::AfterCommit
+        | CrashPoint::AfterVerify
+        | CrashPoint::BeforeReport
+        | CrashPoint::AfterReport
+        | CrashPoint::BeforeRecommit
+        | CrashPoint::AfterRecommit
+        | CrashPoint::BeforeHint
+        | CrashPoint::AfterHint
+        | CrashPoint::BeforeSweepObject
+        | CrashPoint::AfterSweepObject
+        | CrashPoint::BeforeSweepEntry
+        | CrashPoint::AfterSweepEntry => false,
+    }
+}
+
+fn is_of_recovery(point: CrashPoint) -> bool {
+    point == CrashPoint::BeforeRecommit || point == CrashPoint::AfterRecommit
+}
+
+fn is_of_maintenance(point: CrashPoint) -> bool {
+    point == CrashPoint::BeforeMaintain || point == CrashPoint::AfterMaintain
+}

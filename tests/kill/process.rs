@@ -1,0 +1,95 @@
+//! A floe process: started, watched, killed, stopped; never left behind.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// Longer than anything in these tests takes on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) struct Process {
+    child: Child,
+    /// What it says on stderr.
+    pub(crate) log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Process {
+    pub(crate) fn start(mut command: Command, log: PathBuf) -> Result<Process> {
+        let child = command.spawn().with_context(|| format!("start {command:?}"))?;
+        Ok(Process { child, log, ended: None })
+    }
+
+    pub(crate) fn signal(&self, signal: i32) -> Result<()> {
+        assert!(self.ended.is_none(), "a number of a process that was waited for is nobody's");
+        // SAFETY: kill takes numbers alone; the process is our child and was not waited for yet.
+        match unsafe { libc::kill(self.child.id() as i32, signal) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()).context("send a signal"),
+        }
+    }
+
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait()?;
+        }
+        Ok(self.ended.is_some())
+    }
+
+    /// SIGKILL. `false` when it had ended by itself.
+    pub(crate) fn kill(&mut self) -> Result<bool> {
+        if self.has_ended()? {
+            return Ok(false);
+        }
+        self.child.kill()?;
+        self.ended = Some(self.child.wait()?);
+        Ok(true)
+    }
+
+    pub(crate) fn wait(&mut self, limit: Duration) -> Result<End> {
+        let begin = Instant::now();
+        while !self.has_ended()? {
+            if begin.elapsed() > limit {
+                self.kill()?;
+                bail!("floe did not end within {limit:?}\n{}", self.last_words());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let status = self.ended.context("it ended")?;
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Ok(End::Code(code)),
+            (None, Some(signal)) => Ok(End::Signal(signal)),
+            (None, None) => bail!("{status} is neither a code nor a signal"),
+        }
+    }
+
+    pub(crate) fn said(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub(crate) fn last_words(&self) -> String {
+        let text = self.said();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // A failed test may have left it stopped by SIGSTOP: SIGKILL ends it all the same.
+        if let Err(error) = self.kill() {
+            eprintln!("a floe process may be left: {error}");
+        }
+    }
+}

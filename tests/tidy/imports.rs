@@ -1,0 +1,103 @@
+//! The import table: for each crate, the workspace crates that it may depend on, and the heavy outside
+//! crates that it alone may name.
+
+use std::collections::BTreeMap;
+
+use crate::{assert_none, metadata};
+
+/// A crate, and the workspace crates that it may name. A change takes a decision record.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("floe-core", &[]),
+    ("floe-source", &["floe-core"]),
+    ("floe-operator", &["floe-core"]),
+    ("floe-sink", &["floe-core"]),
+    ("floe-checkpoint", &["floe-core"]),
+    ("floe-pipeline", &["floe-core"]),
+    (
+        "floe-cli",
+        &[
+            "floe-core",
+            "floe-source",
+            "floe-operator",
+            "floe-sink",
+            "floe-checkpoint",
+            "floe-pipeline",
+        ],
+    ),
+    ("floe-sdk", &["floe-sdk-derive"]),
+    ("floe-sdk-derive", &["floe-sdk"]),
+    ("floe-example-payments", &["floe-sdk"]),
+    (
+        "floe-tests",
+        &[
+            "floe-core",
+            "floe-source",
+            "floe-operator",
+            "floe-sink",
+            "floe-checkpoint",
+            "floe-pipeline",
+        ],
+    ),
+    ("floe-xtask", &[]),
+];
+
+/// A heavy crate, and who may name it besides the cli, which joins them, and the tests.
+const HEAVY: &[(&str, &[&str])] = &[
+    ("rdkafka", &["floe-source"]),
+    ("rdkafka-sys", &["floe-source"]),
+    ("wasmtime", &["floe-operator"]),
+    ("iceberg", &["floe-sink"]),
+    ("iceberg-catalog-rest", &["floe-sink"]),
+    ("iceberg-catalog-sql", &["floe-sink"]),
+    ("parquet", &["floe-sink"]),
+    ("sqlx", &["floe-sink"]),
+    ("object_store", &["floe-checkpoint", "floe-sink"]),
+    ("clap", &[]),
+    ("anyhow", &["floe-xtask"]),
+    ("axum", &[]),
+];
+
+const NAMES_ANYTHING: &[&str] = &["floe-cli", "floe-tests"];
+
+/// Core is words and decisions: what it may name at all, in `[dependencies]`.
+const CORE_MAY_NAME: &[&str] =
+    &["arrow-array", "arrow-schema", "async-trait", "bytes", "serde", "thiserror"];
+
+#[test]
+fn crates_import_only_what_the_table_allows() {
+    let metadata = metadata(&["--no-deps"]);
+    let packages = metadata["packages"].as_array().expect("packages");
+    let ours: Vec<&str> = packages.iter().filter_map(|it| it["name"].as_str()).collect();
+    let table: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
+    let mut errors = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().expect("a package has a name");
+        let Some(allowed) = table.get(name) else {
+            errors.push(format!("{name} is not in the import table"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let imported = dependency["name"].as_str().expect("a dependency has a name");
+            // Dev-dependencies never reach what is shipped; but ours are held to the table all the same.
+            let is_shipped = dependency["kind"].is_null();
+            if ours.contains(&imported) && !allowed.contains(&imported) {
+                errors.push(format!("{name} may not import {imported}"));
+            }
+            if is_shipped && !may_name(name, imported) {
+                errors.push(format!("{name} may not name {imported}"));
+            }
+        }
+    }
+    for name in table.keys().filter(|it| !ours.contains(it)) {
+        errors.push(format!("{name} is in the import table and not in the workspace"));
+    }
+    assert_none(&errors);
+}
+
+fn may_name(package: &str, imported: &str) -> bool {
+    if package == "floe-core" {
+        return CORE_MAY_NAME.contains(&imported);
+    }
+    let heavy = HEAVY.iter().find(|(name, _)| *name == imported);
+    heavy.is_none_or(|(_, allowed)| allowed.contains(&package) || NAMES_ANYTHING.contains(&package))
+}

@@ -1,0 +1,31 @@
+//! `cargo xtask bench`: builds what is measured, starts a broker, and hands over to tests/bench.
+
+use anyhow::{Result, bail};
+
+use crate::build::{self, cargo};
+use crate::components::Components;
+use crate::{children, guests};
+
+pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
+    let (name, rest) = match arguments.split_first() {
+        Some((name, rest)) if !name.starts_with("--") => (*name, rest),
+        _ => ("payments", arguments),
+    };
+    if name != "payments" {
+        bail!("there is no bench {name:?}: there is payments");
+    }
+    guests::build()?;
+    build::floe()?;
+    let components = Components::kafka_only()?;
+    let mut cargo = cargo();
+    cargo.args(["bench", "--quiet", "--package", "floe-tests", "--bench", name, "--"]);
+    cargo.args(rest);
+    components.export(&mut cargo);
+    cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
+    cargo.env("FLOE_TEST_BIN", build::floe_path());
+    let said = std::iter::once("cargo xtask bench").chain(arguments.iter().copied());
+    cargo.env("FLOE_BENCH_COMMAND", said.collect::<Vec<_>>().join(" "));
+    let done = children::run(&mut cargo);
+    drop(components);
+    done
+}

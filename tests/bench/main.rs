@@ -1,2 +1,216 @@
-//! Benchmarks.
-fn main() {}
+//! `cargo xtask bench payments`: the payments job in floe, beside the same work natively and beside reading
+//! alone, each as a process of its own, one after the other in one run on one machine.
+
+mod child;
+mod feed;
+mod measure;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use measure::{Usage, run, until_exit};
+
+struct Bench {
+    json: bool,
+    records: u64,
+    broker: String,
+    floe: PathBuf,
+    guest: PathBuf,
+    folder: PathBuf,
+}
+
+/// Long enough for a checkpoint every 10 s to happen; the state of that many ids is some 250 MB.
+const RECORDS: u64 = 6_000_000;
+const TOPIC: &str = "payments";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "child"
+    {
+        return child::main(rest);
+    }
+    let value = |name: &str| {
+        let at = arguments.iter().position(|it| it == name)?;
+        arguments.get(at + 1)
+    };
+    let records =
+        value("--records").map(|it| it.parse()).transpose().context("--records takes a number")?;
+    let variable = |name: &str| {
+        std::env::var(name).with_context(|| format!("{name} is not set: run cargo xtask bench"))
+    };
+    let folder = tempfile::tempdir()?;
+    let bench = Bench {
+        json: arguments.iter().any(|it| it == "--json"),
+        records: records.unwrap_or(RECORDS),
+        broker: variable("FLOE_TEST_KAFKA")?,
+        floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
+        guest: PathBuf::from(variable("FLOE_TEST_GUEST_PAYMENTS")?),
+        folder: folder.path().to_owned(),
+    };
+    bench.run()
+}
+
+impl Bench {
+    fn run(&self) -> Result<()> {
+        let command = std::env::var("FLOE_BENCH_COMMAND").unwrap_or_default();
+        eprintln!("{} records of payments, 4 partitions; {}; {command}", self.records, machine());
+        feed::produce(&self.broker, TOPIC, self.records)?;
+        let million = self.records as f64 / 1e6;
+
+        let consume = self.child("consume")?;
+        self.say("consume_cpu_s_per_million", consume.cpu_seconds / million, "s");
+        let native = self.child("native")?;
+        self.say("native_limit_cpu_s_per_million", native.cpu_seconds / million, "s");
+        self.say("native_limit_wall_s_per_million", native.wall_seconds / million, "s");
+        self.say("native_limit_rss_mb", native.rss_mb, "MB");
+
+        // The compile cache is warm from here on.
+        let first = self.first_record_ms("warm", "1h")?;
+        eprintln!("first start, modules compiled: {first:.0} ms to the first record");
+        let without = self.floe("none", "1h")?;
+        let ten = self.floe("ten", "10s")?;
+        let one = self.floe("one", "1s")?;
+        self.say("cpu_s_per_million", ten.usage.cpu_seconds / million, "s");
+        self.say("wall_s_per_million", ten.usage.wall_seconds / million, "s");
+        self.say("ratio_to_native_limit", ten.usage.cpu_seconds / native.cpu_seconds, "ratio");
+        self.say("rss_mb", ten.usage.rss_mb, "MB");
+        self.say("guest_memory_mb", ten.guest_mb, "MB");
+        self.say("rss_over_native_mb", ten.usage.rss_mb - native.rss_mb - ten.guest_mb, "MB");
+        let over = |it: &Run| it.usage.cpu_seconds / without.usage.cpu_seconds - 1.0;
+        self.say("exactly_once_10s_overhead", over(&ten), "fraction");
+        self.say("exactly_once_1s_overhead", over(&one), "fraction");
+
+        let mut firsts: Vec<f64> = (0..5)
+            .map(|n| self.first_record_ms(&format!("first{n}"), "1h"))
+            .collect::<Result<_>>()?;
+        firsts.sort_by(f64::total_cmp);
+        self.say("first_record_ms", firsts[2], "ms");
+        let mut recoveries: Vec<f64> =
+            (0..3).map(|n| self.recovery_ms(n)).collect::<Result<_>>()?;
+        recoveries.sort_by(f64::total_cmp);
+        self.say("recovery_ms", recoveries[1], "ms");
+        Ok(())
+    }
+
+    fn say(&self, metric: &str, value: f64, unit: &str) {
+        if self.json {
+            let line = serde_json::json!({
+                "bench": "payments", "metric": metric, "value": value, "unit": unit,
+                "records": self.records, "machine": machine(), "commit": commit(),
+            });
+            println!("{line}");
+        } else {
+            println!("{metric:<34} {value:>10.3} {unit}");
+        }
+    }
+
+    fn child(&self, what: &str) -> Result<Usage> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["child", what, &self.broker, TOPIC]).arg(self.folder.join(what));
+        command.env("MIMALLOC_PURGE_DELAY", "10000");
+        run(&mut command)
+    }
+
+    fn floe(&self, name: &str, interval: &str) -> Result<Run> {
+        let pipeline = self.pipeline(name, interval)?;
+        let usage = run(&mut self.floe_run(&pipeline))?;
+        let (records, bytes) = self.newest_checkpoint(name)?;
+        anyhow::ensure!(records == self.records, "floe took {records} records");
+        Ok(Run { usage, guest_mb: bytes as f64 / 1e6 })
+    }
+
+    /// Records and bytes of guest memory in the newest checkpoint.
+    fn newest_checkpoint(&self, pipeline: &str) -> Result<(u64, u64)> {
+        let folder = self.folder.join(pipeline).join("lake/.floe/checkpoints");
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let store =
+                floe_checkpoint::open_store(&folder.display().to_string(), &BTreeMap::new())?;
+            let log = floe_checkpoint::read_log(store.as_ref(), pipeline).await?;
+            let (_, manifest) = log.newest_manifest().context("the run left a checkpoint")?;
+            let tasks = floe_checkpoint::read_parts(&*store, pipeline, manifest).await?;
+            let images = tasks.iter().flat_map(|it| &it.operators);
+            let bytes = images.map(|(_, image)| image.memory.len() as u64).sum();
+            Ok((tasks.iter().map(|it| it.records).sum(), bytes))
+        })
+    }
+
+    fn floe_run(&self, pipeline: &Path) -> Command {
+        let mut command = Command::new(&self.floe);
+        command.arg("run").arg(pipeline).arg("--until-end");
+        command.env("FLOE_CACHE", self.folder.join("cache")).env("FLOE_LOG", "error");
+        command
+    }
+
+    fn pipeline(&self, name: &str, interval: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        std::fs::create_dir_all(&folder)?;
+        let text = format!(
+            r#"[pipeline]
+id = "{name}"
+[source]
+kafka = "{TOPIC}"
+bootstrap-servers = "{}"
+[[operator]]
+module = "{}"
+[sink]
+iceberg = "lake.payments"
+catalog = {{ type = "sql", uri = "sqlite://lake.db", warehouse = "file://./lake" }}
+partition-by = ["bucket(4, merchant_id)"]
+[checkpoint]
+interval = "{interval}"
+"#,
+            self.broker,
+            self.guest.display()
+        );
+        let file = folder.join("pipeline.toml");
+        std::fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    /// From the start of the process to the return of the operator's first call.
+    fn first_record_ms(&self, name: &str, interval: &str) -> Result<f64> {
+        let pipeline = self.pipeline(name, interval)?;
+        self.until_first_record(&pipeline)
+    }
+
+    fn until_first_record(&self, pipeline: &Path) -> Result<f64> {
+        let mut command = self.floe_run(pipeline);
+        command.env("FLOE_CRASH_AT", "after-guest-call:1");
+        Ok(until_exit(&mut command)?.as_secs_f64() * 1e3)
+    }
+
+    /// A run is killed in the middle, with state and a checkpoint or two; then as above.
+    fn recovery_ms(&self, n: u32) -> Result<f64> {
+        let pipeline = self.pipeline(&format!("recovery{n}"), "500ms")?;
+        let mut killed = self.floe_run(&pipeline);
+        killed.env("FLOE_CRASH_AT", "after-commit:3");
+        until_exit(&mut killed)?;
+        self.until_first_record(&pipeline)
+    }
+}
+
+struct Run {
+    usage: Usage,
+    guest_mb: f64,
+}
+
+fn machine() -> String {
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        model.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or("unknown processor");
+    format!("{cpus} cores, {}", model.trim_start_matches([' ', '\t', ':']))
+}
+
+fn commit() -> String {
+    let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    head.map_or_else(
+        |_| "unknown".to_owned(),
+        |it| String::from_utf8_lossy(&it.stdout).trim().to_owned(),
+    )
+}

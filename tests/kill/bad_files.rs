@@ -51,7 +51,7 @@ fn each_mistake_is_named() {
 fn one(scene: &Scene<'_>, good: &str, from: &str, to: &str, says: &[&str]) -> Result<()> {
     ensure!(good.contains(from), "{from:?} is not in the pipeline file");
     std::fs::write(scene.pipeline(), good.replacen(from, to, 1))?;
-    for verb in ["check", "run"] {
+    for verb in ["run", "check"] {
         let mut process = scene.start(&[verb])?;
         let end = process.wait(PATIENCE)?;
         let said = process.said();

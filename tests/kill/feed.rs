@@ -130,7 +130,7 @@ fn append_paced(
 ) -> Result<()> {
     const TICK: Duration = Duration::from_millis(10);
     let per_tick = (per_second / 100).max(1);
-    for (index, line) in (0..).zip(lines) {
+    for (index, line) in (0_u64..).zip(lines) {
         let mut ticked = false;
         loop {
             let allowed = allowed.load(Ordering::Relaxed);

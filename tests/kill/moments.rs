@@ -64,8 +64,7 @@ fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'stat
             live(&scene, &aim).with_context(|| format!("kill {number}, {aim:?}, seed {seed}"))?;
         }
         feed.finish()?;
-        let said =
-            scene.run_until_end().with_context(|| format!("after the kills, seed {seed}"))?;
+        scene.run_until_end().with_context(|| format!("after the kills, seed {seed}"))?;
         let compared = scene.compare(&[]).with_context(|| format!("seed {seed}"))?;
         println!(
             "{name}: {records} records, {kills} kills: {} rows, {} snapshots, each a consistent cut",
@@ -90,7 +89,7 @@ fn aim(random: &mut Random) -> Aim {
         0 => Aim::After(Duration::from_millis(100 + random.below(life))),
         _ => Aim::New {
             folder: random.below(4) as usize,
-            nth: 1 + random.below(6) as usize,
+            nth: 1 + random.below(10) as usize,
             // Within a commit or two.
             then: Duration::from_micros(random.below(8) * random.below(2000)),
         },

@@ -17,12 +17,13 @@ fn resetting_the_groups_offsets_changes_nothing() {
         let scene = Scene::new(lab, "group-offsets", Place::Kafka)?;
         scene.make_input(RECORDS, 21)?;
         scene.write_pipeline()?;
-        let feed = scene.feed_all(8_000)?;
-        for offset in [0, 3, 1_000_000] {
+        let mut feed = scene.feed(8_000)?;
+        for (number, offset) in (1..).zip([0, 3, 1_000_000]) {
+            feed.allow(number * RECORDS / 4)?;
             let mut process = scene.start(&["run"])?;
             let worked = wait_for(PATIENCE, || {
                 ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-                Ok(process.said().matches("committed epoch=").count() >= 2)
+                Ok(process.said().contains("committed epoch="))
             })?;
             ensure!(worked, "no commits\n{}", process.last_words());
             ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());

@@ -20,11 +20,15 @@ struct Bench {
     floe: PathBuf,
     guest: PathBuf,
     folder: PathBuf,
+    topic: String,
 }
 
 /// Long enough for a checkpoint every 10 s to happen; the state of that many ids is some 250 MB.
 const RECORDS: u64 = 6_000_000;
-const TOPIC: &str = "payments";
+/// A name of its own in each run: a broker that is used again keeps the last one.
+fn topic() -> String {
+    format!("payments-bench-{}", std::process::id())
+}
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -50,6 +54,7 @@ fn main() -> Result<()> {
         floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
         guest: PathBuf::from(variable("FLOE_TEST_GUEST_PAYMENTS")?),
         folder: folder.path().to_owned(),
+        topic: topic(),
     };
     bench.run()
 }
@@ -58,7 +63,7 @@ impl Bench {
     fn run(&self) -> Result<()> {
         let command = std::env::var("FLOE_BENCH_COMMAND").unwrap_or_default();
         eprintln!("{} records of payments, 4 partitions; {}; {command}", self.records, machine());
-        feed::produce(&self.broker, TOPIC, self.records)?;
+        feed::produce(&self.broker, &self.topic, self.records)?;
         let million = self.records as f64 / 1e6;
 
         let consume = self.child("consume")?;
@@ -110,7 +115,7 @@ impl Bench {
 
     fn child(&self, what: &str) -> Result<Usage> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["child", what, &self.broker, TOPIC]).arg(self.folder.join(what));
+        command.args(["child", what, &self.broker, &self.topic]).arg(self.folder.join(what));
         command.env("MIMALLOC_PURGE_DELAY", "10000");
         run(&mut command)
     }
@@ -153,7 +158,7 @@ impl Bench {
             r#"[pipeline]
 id = "{name}"
 [source]
-kafka = "{TOPIC}"
+kafka = "{}"
 bootstrap-servers = "{}"
 [[operator]]
 module = "{}"
@@ -164,6 +169,7 @@ partition-by = ["bucket(4, merchant_id)"]
 [checkpoint]
 interval = "{interval}"
 "#,
+            self.topic,
             self.broker,
             self.guest.display()
         );

@@ -18,8 +18,8 @@ use crate::worker::{Element, Worker};
 use crate::writer::WriterInput;
 
 /// Elements on the edge to a worker, and batches on the edge to a writer. With batches of 8,192 records
-/// of 150 bytes an edge holds some 10 MB: enough to ride out a file that is being closed.
-pub(crate) const EDGE_ELEMENTS_MAX: usize = 8;
+/// of 150 bytes an edge holds some 5 MB: enough to ride out a file that is being closed.
+pub(crate) const EDGE_ELEMENTS_MAX: usize = 4;
 
 /// Who runs reader and workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,3 +17,5 @@ mod bad_records;
 mod bad_modules;
 mod bad_files;
 mod bad_world;
+mod readers;
+mod readme;

@@ -36,6 +36,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-sink",
             "floe-checkpoint",
             "floe-pipeline",
+            // The native side of the benchmark has the operator's own collections.
+            "floe-sdk",
         ],
     ),
     ("floe-xtask", &[]),

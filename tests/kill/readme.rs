@@ -1,0 +1,99 @@
+//! The commands that people are told to type: taken from the texts, and run.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::{Lab, check, root, variable};
+use crate::scene::Place;
+
+#[test]
+fn the_examples_commands_work() {
+    check("readme::the_examples_commands", &[], |lab| {
+        let place = Checkout::new(lab, "example")?;
+        let commands = block("examples/01-payments/README.md", "## Run it")?;
+        let said = place.run(&commands, &[])?;
+        ensure!(said.contains("190 rows, all as expected"), "{said}");
+        // "Run it again: there is nothing new in the recording, so nothing is added."
+        let again = place.run(&commands, &[])?;
+        ensure!(again.contains("190 rows, all as expected"), "{again}");
+        place.done()
+    });
+}
+
+#[test]
+fn the_readmes_commands_for_kafka_work() {
+    check("readme::the_readmes_commands", Place::RestS3.needs(), |lab| {
+        let place = Checkout::new(lab, "kafka")?;
+        let commands = block("README.md", "## With real Kafka, a REST catalog and S3")?;
+        // The components run already, and elsewhere.
+        let is_ours = |it: &&str| !it.starts_with("export ") && !it.starts_with("cargo xtask ");
+        let commands: Vec<&str> = commands.lines().filter(is_ours).collect();
+        let environment = [
+            ("FLOE_KAFKA", variable("FLOE_TEST_KAFKA")?),
+            ("CATALOG_URI", variable("FLOE_TEST_REST")?),
+            ("S3_ENDPOINT", variable("FLOE_TEST_S3")?),
+            ("S3_KEY", "test".to_owned()),
+            ("S3_SECRET", "testtest".to_owned()),
+        ];
+        let said = place.run(&commands.join("\n"), &environment)?;
+        ensure!(said.contains("190 rows by pyiceberg"), "{said}");
+        place.done()
+    });
+}
+
+/// The first code block under a heading.
+fn block(file: &str, heading: &str) -> Result<String> {
+    let text =
+        std::fs::read_to_string(root().join(file)).with_context(|| format!("read {file}"))?;
+    let (_, text) = text.split_once(heading).with_context(|| format!("{file}: {heading}"))?;
+    let (_, text) = text.split_once("\n```").context("a block begins")?;
+    let (_, text) = text.split_once('\n').context("a block has lines")?;
+    let (text, _) = text.split_once("\n```").context("a block ends")?;
+    Ok(text.to_owned())
+}
+
+/// A folder that looks like a checkout in which everything was built.
+struct Checkout<'a> {
+    lab: &'a Lab,
+    folder: PathBuf,
+}
+
+impl<'a> Checkout<'a> {
+    fn new(lab: &'a Lab, name: &str) -> Result<Checkout<'a>> {
+        let unique = std::process::id();
+        let folder = std::env::temp_dir().join(format!("floe-kill-{unique}-readme-{name}"));
+        let example = folder.join("examples/01-payments");
+        std::fs::create_dir_all(&example)?;
+        for entry in std::fs::read_dir(root().join("examples/01-payments"))? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                std::fs::copy(entry.path(), example.join(entry.file_name()))?;
+            }
+        }
+        std::fs::copy(&lab.payments, example.join("payments.wasm"))?;
+        std::os::unix::fs::symlink(root().join("tests").canonicalize()?, folder.join("tests"))?;
+        Ok(Checkout { lab, folder })
+    }
+
+    /// Runs lines of shell as a person would who types them, but stops at the first that fails.
+    fn run(&self, commands: &str, environment: &[(&str, String)]) -> Result<String> {
+        let floe = self.lab.floe.parent().unwrap_or(Path::new("/"));
+        let path = format!("{}:{}", floe.display(), variable("PATH")?);
+        let out = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", commands])
+            .current_dir(&self.folder)
+            .env("PATH", path)
+            .envs(environment.iter().cloned())
+            .output()
+            .context("start bash")?;
+        let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        ensure!(out.status.success(), "{}\n{commands}\n{said}", out.status);
+        Ok(said)
+    }
+
+    fn done(self) -> Result<()> {
+        std::fs::remove_dir_all(&self.folder).context("remove the checkout")
+    }
+}

@@ -314,7 +314,7 @@ pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<
 }
 
 async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
-    check_partitions(table, &rows)?;
+    IcebergSink::check_partition_by(&table.partition_by, &rows)?;
     let catalog = catalog_config(&table.catalog);
     let place = catalog_text(&table.catalog);
     let found = match catalog_exists(&table.catalog) {
@@ -339,24 +339,6 @@ async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
             table.table
         ))),
     }
-}
-
-/// A table that is made can be partitioned by columns that it has.
-fn check_partitions(table: &TableSpec, rows: &SchemaRef) -> Result<()> {
-    for text in &table.partition_by {
-        let column = match text.split_once('(') {
-            Some((_, rest)) => rest.trim_end_matches(')').rsplit(',').next().unwrap_or(rest).trim(),
-            None => text.trim(),
-        };
-        if rows.field_with_name(column.split('.').next().unwrap_or(column)).is_err() {
-            let names: Vec<&str> = rows.fields().iter().map(|it| it.name().as_str()).collect();
-            return Err(Error::invalid(format!(
-                "partition-by {text:?}: the operator emits no column {column:?}\n→ it emits {}",
-                names.join(", ")
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// All rows of a table, as any reader would see them.

@@ -89,6 +89,11 @@ impl IcebergSink {
         }
     }
 
+    /// For `check`: whether a table made from these rows can be partitioned like that.
+    pub fn check_partition_by(partition_by: &[String], rows: &SchemaRef) -> Result<()> {
+        partition_spec(partition_by, &table_schema(rows)?).map(|_| ())
+    }
+
     pub fn name(&self) -> &str {
         &self.sink
     }

@@ -1,7 +1,7 @@
 //! What the cluster says about the topics: their partitions, ids and offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floe_core::ports::{PartitionFacts, StartAt};
 use floe_core::{Error, EventTime, Offset, Position, Result, TopicPartition};
@@ -178,8 +178,17 @@ impl Facts<'_> {
         partitions: &[TopicPartition],
         query: OffsetQuery,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let listed = self.client.list_offsets(partitions, query, self.config.request_timeout);
-        let listed = listed.map_err(|it| self.failure(it))?;
+        let begin = Instant::now();
+        let listed = loop {
+            let listed = self.client.list_offsets(partitions, query, self.config.request_timeout);
+            let listed = listed.map_err(|it| self.failure(it))?;
+            // A new topic, or one whose leader moves, has none for a moment.
+            let is_moving = listed.iter().any(|it| it.error.is_some_and(leader_moves));
+            if !is_moving || begin.elapsed() > self.config.request_timeout {
+                break listed;
+            }
+            std::thread::sleep(LEADER_PAUSE);
+        };
         self.link.up();
         let mut offsets = BTreeMap::new();
         for it in listed {
@@ -218,6 +227,19 @@ impl Facts<'_> {
             _ => Error::retry(format!("Kafka at {at}: {text}")),
         }
     }
+}
+
+/// Between two questions while a partition gets its leader, which takes a broker some 100 ms.
+const LEADER_PAUSE: Duration = Duration::from_millis(50);
+
+fn leader_moves(code: Code) -> bool {
+    matches!(
+        code,
+        Code::NotLeaderForPartition
+            | Code::LeaderNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+    )
 }
 
 /// How long the probe of a silent cluster may take.

@@ -1,22 +1,24 @@
 //! Child processes: run to their end, and ended with us when we are told to stop.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use anyhow::{Context, Result, bail};
 
-/// The child in the foreground, for the signal handler; 0 for none.
+/// The child in the foreground and its group, for the signal handler; 0 for none.
 static FOREGROUND: AtomicI32 = AtomicI32::new(0);
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
-/// On Ctrl-C or SIGTERM the child in the foreground is told, and we live on to end the components.
+/// On Ctrl-C or SIGTERM the child in the foreground is told, with all that it started, and we live on to end
+/// the components.
 pub(crate) fn forward_signals() -> Result<()> {
     extern "C" fn forward(signal: libc::c_int) {
         STOPPED.store(true, Ordering::SeqCst);
         let child = FOREGROUND.load(Ordering::SeqCst);
         if child > 0 {
-            // SAFETY: kill is async-signal-safe, and the number is a child that was not waited for yet.
-            unsafe { libc::kill(child, signal) };
+            // SAFETY: kill is async-signal-safe, and the group is of a child that was not waited for yet.
+            unsafe { libc::kill(-child, signal) };
         }
     }
     for signal in [libc::SIGINT, libc::SIGTERM] {
@@ -34,7 +36,9 @@ pub(crate) fn forward_signals() -> Result<()> {
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let text = describe(command);
     refuse_when_stopped()?;
-    let mut child = command.spawn().with_context(|| format!("start {text}"))?;
+    // A group of its own: cargo does not pass a signal on to the tests that it runs.
+    let spawned = command.process_group(0).spawn();
+    let mut child = spawned.with_context(|| format!("start {text}"))?;
     FOREGROUND.store(child.id() as i32, Ordering::SeqCst);
     let status = child.wait().with_context(|| format!("wait for {text}"));
     FOREGROUND.store(0, Ordering::SeqCst);

@@ -206,7 +206,7 @@ impl Task {
                     };
                     refusal.settle(&self.task, record, records, epoch, status, letters)?;
                 }
-                next.extend(staged.emitted.into_iter().map(|(_, rows)| rows));
+                next.extend(staged.emitted.into_iter().flat_map(|(_, rows)| in_calls(rows)));
             }
             batches = next;
         }
@@ -268,6 +268,15 @@ impl From<Error> for ChainStop {
     fn from(error: Error) -> Self {
         ChainStop::Refused(error)
     }
+}
+
+/// Rows of one call of an operator at the most (A14); an operator may emit more at once.
+const CALL_ROWS_MAX: usize = 65_536;
+
+fn in_calls(rows: RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    (0..rows.num_rows())
+        .step_by(CALL_ROWS_MAX)
+        .map(move |from| rows.slice(from, CALL_ROWS_MAX.min(rows.num_rows() - from)))
 }
 
 fn call(link: &mut Link, batch: &RecordBatch, now: EventTime, status: &Status) -> Result<Staged> {

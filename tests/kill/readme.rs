@@ -30,6 +30,19 @@ fn the_readmes_commands_for_kafka_work() {
         // The components run already, and elsewhere.
         let is_ours = |it: &&str| !it.starts_with("export ") && !it.starts_with("cargo xtask ");
         let commands: Vec<&str> = commands.lines().filter(is_ours).collect();
+        // Nor is the broker always a new one: the names get something of this run.
+        let own = std::process::id();
+        let path = place.folder.join("examples/01-payments/pipeline-kafka.toml");
+        let pipeline = std::fs::read_to_string(&path)?
+            .replace("\"payments\"", &format!("\"payments-{own}\""))
+            .replace("\"payments-kafka\"", &format!("\"payments-kafka-{own}\""))
+            .replace("checkpoints/payments", &format!("checkpoints/payments-{own}"))
+            .replace("lake.payments", &format!("lake.payments_{own}"));
+        std::fs::write(&path, pipeline)?;
+        let commands = commands
+            .join("\n")
+            .replace("$FLOE_KAFKA payments", &format!("$FLOE_KAFKA payments-{own}"))
+            .replace("lake.payments", &format!("lake.payments_{own}"));
         let environment = [
             ("FLOE_KAFKA", variable("FLOE_TEST_KAFKA")?),
             ("CATALOG_URI", variable("FLOE_TEST_REST")?),
@@ -37,7 +50,7 @@ fn the_readmes_commands_for_kafka_work() {
             ("S3_KEY", "test".to_owned()),
             ("S3_SECRET", "testtest".to_owned()),
         ];
-        let said = place.run(&commands.join("\n"), &environment)?;
+        let said = place.run(&commands, &environment)?;
         ensure!(said.contains("190 rows by pyiceberg"), "{said}");
         place.done()
     });

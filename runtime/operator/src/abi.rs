@@ -6,12 +6,16 @@ pub(crate) const INPUT: &str = "floe_v1_input";
 pub(crate) const OPEN: &str = "floe_v1_open";
 pub(crate) const PROCESS: &str = "floe_v1_process";
 pub(crate) const WATERMARK: &str = "floe_v1_watermark";
+pub(crate) const EXPORT_STATE: &str = "floe_v1_export_state";
+pub(crate) const IMPORT_STATE: &str = "floe_v1_import_state";
 pub(crate) const INITIALIZE: &str = "_initialize";
 
 pub(crate) const IMPORTS: &str = "floe_v1";
 pub(crate) const WASI: &str = "wasi_snapshot_preview1";
 
-/// Exports that the rewriting adds: mutable globals by index, and the start function.
+/// Exports that the rewriting adds: mutable globals by index, and the start function. A module has none
+/// of its own with this prefix.
+pub(crate) const OWN_PREFIX: &str = "floe:";
 pub(crate) const GLOBAL_PREFIX: &str = "floe:global:";
 pub(crate) const START: &str = "floe:start";
 
@@ -43,9 +47,10 @@ pub(crate) mod schema {
 /// Nesting of a column's type (A7).
 pub(crate) const DEPTH_MAX: usize = 8;
 pub(crate) const OUTPUTS_MAX: u32 = 16;
+/// Columns of one schema, with the fields of nested types counted.
 pub(crate) const COLUMNS_MAX: u64 = 4096;
 /// Rows of one batch (A14).
 pub const BATCH_ROWS_MAX: usize = 65_536;
-/// Rows of one emitted batch; an operator may emit several.
+/// Rows of one `emit`; they are handed on in batches of `BATCH_ROWS_MAX`.
 pub(crate) const EMIT_ROWS_MAX: u64 = 16 << 20;
 pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 10;

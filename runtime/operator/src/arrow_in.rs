@@ -198,8 +198,13 @@ impl Node {
     }
 
     fn write(&self, region: &mut [u8], base: u32) {
-        let start = self.at as usize;
-        region[start..start + at::BYTES as usize].fill(0);
+        // The struct and both lists of pointers, with their padding.
+        let lists = [4 * self.buffers.len() as u64, 4 * self.children.len() as u64];
+        let parts =
+            [(self.at, at::BYTES), (self.buffers_at, lists[0]), (self.children_at, lists[1])];
+        for (begin, bytes) in parts {
+            region[begin as usize..(begin + bytes.next_multiple_of(ALIGN)) as usize].fill(0);
+        }
         put_i64(region, self.at + at::LENGTH, self.length);
         put_i64(region, self.at + at::NULL_COUNT, self.null_count);
         put_i64(region, self.at + at::N_BUFFERS, self.buffers.len() as u64);

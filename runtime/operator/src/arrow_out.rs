@@ -44,6 +44,7 @@ pub(crate) fn read_batch(
             let mut reader = Reader { memory, bytes_left };
             let data =
                 reader.column(*child, field, root.length, 1).map_err(|it| named(field, it))?;
+            refuse_nulls(field, &data, None).map_err(|it| named(field, it))?;
             Ok(make_array(data))
         })
         .collect::<Checked<Vec<ArrayRef>>>()?;
@@ -108,6 +109,7 @@ impl<'m> Reader<'m, '_> {
         if depth > abi::DEPTH_MAX {
             return violation(format!("nested deeper than {}", abi::DEPTH_MAX));
         }
+        spend(self.bytes_left, ARRAY_BYTES)?;
         let header = Header::read(self.memory, pointer)?;
         if header.length < rows {
             return violation(format!("{} rows, and {rows} are wanted", header.length));
@@ -126,17 +128,24 @@ impl<'m> Reader<'m, '_> {
             ));
         }
         let nulls = self.nulls(&header)?;
-        if !field.is_nullable() && nulls.as_ref().is_some_and(|it| it.null_count() > 0) {
-            return violation("a null, and the column is declared without");
-        }
         let (buffers, children) = self.content(&header, field, depth)?;
+        if let DataType::Struct(members) = field.data_type() {
+            for (member, child) in members.iter().zip(&children) {
+                refuse_nulls(member, child, nulls.as_ref()).map_err(|it| named(member, it))?;
+            }
+        }
+        if let (DataType::List(item), [child]) = (field.data_type(), &children[..]) {
+            refuse_nulls(item, child, None)?;
+        }
         let builder = ArrayData::builder(field.data_type().clone())
             .len(rows as usize)
             .nulls(nulls)
             .buffers(buffers)
             .child_data(children);
         // Checks offsets and UTF-8 too.
-        builder.build().map_err(|error| Violation(error.to_string()))
+        let data = builder.build().map_err(|error| Violation(error.to_string()))?;
+        check_values(&data)?;
+        Ok(data)
     }
 
     fn content(
@@ -260,15 +269,64 @@ impl<'m> Reader<'m, '_> {
     }
 
     fn raw(&mut self, pointer: u32, start: u64, len: u64) -> Checked<&'m [u8]> {
-        *self.bytes_left = match self.bytes_left.checked_sub(len) {
-            Some(left) => left,
-            None => {
-                return violation(
-                    "the call hands out more bytes than its limit (output-per-batch)",
-                );
-            }
-        };
+        spend(self.bytes_left, len)?;
         self.memory.bytes(u64::from(pointer) + start, len)
+    }
+}
+
+/// What the host keeps for an array beside its buffers. Without it a guest that emits row by row would
+/// cost the host many times its limit.
+const ARRAY_BYTES: u64 = 256;
+
+/// Takes bytes from what the call may still hand out, before they are copied.
+pub(crate) fn spend(bytes_left: &mut u64, bytes: u64) -> Checked<()> {
+    match bytes_left.checked_sub(bytes) {
+        Some(left) => *bytes_left = left,
+        None => {
+            return violation("the call hands out more bytes than its limit (output-per-batch)");
+        }
+    }
+    Ok(())
+}
+
+/// A column without nulls may have them only where its struct is null itself.
+fn refuse_nulls(field: &Field, data: &ArrayData, mask: Option<&NullBuffer>) -> Checked<()> {
+    let Some(nulls) = data.nulls().filter(|it| it.null_count() > 0) else { return Ok(()) };
+    match field.is_nullable() || mask.is_some_and(|it| it.contains(nulls)) {
+        true => Ok(()),
+        false => violation("a null, and the column is declared without"),
+    }
+}
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// What Arrow does not check and a table would store wrong: digits over a decimal's precision, and times
+/// that are no time of day.
+fn check_values(data: &ArrayData) -> Checked<()> {
+    let valid = |row: &usize| data.nulls().is_none_or(|it| it.is_valid(*row));
+    match data.data_type() {
+        DataType::Decimal128(precision, _) => {
+            let values = data.buffer::<i128>(0);
+            let bound = 10u128.pow(u32::from(*precision));
+            match (0..data.len()).filter(valid).find(|row| values[*row].unsigned_abs() >= bound) {
+                Some(row) => violation(format!(
+                    "row {row} is {} unscaled, which has more than {precision} digits",
+                    values[row]
+                )),
+                None => Ok(()),
+            }
+        }
+        DataType::Time64(_) => {
+            let values = data.buffer::<i64>(0);
+            let day = 0..DAY_MICROS;
+            match (0..data.len()).filter(valid).find(|row| !day.contains(&values[*row])) {
+                Some(row) => {
+                    violation(format!("row {row} is {} µs, which is no time", values[row]))
+                }
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
     }
 }
 

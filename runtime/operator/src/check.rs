@@ -222,6 +222,13 @@ impl Checker<'_> {
             Payload::ExportSection(section) => {
                 for export in section.clone() {
                     let export: Export<'_> = export.map_err(|it| self.invalid(&it))?;
+                    if export.name.starts_with(abi::OWN_PREFIX) {
+                        return Err(self.refuse(format!(
+                            "it exports {:?}: names that begin with {} are floe's own",
+                            export.name,
+                            abi::OWN_PREFIX
+                        )));
+                    }
                     if export.kind == ExternalKind::Table {
                         continue;
                     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use floe_core::{Error, Result};
-use wasmtime::{Config, Strategy};
+use wasmtime::{Config, Strategy, WasmBacktraceDetails};
 
 use crate::cache::Cache;
 
@@ -52,9 +52,12 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(true)
         // Its results are the machine's choice.
         .wasm_relaxed_simd(false)
-        // Captures know one memory with 32-bit addresses.
+        // Captures know one memory with 32-bit addresses. Threads, exceptions and garbage collection are not
+        // even compiled into this engine (features of the dependency), and `check.rs` refuses them by name.
         .wasm_memory64(false)
         .wasm_multi_memory(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_stack_switching(false)
         // Deterministic metering; epoch interruption depends on the clock.
         .consume_fuel(true)
         .max_wasm_stack(STACK_BYTES)
@@ -65,7 +68,10 @@ fn config() -> Config {
         .memory_may_move(false)
         // Memory is written whole at a restore; pages shared with a file would only be copied first.
         .memory_init_cow(false)
+        // File and line in backtraces. DWARF addresses count from the code section's start, and the
+        // rewriting leaves that section as it is. The default would ask an environment variable.
         .generate_address_map(true)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     config
 }

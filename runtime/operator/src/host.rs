@@ -5,10 +5,10 @@ use arrow_schema::SchemaRef;
 use floe_core::EventTime;
 use floe_core::ports::RejectedRow;
 use floe_core::rng::OperatorRng;
-use wasmtime::{Caller, Linker, Memory, ResourceLimiter};
+use wasmtime::{Caller, Linker, Memory, ResourceLimiter, Trap};
 
 use crate::abi;
-use crate::arrow_out::read_batch;
+use crate::arrow_out::{read_batch, spend};
 use crate::memory::{Checked, GuestMemory, Violation, violation};
 
 pub(crate) struct Host {
@@ -20,12 +20,55 @@ pub(crate) struct Host {
     pub(crate) limiter: Limiter,
     pub(crate) emitted: Vec<(u32, RecordBatch)>,
     pub(crate) rejected: Vec<RejectedRow>,
-    pub(crate) output_bytes_left: u64,
-    /// Rows of the batch that is being processed; none during other calls.
+    /// A bit for each row of the batch that is being processed; no row during other calls.
     pub(crate) input_rows: usize,
+    pub(crate) rejected_bits: Vec<u64>,
+    pub(crate) output_bytes_left: u64,
+    pub(crate) log_lines_left: u32,
     pub(crate) failure: Option<String>,
     /// Nothing has an effect during a restore, and output only during `process` and `watermark`.
     pub(crate) may_emit: bool,
+}
+
+impl Host {
+    /// Forgets the last call's output; this one takes `rows` rows.
+    pub(crate) fn begin(&mut self, rows: usize, output_bytes: u64) {
+        self.emitted.clear();
+        self.rejected.clear();
+        self.input_rows = rows;
+        self.rejected_bits.clear();
+        self.rejected_bits.resize(rows.div_ceil(64), 0);
+        self.output_bytes_left = output_bytes;
+        self.log_lines_left = LOG_LINES_MAX;
+        self.failure = None;
+    }
+}
+
+/// Lines of one call that reach the log; a guest in a loop would fill the disk.
+const LOG_LINES_MAX: u32 = 1000;
+
+/// Fuel of what the host does for a guest, in units of about one instruction: a guest that loops over an
+/// import ends as one that loops in its own code.
+mod fuel {
+    pub(super) const NOW: u64 = 20;
+    pub(super) const RANDOM: u64 = 20;
+    pub(super) const REJECT: u64 = 200;
+    /// A line goes through the whole of `tracing`.
+    pub(super) const LOG: u64 = 5_000;
+    pub(super) const EMIT: u64 = 2_000;
+    /// A copy, and for text its validation, does several bytes in the time of an instruction.
+    pub(super) const BYTES_EACH: u64 = 4;
+}
+
+fn charge(caller: &mut Caller<'_, Host>, base: u64, bytes: u64) -> wasmtime::Result<()> {
+    let left = caller.get_fuel()?;
+    match left.checked_sub(base + bytes / fuel::BYTES_EACH) {
+        Some(left) => caller.set_fuel(left),
+        None => {
+            caller.set_fuel(0)?;
+            Err(Trap::OutOfFuel.into())
+        }
+    }
 }
 
 /// Growth is decided by the configured limits alone, so it is the same on every machine.
@@ -61,6 +104,9 @@ impl ResourceLimiter for Limiter {
     }
 }
 
+/// What the host keeps for a rejected row beside its reason.
+const ROW_BYTES: u64 = 64;
+
 /// A guest that breaks the ABI ends its call as a trap.
 fn trap(import: &str, broken: Violation) -> wasmtime::Error {
     wasmtime::Error::msg(format!("{import}: {}", broken.0))
@@ -84,6 +130,7 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "emit",
         |mut caller: Caller<'_, Host>, output: i32, array: i32| {
             let pointer = u64::from(array as u32);
+            let bytes_before = caller.data().output_bytes_left;
             with_memory(&mut caller, "emit", |memory, host| {
                 if !host.may_emit {
                     return violation("rows are handed out during process and watermark only");
@@ -96,11 +143,15 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                     ));
                 };
                 let batch = read_batch(memory, pointer, schema, &mut host.output_bytes_left)?;
-                if batch.num_rows() > 0 {
-                    host.emitted.push((output, batch));
+                // The next operator takes so many rows at the most (A14).
+                for first in (0..batch.num_rows()).step_by(abi::BATCH_ROWS_MAX) {
+                    let rows = abi::BATCH_ROWS_MAX.min(batch.num_rows() - first);
+                    host.emitted.push((output, batch.slice(first, rows)));
                 }
                 Ok(())
             })?;
+            let bytes = bytes_before - caller.data().output_bytes_left;
+            charge(&mut caller, fuel::EMIT, bytes)?;
             // A15: the rows are copied; the guest's structure is marked as taken.
             let memory = caller.data().memory.expect("it was there above");
             let at = pointer + abi::array::RELEASE;
@@ -111,8 +162,12 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         abi::IMPORTS,
         "reject",
         |mut caller: Caller<'_, Host>, row: i32, reason: i32, len: i32| {
+            charge(&mut caller, fuel::REJECT, u64::from(len as u32))?;
             with_memory(&mut caller, "reject", |memory, host| {
                 let row = row as u32 as usize;
+                if !host.may_emit {
+                    return violation("rows are rejected during process only");
+                }
                 if row >= host.input_rows {
                     return violation(format!("row {row} of a batch of {} rows", host.input_rows));
                 }
@@ -121,9 +176,12 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
                     u64::from(len as u32),
                     abi::TEXT_BYTES_MAX,
                 )?;
-                if host.rejected.iter().any(|it| it.row == row) {
+                let (word, bit) = (&mut host.rejected_bits[row / 64], 1 << (row % 64));
+                if *word & bit != 0 {
                     return violation(format!("row {row} is rejected twice"));
                 }
+                *word |= bit;
+                spend(&mut host.output_bytes_left, ROW_BYTES + reason.len() as u64)?;
                 host.rejected.push(RejectedRow { row, reason: reason.to_owned() });
                 Ok(())
             })
@@ -133,20 +191,25 @@ pub(crate) fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         abi::IMPORTS,
         "log",
         |mut caller: Caller<'_, Host>, level: i32, text: i32, len: i32| {
+            charge(&mut caller, fuel::LOG, u64::from(len as u32))?;
             with_memory(&mut caller, "log", |memory, host| {
                 let text = memory.text(
                     u64::from(text as u32),
                     u64::from(len as u32),
                     abi::TEXT_BYTES_MAX,
                 )?;
-                write_log(&host.name, level, text);
+                host.log(level, text);
                 Ok(())
             })
         },
     )?;
-    linker.func_wrap(abi::IMPORTS, "now", |caller: Caller<'_, Host>| virtual_now(caller.data()))?;
+    linker.func_wrap(abi::IMPORTS, "now", |mut caller: Caller<'_, Host>| {
+        charge(&mut caller, fuel::NOW, 0)?;
+        Ok(virtual_now(caller.data()))
+    })?;
     linker.func_wrap(abi::IMPORTS, "random", |mut caller: Caller<'_, Host>| {
-        caller.data_mut().rng.next_u64() as i64
+        charge(&mut caller, fuel::RANDOM, 0)?;
+        Ok(caller.data_mut().rng.next_u64() as i64)
     })?;
     linker.func_wrap(
         abi::IMPORTS,
@@ -171,12 +234,21 @@ fn virtual_now(host: &Host) -> i64 {
     if host.now == EventTime::MIN { 0 } else { host.now.0 }
 }
 
-fn write_log(operator: &str, level: i32, text: &str) {
-    match level {
-        0 => tracing::error!(operator, "{text}"),
-        1 => tracing::warn!(operator, "{text}"),
-        2 => tracing::info!(operator, "{text}"),
-        _ => tracing::debug!(operator, "{text}"),
+impl Host {
+    fn log(&mut self, level: i32, text: &str) {
+        let operator = self.name.as_str();
+        let Some(left) = self.log_lines_left.checked_sub(1) else { return };
+        self.log_lines_left = left;
+        if left == 0 {
+            tracing::warn!(operator, "{LOG_LINES_MAX} lines in one call: the rest is not shown");
+            return;
+        }
+        match level {
+            0 => tracing::error!(operator, "{text}"),
+            1 => tracing::warn!(operator, "{text}"),
+            2 => tracing::info!(operator, "{text}"),
+            _ => tracing::debug!(operator, "{text}"),
+        }
     }
 }
 
@@ -184,16 +256,17 @@ const WASI_SUCCESS: i32 = 0;
 const WASI_EBADF: i32 = 8;
 const WASI_EINVAL: i32 = 28;
 
-/// The part of WASI preview 1 that is virtual; the rest answers ENOSYS (`Module::instantiate` adds it by
-/// the types that the module imports).
+/// The part of WASI preview 1 that is virtual; the rest answers ENOSYS (`module.rs` adds it by the types
+/// that the module imports).
 fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     let wasi = abi::WASI;
     linker.func_wrap(
         wasi,
         "clock_time_get",
         |mut caller: Caller<'_, Host>, _clock: i32, _precision: i64, at: i32| {
+            charge(&mut caller, fuel::NOW, 0)?;
             let nanos = virtual_now(caller.data()).saturating_mul(1_000_000);
-            write(&mut caller, at, &nanos.to_le_bytes())
+            Ok(write(&mut caller, at, &nanos.to_le_bytes()))
         },
     )?;
     linker.func_wrap(
@@ -204,15 +277,16 @@ fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(wasi, "random_get", |mut caller: Caller<'_, Host>, at: i32, len: i32| {
-        let Some(memory) = caller.data().memory else { return WASI_EINVAL };
+        charge(&mut caller, fuel::RANDOM, fuel::BYTES_EACH * u64::from(len as u32))?;
+        let Some(memory) = caller.data().memory else { return Ok(WASI_EINVAL) };
         let (bytes, host) = memory.data_and_store_mut(&mut caller);
         let (at, len) = (at as u32 as usize, len as u32 as usize);
         match at.checked_add(len).and_then(|end| bytes.get_mut(at..end)) {
             Some(target) => {
                 host.rng.fill(target);
-                WASI_SUCCESS
+                Ok(WASI_SUCCESS)
             }
-            None => WASI_EINVAL,
+            None => Ok(WASI_EINVAL),
         }
     })?;
     linker.func_wrap(
@@ -220,16 +294,18 @@ fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         "fd_write",
         |mut caller: Caller<'_, Host>, fd: i32, vectors: i32, count: i32, written: i32| {
             if fd != 1 && fd != 2 {
-                return WASI_EBADF;
+                return Ok(WASI_EBADF);
             }
+            charge(&mut caller, fuel::LOG, 0)?;
             let text =
                 with_memory(&mut caller, "fd_write", |memory, _| gather(memory, vectors, count));
-            let Ok(text) = text else { return WASI_EINVAL };
+            let Ok(text) = text else { return Ok(WASI_EINVAL) };
+            charge(&mut caller, 0, text.len() as u64)?;
             let line = String::from_utf8_lossy(&text);
             if !line.trim_end().is_empty() {
-                write_log(&caller.data().name, if fd == 2 { 1 } else { 2 }, line.trim_end());
+                caller.data_mut().log(if fd == 2 { 1 } else { 2 }, line.trim_end());
             }
-            write(&mut caller, written, &(text.len() as u32).to_le_bytes())
+            Ok(write(&mut caller, written, &(text.len() as u32).to_le_bytes()))
         },
     )?;
     linker.func_wrap(

@@ -32,9 +32,15 @@ pub(crate) struct Instance {
     limits: Limits,
     /// Pointer and capacity of the guest's input region.
     region: (u32, u32),
+    /// Bytes at the region's begin that may not be zero. What is behind a batch is zero whatever was there
+    /// before, or a guest that reads too far would go on otherwise after a restore.
+    region_used: usize,
     /// A23: after a trap nothing is called again.
     trapped: bool,
 }
+
+/// What 32-bit addresses reach, whatever the limit says.
+const ADDRESSABLE_BYTES: u64 = 4 << 30;
 
 /// An input region grows to twice what is needed, so that it soon grows no more.
 const REGION_BYTES_MIN: u64 = 64 << 10;
@@ -56,14 +62,16 @@ impl Instance {
             now: EventTime::MIN,
             rng,
             limiter: Limiter {
-                memory_bytes: limits.memory_bytes as usize,
+                memory_bytes: limits.memory_bytes.min(ADDRESSABLE_BYTES) as usize,
                 table_elements: limits.table_elements as usize,
                 host_refused: false,
             },
             emitted: Vec::new(),
             rejected: Vec::new(),
-            output_bytes_left: 0,
             input_rows: 0,
+            rejected_bits: Vec::new(),
+            output_bytes_left: 0,
+            log_lines_left: 0,
             failure: None,
             may_emit: false,
         };
@@ -72,8 +80,8 @@ impl Instance {
         store.set_fuel(limits.fuel_per_batch).expect("fuel is on");
         let failed = |error: wasmtime::Error| {
             Error::invalid(format!(
-                "operator {name} could not be instantiated (limits.memory is {} bytes): {error:#}",
-                limits.memory_bytes
+                "operator {name} could not be instantiated (limits.memory is {} bytes, limits.table-elements {}): {error:#}",
+                limits.memory_bytes, limits.table_elements
             ))
         };
         let instance = pre.instantiate(&mut store).map_err(failed)?;
@@ -99,6 +107,7 @@ impl Instance {
             instance,
             limits: limits.clone(),
             region: (0, 0),
+            region_used: 0,
             trapped: false,
         })
     }
@@ -146,9 +155,18 @@ impl Instance {
                 "memory of {want} bytes, and the module begins with {have}"
             )));
         }
-        memory.grow(&mut *store, ((want - have) / WASM_PAGE) as u64).map_err(|_| {
-            corrupt(format!("memory of {want} bytes is over the limit of {}", limits.memory_bytes))
-        })?;
+        if want as u64 > limits.memory_bytes {
+            return Err(Error::invalid(format!(
+                "image of operator {name}: its memory of {want} bytes is over limits.memory, {} bytes\n  → set limits.memory to what it was when the checkpoint was written, or more",
+                limits.memory_bytes
+            )));
+        }
+        if memory.grow(&mut *store, ((want - have) / WASM_PAGE) as u64).is_err() {
+            return Err(match store.data().limiter.host_refused {
+                true => crate::trap::no_memory(name),
+                false => corrupt(format!("memory of {want} bytes is over the module's maximum")),
+            });
+        }
         // Data segments put bytes there: every byte is written. Zero pages that are zero already are left
         // alone, so that they cost no memory.
         for (target, page) in
@@ -209,12 +227,7 @@ impl Instance {
             .saturating_add(self.limits.fuel_per_batch);
         self.store.set_fuel(fuel).expect("fuel is on");
         let output_bytes = self.limits.output_bytes_per_batch;
-        let host = self.store.data_mut();
-        host.emitted.clear();
-        host.rejected.clear();
-        host.output_bytes_left = output_bytes;
-        host.input_rows = rows;
-        host.failure = None;
+        self.store.data_mut().begin(rows, output_bytes);
     }
 
     /// Turns the end of a call into what it means.
@@ -257,6 +270,7 @@ impl Instance {
             return self.finish(abi::INPUT, Err(wrong)).map(|()| (0, 0));
         }
         self.region = (pointer, capacity as u32);
+        self.region_used = capacity as usize;
         Ok(self.region)
     }
 
@@ -283,6 +297,9 @@ impl Operator for Instance {
         let region = &mut self.memory.data_mut(&mut self.store)
             [pointer as usize..(pointer + capacity) as usize];
         let array = plan.write(region, pointer);
+        let bytes = plan.bytes as usize;
+        region[bytes..self.region_used.max(bytes)].fill(0);
+        self.region_used = bytes;
         self.store.data_mut().may_emit = true;
         let done = self.process.call(&mut self.store, array as i32);
         self.finish("process", done)?;
@@ -304,6 +321,7 @@ impl Operator for Instance {
         let (pointer, capacity) = self.region;
         let memory = self.memory.data_mut(&mut self.store);
         memory[pointer as usize..(pointer + capacity) as usize].fill(0);
+        self.region_used = 0;
         let memory = Bytes::copy_from_slice(memory);
         let globals = self
             .globals
@@ -331,6 +349,7 @@ impl Operator for Instance {
 }
 
 /// What a module says of itself (A5).
+#[derive(Debug, PartialEq)]
 pub(crate) struct Said {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -364,7 +383,7 @@ pub(crate) fn describe(
     })
 }
 
-fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said> {
+pub(crate) fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said> {
     let text = |pointer: u64, len: u64| -> Checked<String> {
         let (pointer, len) = (memory.u32(pointer)?, memory.u32(len)?);
         Ok(memory.text(u64::from(pointer), u64::from(len), 256)?.to_owned())
@@ -384,7 +403,15 @@ fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said> {
             let schema = read_schema(memory, u64::from(memory.u32(output + 8)?))?;
             Ok((text(output, output + 4)?, schema))
         })
-        .collect::<Checked<Vec<_>>>()?;
+        .collect::<Checked<Vec<(String, SchemaRef)>>>()?;
+    for (index, (name, _)) in outputs.iter().enumerate() {
+        if name.is_empty() {
+            return violation(format!("output {index} has no name"));
+        }
+        if outputs[..index].iter().any(|(it, _)| it == name) {
+            return violation(format!("two outputs are named {name:?}"));
+        }
+    }
     Ok(Said {
         name,
         version: text(at + 8, at + 12)?,

@@ -9,7 +9,9 @@ use crate::memory::{Checked, GuestMemory, violation};
 
 /// The root: a struct whose children are the columns.
 pub(crate) fn read_schema(memory: GuestMemory<'_>, pointer: u64) -> Checked<SchemaRef> {
-    let field = read_field(memory, pointer, 0)?;
+    // The root is no column.
+    let mut fields_left = abi::COLUMNS_MAX + 1;
+    let field = read_field(memory, pointer, 0, &mut fields_left)?;
     let DataType::Struct(columns) = field.data_type() else {
         return violation(format!(
             "a schema's root is {}, and must be a struct (+s)",
@@ -27,7 +29,17 @@ pub(crate) fn read_schema(memory: GuestMemory<'_>, pointer: u64) -> Checked<Sche
     Ok(Arc::new(Schema::new(columns.clone())))
 }
 
-fn read_field(memory: GuestMemory<'_>, pointer: u64, depth: usize) -> Checked<Field> {
+/// `fields_left` bounds the whole tree: structs may name one child again and again, at each depth.
+fn read_field(
+    memory: GuestMemory<'_>,
+    pointer: u64,
+    depth: usize,
+    fields_left: &mut u64,
+) -> Checked<Field> {
+    *fields_left = match fields_left.checked_sub(1) {
+        Some(left) => left,
+        None => return violation(format!("a schema has over {} columns", abi::COLUMNS_MAX)),
+    };
     if depth > abi::DEPTH_MAX {
         return violation(format!("a type is nested deeper than {}", abi::DEPTH_MAX));
     }
@@ -45,7 +57,7 @@ fn read_field(memory: GuestMemory<'_>, pointer: u64, depth: usize) -> Checked<Fi
     let children = (0..count)
         .map(|index| {
             let child = memory.u32(children + 4 * index)?;
-            read_field(memory, u64::from(child), depth + 1)
+            read_field(memory, u64::from(child), depth + 1, fields_left)
         })
         .collect::<Checked<Vec<Field>>>()?;
     let data_type = match data_type(format, &children) {
@@ -55,7 +67,7 @@ fn read_field(memory: GuestMemory<'_>, pointer: u64, depth: usize) -> Checked<Fi
     Ok(Field::new(name, data_type, nullable))
 }
 
-fn data_type(format: &str, children: &[Field]) -> Option<DataType> {
+pub(crate) fn data_type(format: &str, children: &[Field]) -> Option<DataType> {
     let leaf = match format {
         "b" => DataType::Boolean,
         "c" => DataType::Int8,

@@ -12,10 +12,7 @@ const FRAMES_MAX: usize = 12;
 
 pub(crate) fn explain(call: &str, error: &wasmtime::Error, host: &Host) -> Error {
     if host.limiter.host_refused {
-        return Error::retry(format!(
-            "the machine has no memory left for operator {}: give it more, or lower limits.memory",
-            host.name
-        ));
+        return no_memory(&host.name);
     }
     let mut message = match (&host.failure, error.downcast_ref::<Trap>()) {
         (Some(failure), _) => format!("{call}: {failure}"),
@@ -28,6 +25,13 @@ pub(crate) fn explain(call: &str, error: &wasmtime::Error, host: &Host) -> Error
         }
     }
     Error::operator(message)
+}
+
+/// The machine's fault and no fact about the guest: the process ends, and nothing is written down.
+pub(crate) fn no_memory(operator: &str) -> Error {
+    Error::retry(format!(
+        "the machine has no memory left for operator {operator}: give it more, or lower limits.memory"
+    ))
 }
 
 fn class(trap: Trap) -> String {
@@ -45,23 +49,27 @@ fn class(trap: Trap) -> String {
     }
 }
 
+/// One line for each function that was inlined into the frame, innermost first, and then its own.
 fn write_frame(message: &mut String, frame: &wasmtime::FrameInfo) {
-    let function = match frame.func_name() {
-        Some(name) => rustc_demangle(name),
-        None => format!("function {}", frame.func_index()),
-    };
-    let place = frame.symbols().iter().find_map(|it| Some((it.file()?, it.line()?, it.column())));
+    let own =
+        frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), readable);
     // Writing to a string does not fail.
-    let _ = match place {
-        Some((file, line, Some(column))) => {
-            write!(message, "\n    at {function}   {file}:{line}:{column}")
+    for symbol in frame.symbols() {
+        let name = symbol.name().map_or_else(|| own.clone(), readable);
+        let _ = write!(message, "\n    at {name}");
+        if let (Some(file), Some(line)) = (symbol.file(), symbol.line()) {
+            let _ = write!(message, "   {file}:{line}");
+            if let Some(column) = symbol.column() {
+                let _ = write!(message, ":{column}");
+            }
         }
-        Some((file, line, None)) => write!(message, "\n    at {function}   {file}:{line}"),
-        None => write!(message, "\n    at {function}"),
-    };
+    }
+    if frame.symbols().is_empty() {
+        let _ = write!(message, "\n    at {own}");
+    }
 }
 
-/// `wasmtime::FrameSymbol` demangles its own names; a plain one may still be mangled.
-fn rustc_demangle(name: &str) -> String {
-    name.to_owned()
+/// A function's name without mangling and without the hash that compilers add.
+fn readable(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
 }

@@ -110,7 +110,7 @@ pub(super) fn from_f64<'a>(field: &Field, value: f64) -> Result<Cell<'a>, Wrong>
         DataType::Float32 if value.abs() <= f64::from(f32::MAX) => Ok(Cell::Float(value)),
         DataType::Float32 => Err(format!("{value} is out of the range of float")),
         DataType::Utf8 | DataType::Boolean | DataType::Binary => Err(expected(field, "a number")),
-        _ => Err(format!("expected {}, found the number {value}", type_name(field.data_type()))),
+        _ => Err(format!("expected {}, found the number {value:?}", type_name(field.data_type()))),
     }
 }
 

@@ -32,27 +32,66 @@ impl RowParser {
         RowParser { fields, slow }
     }
 
-    /// The cells in the order of the fields, or why the record is rejected.
-    pub(super) fn parse<'a>(&self, value: Option<&'a [u8]>) -> Result<Vec<Cell<'a>>, String> {
+    /// Leaves the cells in the order of the fields, or says why the record is rejected.
+    pub(super) fn parse<'a>(
+        &self,
+        value: Option<&'a [u8]>,
+        cells: &mut Vec<Cell<'a>>,
+    ) -> Result<(), String> {
         let Some(value) = value else {
             return Err("it is a tombstone: it has no value".to_owned());
         };
         let text = std::str::from_utf8(value)
             .map_err(|error| format!("the value is not UTF-8 (byte {})", error.valid_up_to()))?;
-        let mut cells = Vec::with_capacity(self.fields.len());
+        if let Some(byte) = too_deep(text.as_bytes()) {
+            return Err(format!("not JSON: nested deeper than {DEPTH_MAX} (byte {byte})"));
+        }
+        cells.clear();
         cells.resize_with(self.fields.len(), Cell::default);
         let mut wrong = None;
         let mut deserializer = sonic_rs::Deserializer::from_str(text);
-        let row = Row { parser: self, cells: &mut cells, wrong: &mut wrong };
+        let row = Row { parser: self, cells, wrong: &mut wrong };
         let parsed = row.deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if let Err(error) = parsed {
             return Err(wrong.unwrap_or_else(|| not_json(&error)));
         }
-        for (field, cell) in self.fields.iter().zip(&mut cells) {
+        for (field, cell) in self.fields.iter().zip(cells) {
             complete(field, cell)?;
         }
-        Ok(cells)
+        Ok(())
     }
+}
+
+/// Lists and objects inside each other. The parser goes down its own stack for what it skips, without a
+/// bound: a record of a million brackets would end the process, and the next one that reads it.
+const DEPTH_MAX: usize = 256;
+
+/// Where a text opens its bracket number `DEPTH_MAX + 1` at once.
+fn too_deep(text: &[u8]) -> Option<usize> {
+    let opening = |it: &u8| matches!(it, b'[' | b'{');
+    // Nearly every record ends here: it is too short, or has too few brackets at all.
+    if text.len() <= DEPTH_MAX || text.iter().filter(|it| opening(it)).count() <= DEPTH_MAX {
+        return None;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for (at, byte) in text.iter().enumerate() {
+        if in_string {
+            (in_string, escaped) = (escaped || *byte != b'"', !escaped && *byte == b'\\');
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > DEPTH_MAX {
+                    return Some(at);
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    None
 }
 
 struct Row<'s, 'a> {

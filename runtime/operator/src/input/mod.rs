@@ -92,12 +92,21 @@ impl Decoder for RowDecoder {
     fn decode(&mut self, records: &Records) -> Result<Decoded> {
         let mut rejected = Vec::new();
         let mut rows: Option<Vec<u32>> = None;
+        // Arrow's 32-bit offsets reach no farther.
+        if records.byte_len() > i32::MAX as usize {
+            return Err(Error::invalid(format!(
+                "{} records of {} in one batch have {} bytes, and a column holds 2 GiB\n  → lower batch-records",
+                records.len(),
+                records.topic_partition(),
+                records.byte_len()
+            )));
+        }
+        let mut cells = Vec::new();
         if !self.columns.is_empty() {
             for (index, record) in records.iter().enumerate() {
-                let parsed = self.parser.parse(record.value());
-                match parsed {
-                    Ok(cells) => {
-                        for (column, cell) in self.columns.iter_mut().zip(cells) {
+                match self.parser.parse(record.value(), &mut cells) {
+                    Ok(()) => {
+                        for (column, cell) in self.columns.iter_mut().zip(cells.drain(..)) {
                             column.push(cell);
                         }
                         if let Some(rows) = &mut rows {

@@ -178,3 +178,104 @@ fn columns_that_cannot_be_filled_are_refused_at_the_start() {
         refused(Format::Json, Field::new("_value", DataType::Binary, false)).contains("nullable")
     );
 }
+
+/// Values that attack the parser: each is a row or a rejection with a reason, and the host goes on.
+#[test]
+fn hostile_values_are_rows_or_rejections() {
+    let nested =
+        |open: &str, close: &str| format!("{}{}", open.repeat(1_000_000), close.repeat(1_000_000));
+    let levels = |count: usize| format!("{}{}", "[".repeat(count), "]".repeat(count));
+    let deep = nested("[", "]");
+    let deep_objects = nested("{\"a\":", "").trim_end().to_owned() + "1" + &"}".repeat(1_000_000);
+    let long = "x".repeat(10 << 20);
+    let cases: Vec<(String, Option<&str>)> = vec![
+        (deep.clone(), Some("deeper than 256")),
+        (format!("{{\"id\":\"a\",\"amount\":{deep}}}"), Some("deeper than 256")),
+        (
+            format!("{{\"id\":\"a\",\"amount\":1,\"x\":{}}}", "[".repeat(1_000_000)),
+            Some("deeper than 256"),
+        ),
+        (format!("{{\"id\":{deep_objects},\"amount\":1}}"), Some("deeper than 256")),
+        (format!("{{\"id\":\"a\",\"x\":{},\"amount\":1}}", levels(255)), None),
+        (format!("{{\"id\":\"a\",\"x\":{},\"amount\":1}}", levels(256)), Some("(byte 269)")),
+        // Brackets in strings, and side by side, are no depth.
+        (format!("{{\"id\":\"\\\"{}\",\"amount\":1}}", "[".repeat(1000)), None),
+        (format!("{{\"id\":\"a\\\\\",\"x\":[{}[]],\"amount\":1}}", "[],".repeat(1000)), None),
+        (format!("{{\"id\":\"{long}\",\"amount\":1}}"), None),
+        (format!("{{\"{long}\":1,\"id\":\"a\",\"amount\":1}}"), None),
+        (r#"{"id":"a","amount":1e400}"#.into(), Some("")),
+        (r#"{"id":"a","amount":-0}"#.into(), Some("expected long")),
+        (r#"{"id":"a","amount":01}"#.into(), Some("not JSON")),
+        (r#"{"id":"a","amount":1.0}"#.into(), Some("expected long")),
+        (r#"{"id":"a","amount":1e2}"#.into(), Some("expected long")),
+        (r#"{"id":"a","amount":-9223372036854775808}"#.into(), None),
+        (r#"{"id":"a","amount":-9223372036854775809}"#.into(), Some("long")),
+        (r#"{"id":"\ud800","amount":1}"#.into(), Some("not JSON")),
+        (r#"{"id":"\ud83d\ude00","amount":1}"#.into(), None),
+        ("{\"id\":\"a\u{1}\",\"amount\":1}".into(), Some("not JSON")),
+        (r#"{"\u0069d":"a","amount":1}"#.into(), None),
+        (r#"{"id":"a","amount":1,}"#.into(), Some("not JSON")),
+        (r#"{"id":"a","amount":1,"x":[1,}"#.into(), Some("not JSON")),
+        (r#"{"id":"a","amount":1,"x":nul}"#.into(), Some("not JSON")),
+        (r#"{"id":"a","amount":NaN}"#.into(), Some("not JSON")),
+        ("\u{feff}{\"id\":\"a\",\"amount\":1}".into(), Some("not JSON")),
+        ("null".into(), Some("not JSON")),
+    ];
+    for (value, expected) in cases {
+        let shown: String = value.chars().take(60).collect();
+        let decoded = decode(payment(), &[Some(value.as_bytes())]);
+        assert_eq!(decoded.batch.num_rows() + decoded.rejected.len(), 1, "{shown}");
+        match (expected, decoded.rejected.first()) {
+            (None, None) => {}
+            (Some(expected), Some(rejected)) => {
+                assert!(rejected.reason.contains(expected), "{shown}: {}", rejected.reason);
+                assert!(
+                    rejected.reason.len() < 1000,
+                    "{shown}: a reason of {}",
+                    rejected.reason.len()
+                );
+            }
+            (expected, found) => panic!("{shown}: expected {expected:?}, found {found:?}"),
+        }
+    }
+}
+
+/// A decoder goes on after a rejection as if the record had not been there, in nested columns too.
+#[test]
+fn a_rejection_leaves_no_half_row() {
+    let pair = Fields::from(vec![
+        Field::new("a", DataType::Utf8, false),
+        Field::new("b", DataType::Int32, true),
+    ]);
+    let fields = || {
+        vec![
+            Field::new("first", DataType::Int64, false),
+            Field::new_list("list", Field::new("item", DataType::Struct(pair.clone()), true), true),
+            Field::new("pair", DataType::Struct(pair.clone()), true),
+            Field::new("last", DataType::Utf8, false),
+        ]
+    };
+    let good: [&[u8]; 3] = [
+        br#"{"first":1,"list":[{"a":"x"},null],"pair":{"a":"y","b":2},"last":"z"}"#,
+        br#"{"first":2,"pair":null,"last":""}"#,
+        br#"{"first":3,"list":[],"last":"w"}"#,
+    ];
+    let bad: [&[u8]; 4] = [
+        br#"{"first":9,"list":[{"a":"x"}],"pair":{"a":"y"},"last":5}"#,
+        br#"{"first":9,"list":[{"a":"x"},{"b":1}],"last":"z"}"#,
+        br#"{"first":9,"list":[{"a":"x"}],"pair":{"a":"y","b":2147483648},"last":"z"}"#,
+        br#"{"first":9,"list":[{"a":"x"}],"pair":{"a":"y"}"#,
+    ];
+    let alone = decode(fields(), &good.map(Some));
+    assert_eq!(alone.rejected, []);
+    let mixed: Vec<Option<&[u8]>> = bad
+        .iter()
+        .zip(good.iter().cycle())
+        .flat_map(|(bad, good)| [Some(*bad), Some(*good)])
+        .take(6)
+        .chain([Some(bad[3])])
+        .collect();
+    let mixed = decode(fields(), &mixed);
+    assert_eq!(mixed.rejected.len(), 4);
+    assert_eq!(mixed.batch, alone.batch);
+}

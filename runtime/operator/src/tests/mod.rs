@@ -1,7 +1,11 @@
 //! Operators as WAT text, which needs no guest toolchain: what they compute, how they are captured and
 //! restored, and what becomes of those that are wrong or hostile.
 
+mod emitted;
 mod hostile;
+mod limits;
+mod lines;
 mod refused;
 mod running_sum;
+mod vectors;
 mod wat_module;

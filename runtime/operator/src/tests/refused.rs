@@ -31,6 +31,7 @@ fn each_construct_that_cannot_be_captured_is_named() {
 fn what_is_not_deterministic_or_not_an_operator_is_named() {
     let total = "(global $total (mut i64) (i64.const 0))";
     let with = |more: &str| module(RUNNING_SUM, &format!("{total} {more}"));
+    let imported = |import: &str| with("").replacen("(module", &format!("(module {import}"), 1);
     let cases = [
         ("(module)".to_owned(), "no memory"),
         ("(module (memory (export \"memory\") 1))".to_owned(), "floe_v1_describe"),
@@ -63,6 +64,26 @@ fn what_is_not_deterministic_or_not_an_operator_is_named() {
             "relaxed",
         ),
         (with("(tag $t)"), "exceptions"),
+        (with("(func (drop (i32.atomic.load (i32.const 0))))"), "threads"),
+        (with("(type (array i32))"), "gc"),
+        (with("(func (export \"floe:start\"))"), "floe's own"),
+        (
+            with("(func (export \"floe_v1_watermark\") (param i32) (result i32) i32.const 0)"),
+            "floe_v1_watermark",
+        ),
+        (with("(func (export \"floe_v1_export_state\"))"), "floe_v1_export_state"),
+        (with("(func (export \"_initialize\") (result i32) i32.const 0)"), "_initialize"),
+        (imported("(import \"floe_v1\" \"now2\" (func))"), "floe_v1.now2"),
+        (imported("(import \"floe_v1\" \"log\" (func (param i64)))"), "log"),
+        (imported("(import \"wasi_snapshot_preview1\" \"fd_write\" (func))"), "fd_write"),
+        (imported("(import \"wasi_snapshot_preview1\" \"sock_open\" (func))"), "sock_open"),
+        (imported("(import \"floe_v1\" \"t\" (table 1 funcref))"), "imports a table"),
+        (imported("(import \"floe_v1\" \"g\" (global i32))"), "imports a global"),
+        (
+            imported("(import \"floe_v1\" \"m\" (memory 1))")
+                .replace("(memory (export \"memory\") 3)", "(export \"memory\" (memory 0))"),
+            "imports its memory",
+        ),
         (with("(global (mut funcref) (ref.null func))"), "mutable reference"),
         (
             with("").replace(

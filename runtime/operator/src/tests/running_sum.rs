@@ -1,7 +1,8 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
+use floe_core::image::{GlobalValue, OperatorImage};
 use floe_core::ports::{Operator, OperatorFactory, Staged};
-use floe_core::{EventTime, TopicPartition};
+use floe_core::{ErrorKind, EventTime, TopicPartition};
 
 use super::wat_module::{RUNNING_SUM, batch, engine, factory, limits, module};
 use crate::Engine;
@@ -71,6 +72,67 @@ fn a_restore_runs_no_code_of_the_guest() {
     assert_eq!(process(&mut restored, &[1]), [102]);
 }
 
+/// Globals of all types, with bits that arithmetic would change, and memory that grew.
+#[test]
+fn every_bit_of_an_instance_is_in_its_image() {
+    let globals = r#"(global $total (mut i64) (i64.const 0))
+      (global $a (mut i32) (i32.const 0)) (global $b (mut f32) (f32.const 0)) (global $c (mut f64) (f64.const 0))
+      (global $d (mut v128) (v128.const i64x2 0 0)) (global $fixed i32 (i32.const 5))
+      (global $shown (export "shown") (mut i32) (i32.const 0))"#;
+    let body = format!(
+        "(if (i32.eqz (global.get $a)) (then
+           (global.set $a (i32.const -7))
+           (global.set $b (f32.reinterpret_i32 (i32.const 0x7fa00001)))
+           (global.set $c (f64.reinterpret_i64 (i64.const 0xfff4000000000001)))
+           (global.set $d (v128.const i64x2 0x0123456789abcdef -2))
+           (global.set $shown (global.get $fixed))
+           (drop (memory.grow (i32.const 3)))
+           (i32.store (i32.const 0x4fffc) (i32.const 99))
+           (i64.store (i32.const 0x400) (i64.const 0)) (i64.store (i32.const 0x100) (i64.const 0))))
+         {RUNNING_SUM}"
+    );
+    let factory = factory(&module(&body, globals));
+    let mut operator = factory.open(&task(), 1).unwrap();
+    process(&mut operator, &[5]);
+    let image = operator.capture().unwrap();
+    let expected = [
+        GlobalValue::I64(5),
+        GlobalValue::I32(-7),
+        GlobalValue::F32(0x7fa0_0001),
+        GlobalValue::F64(0xfff4_0000_0000_0001),
+        GlobalValue::V128(0xffff_ffff_ffff_fffe_0123_4567_89ab_cdef),
+        GlobalValue::I32(5),
+    ];
+    assert_eq!(image.globals, expected);
+    assert_eq!(image.memory[0x4fffc], 99);
+    assert_eq!(&image.memory[0x400..0x408], [0; 8], "a data segment's bytes, set to zero since");
+    let (pointer, capacity) = image.input_region;
+    let region = &image.memory[pointer as usize..(pointer + capacity) as usize];
+    assert!(capacity > 0 && region.iter().all(|it| *it == 0), "A13");
+    let mut restored = factory.restore(&task(), &image).unwrap();
+    assert_eq!(restored.capture().unwrap(), image);
+    assert_eq!(process(&mut restored, &[1]), [6]);
+}
+
+/// An image that is not this module's is refused, and never half restored.
+#[test]
+fn an_image_that_does_not_fit_is_refused() {
+    let factory = factory(&module(RUNNING_SUM, TOTAL));
+    let good = factory.open(&task(), 1).unwrap().capture().unwrap();
+    let with = |change: fn(&mut OperatorImage)| {
+        let mut image = good.clone();
+        change(&mut image);
+        let error = factory.restore(&task(), &image).err().expect("it does not fit");
+        assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
+        error.message
+    };
+    assert!(with(|it| it.memory = it.memory.slice(..65_536)).contains("memory of 65536 bytes"));
+    assert!(with(|it| it.memory = it.memory.slice(..it.memory.len() - 1)).contains("memory of"));
+    assert!(with(|it| it.globals.truncate(1)).contains("1 globals"));
+    assert!(with(|it| it.globals[0] = GlobalValue::I32(1)).contains("sum"));
+    assert!(with(|it| it.input_region = (u32::MAX, u32::MAX)).contains("input region"));
+}
+
 #[test]
 fn time_and_randomness_come_from_the_checkpoint() {
     let body = r#"
@@ -120,4 +182,20 @@ fn a_compiled_module_is_kept_and_an_altered_one_is_not_trusted() {
 #[test]
 fn an_engine_without_a_cache_works_too() {
     engine();
+}
+
+/// A guest that reads behind its batch sees zeros, so it goes on alike with a restore and without.
+#[test]
+fn nothing_of_an_earlier_batch_shines_through() {
+    let body = r#"
+      (i64.store (i32.const 0x10000) (i64.load offset=8
+        (i32.add (local.get $data) (i32.shl (local.get $rows) (i32.const 3)))))
+      (i64.store (i32.const 0x10008) (i64.load (i32.const 0x2fff8)))
+      (i64.store (i32.const 0x600) (i64.const 2)) (i64.store (i32.const 0x640) (i64.const 2))
+      (call $emit (i32.const 0) (i32.const 0x600))"#;
+    let begin = r#"(func $begin (memory.fill (i32.const 0x20000) (i32.const 0x77) (i32.const 0x10000))) (start $begin)"#;
+    let factory = factory(&module(body, begin));
+    let mut operator = factory.open(&task(), 1).unwrap();
+    assert_eq!(process(&mut operator, &[-1; 1000]), [0, 0]);
+    assert_eq!(process(&mut operator, &[-1; 3]), [0, 0]);
 }

@@ -107,22 +107,20 @@ fn read_or_make_key(folder: &Path, folder_made: &Metadata) -> io::Result<[u8; KE
         File::open("/dev/urandom")?.read_exact(&mut key)?;
         file.write_all(&key)?;
         let path = folder.join(KEY);
+        // Linking is atomic and fails where a key is, so of those who find none one wins.
+        if let Found::Torn = read_key(&path, user)? {
+            // Nothing here leaves such a key. Two that mend it at once may end with a key each: then they
+            // compile for themselves.
+            fs::remove_file(&path)?;
+        }
+        match fs::hard_link(&fresh, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
         match read_key(&path, user)? {
-            Some(key) => Ok(key),
-            None => {
-                // Absent, or of another length as a process leaves it that died while it wrote.
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    Ok(()) | Err(_) => {}
-                }
-                match fs::hard_link(&fresh, &path) {
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(error);
-                    }
-                    Ok(()) | Err(_) => {}
-                }
-                read_key(&path, user)?
-                    .ok_or_else(|| io::Error::other("its key was taken away while it was read"))
+            Found::Key(key) => Ok(key),
+            Found::Nothing | Found::Torn => {
+                Err(io::Error::other("its key was changed while it was read"))
             }
         }
     })();
@@ -130,10 +128,16 @@ fn read_or_make_key(folder: &Path, folder_made: &Metadata) -> io::Result<[u8; KE
     made
 }
 
-fn read_key(path: &Path, user: u32) -> io::Result<Option<[u8; KEY_BYTES]>> {
+enum Found {
+    Nothing,
+    Torn,
+    Key([u8; KEY_BYTES]),
+}
+
+fn read_key(path: &Path, user: u32) -> io::Result<Found> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };
     let made = file.metadata()?;
@@ -143,7 +147,7 @@ fn read_key(path: &Path, user: u32) -> io::Result<Option<[u8; KEY_BYTES]>> {
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
-    Ok(bytes.try_into().ok())
+    Ok(bytes.try_into().map_or(Found::Torn, Found::Key))
 }
 
 fn owned(made: &Metadata, user: u32, what: &str) -> io::Result<()> {
@@ -207,14 +211,14 @@ mod tests {
         fs::write(path.join(KEY), [7; 5]).unwrap();
         Cache::open(path.clone()).unwrap().put("one", b"content");
         assert!(Cache::open(path.clone()).unwrap().get("one").is_some());
-        let openers: Vec<_> = (0..8)
-            .map(|_| {
-                let path = folder.path().join("fresh");
-                std::thread::Builder::new().spawn(move || Cache::open(path).unwrap().key).unwrap()
-            })
-            .collect();
-        let keys: Vec<_> = openers.into_iter().map(|it| it.join().unwrap()).collect();
-        assert!(keys.windows(2).all(|it| it[0] == it[1]));
+        for round in 0..50 {
+            let fresh = folder.path().join(format!("fresh-{round}"));
+            let open = |path: PathBuf| move || Cache::open(path).unwrap().key;
+            let spawn = |_| std::thread::Builder::new().spawn(open(fresh.clone())).unwrap();
+            let openers: Vec<_> = (0..8).map(spawn).collect();
+            let keys: Vec<_> = openers.into_iter().map(|it| it.join().unwrap()).collect();
+            assert!(keys.windows(2).all(|it| it[0] == it[1]));
+        }
     }
 
     #[test]

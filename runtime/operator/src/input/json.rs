@@ -63,8 +63,9 @@ impl RowParser {
 }
 
 /// Lists and objects inside each other. The parser goes down its own stack for what it skips, without a
-/// bound: a record of a million brackets would end the process, and the next one that reads it.
-const DEPTH_MAX: usize = 256;
+/// bound: a record of a million brackets would end the process, and the next one that reads it. 128 is what
+/// serde_json allows.
+const DEPTH_MAX: usize = 128;
 
 /// Where a text opens its bracket number `DEPTH_MAX + 1` at once.
 fn too_deep(text: &[u8]) -> Option<usize> {

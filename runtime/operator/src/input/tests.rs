@@ -189,15 +189,15 @@ fn hostile_values_are_rows_or_rejections() {
     let deep_objects = nested("{\"a\":", "").trim_end().to_owned() + "1" + &"}".repeat(1_000_000);
     let long = "x".repeat(10 << 20);
     let cases: Vec<(String, Option<&str>)> = vec![
-        (deep.clone(), Some("deeper than 256")),
-        (format!("{{\"id\":\"a\",\"amount\":{deep}}}"), Some("deeper than 256")),
+        (deep.clone(), Some("deeper than 128")),
+        (format!("{{\"id\":\"a\",\"amount\":{deep}}}"), Some("deeper than 128")),
         (
             format!("{{\"id\":\"a\",\"amount\":1,\"x\":{}}}", "[".repeat(1_000_000)),
-            Some("deeper than 256"),
+            Some("deeper than 128"),
         ),
-        (format!("{{\"id\":{deep_objects},\"amount\":1}}"), Some("deeper than 256")),
-        (format!("{{\"id\":\"a\",\"x\":{},\"amount\":1}}", levels(255)), None),
-        (format!("{{\"id\":\"a\",\"x\":{},\"amount\":1}}", levels(256)), Some("(byte 269)")),
+        (format!("{{\"id\":{deep_objects},\"amount\":1}}"), Some("deeper than 128")),
+        (format!("{{\"id\":\"a\",\"x\":{},\"amount\":1}}", levels(127)), None),
+        (format!("{{\"id\":\"a\",\"x\":{},\"amount\":1}}", levels(128)), Some("(byte 141)")),
         // Brackets in strings, and side by side, are no depth.
         (format!("{{\"id\":\"\\\"{}\",\"amount\":1}}", "[".repeat(1000)), None),
         (format!("{{\"id\":\"a\\\\\",\"x\":[{}[]],\"amount\":1}}", "[],".repeat(1000)), None),

@@ -73,6 +73,13 @@ impl Index {
                 .note(topic, place.partition, Offset(place.offset), mark)
                 .map_err(|it| line_error(&self.path, mark, &it))?;
         }
+        if let Some(mark) = lines.unfinished {
+            tracing::warn!(
+                "{}:{}: the last line is not whole, waiting for the rest of it",
+                self.path.display(),
+                mark.line + 1
+            );
+        }
         self.scanned = lines.mark();
         Ok(())
     }
@@ -168,11 +175,16 @@ impl ByPartition<Range> {
 }
 
 /// The lines of a file from a mark on, without their newlines; blank lines are passed over.
+///
+/// A last line that has no newline and is no whole value yet is one that is being written: it is not there
+/// until the rest has come.
 pub(super) struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
     next: Mark,
     line: Vec<u8>,
+    /// The last line, when it is not whole.
+    unfinished: Option<Mark>,
 }
 
 impl Lines {
@@ -180,7 +192,7 @@ impl Lines {
         let mut file = File::open(path).map_err(|it| open_error(path, &it))?;
         file.seek(SeekFrom::Start(from.byte)).map_err(|it| open_error(path, &it))?;
         let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-        Ok(Lines { path: path.to_owned(), reader, next: from, line: Vec::new() })
+        Ok(Lines { path: path.to_owned(), reader, next: from, line: Vec::new(), unfinished: None })
     }
 
     /// The next line and the mark before it.
@@ -195,6 +207,13 @@ impl Lines {
                 return Ok(None);
             }
             let mark = self.next;
+            if !self.line.ends_with(b"\n") && !is_whole(&self.line) {
+                self.reader
+                    .seek(SeekFrom::Start(mark.byte))
+                    .map_err(|it| open_error(&self.path, &it))?;
+                self.unfinished = Some(mark);
+                return Ok(None);
+            }
             self.next = Mark { byte: mark.byte + read as u64, line: mark.line + 1 };
             if !self.line.trim_ascii().is_empty() {
                 return Ok(Some((mark, self.line.trim_ascii_end())));
@@ -206,6 +225,10 @@ impl Lines {
     pub(super) fn mark(&self) -> Mark {
         self.next
     }
+}
+
+fn is_whole(line: &[u8]) -> bool {
+    parse::<serde::de::IgnoredAny>(line).is_ok() || line.trim_ascii().is_empty()
 }
 
 pub(super) fn line_error(path: &Path, mark: Mark, what: &str) -> Error {

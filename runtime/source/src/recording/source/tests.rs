@@ -240,3 +240,21 @@ fn what_is_written_is_read_back() {
     }
     assert_eq!(read.len(), 3);
 }
+
+#[test]
+fn a_line_that_is_being_written_is_waited_for() {
+    let mut file = file("{\"partition\":0,\"offset\":0,\"value\":\"a\"}\n{\"partition\":0,\"off");
+    let mut source = RecordingSource::open(file.path(), "t").unwrap();
+    let position = start(&mut source, StartAt::Earliest);
+    assert_eq!(source.partitions().unwrap()[0].end, Offset(1));
+    assert_eq!(read_all(&mut source, &position, 9), ["t/0@0 -=a"]);
+    assert!(source.poll(Duration::ZERO, 9).unwrap().is_empty());
+    file.write_all(b"set\":1,\"value\":\"b\"").unwrap();
+    assert!(source.poll(Duration::ZERO, 9).unwrap().is_empty());
+    // Whole, though its newline is still to come.
+    file.write_all(b"}").unwrap();
+    assert_eq!(source.poll(Duration::ZERO, 9).unwrap()[0].len(), 1);
+    file.write_all(b"\n{\"partition\":0,\"offset\":2}").unwrap();
+    assert_eq!(source.poll(Duration::ZERO, 9).unwrap()[0].len(), 1);
+    assert_eq!(source.partitions().unwrap()[0].end, Offset(3));
+}

@@ -1,7 +1,6 @@
 //! The second phase: commits of completed epochs, one after the other, off the hot path.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use floe_core::committable::{CommitOutcome, CommitRequest, ManifestRef};
@@ -46,7 +45,7 @@ pub(crate) async fn commit_until_settled(
         };
         match error.kind {
             ErrorKind::Retry | ErrorKind::Unknown => {
-                status.commit_retries.fetch_add(1, Ordering::Relaxed);
+                status.retry_commit(&error.kind);
                 tracing::warn!(
                     epoch = request.manifest.epoch.0,
                     table = %sink.table,

@@ -43,6 +43,8 @@ pub enum Class {
 }
 
 impl Class {
+    pub const ALL: [Class; 3] = [Class::Decode, Class::Reject, Class::Trap];
+
     pub fn name(self) -> &'static str {
         match self {
             Class::Decode => "decode",

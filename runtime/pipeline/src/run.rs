@@ -78,7 +78,7 @@ pub async fn run(
     let mut ends = None;
     let mut summary = RunSummary::default();
     loop {
-        let rejected = run.status.rejected.load(Ordering::Relaxed);
+        let rejected = run.status.rejected_by_class();
         let (ended, attempt) = run.attempt(connected, &mut ends, &suspects, stop.clone()).await?;
         summary.epochs += attempt.epochs;
         summary.records += attempt.records;
@@ -95,12 +95,14 @@ pub async fn run(
                 );
                 suspects.insert(suspect.task, suspect.first);
                 // What is taken again is counted again.
-                run.status.rejected.store(rejected, Ordering::Relaxed);
+                for (class, count) in run.status.rejected.iter().zip(rejected) {
+                    class.store(count, Ordering::Relaxed);
+                }
                 connected = given_back;
             }
         }
     }
-    summary.rejected = run.status.rejected.load(Ordering::Relaxed);
+    summary.rejected = run.status.rejected_total();
     Ok(summary)
 }
 

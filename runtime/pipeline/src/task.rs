@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
@@ -283,7 +282,7 @@ fn call(link: &mut Link, batch: &RecordBatch, now: EventTime, status: &Status) -
     hit(CrashPoint::BeforeGuestCall);
     let begin = Instant::now();
     let staged = link.operator.process(batch, now);
-    status.guest_nanos.fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    status.guest_calls.observe(begin.elapsed());
     hit(CrashPoint::AfterGuestCall);
     staged
 }
@@ -314,7 +313,7 @@ impl Refusal<'_> {
                 records.last_offset().unwrap_or(records.next_offset())
             ),
         };
-        Status::add(&status.rejected, 1);
+        status.reject(self.class);
         match self.on_error {
             OnError::Fail => Err(Error::operator(self.failure(&place, epoch))),
             OnError::Skip => {

@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
-use floe_core::TopicPartition;
+use floe_core::{ErrorKind, TopicPartition};
 use serde::Serialize;
+
+use crate::dead_letter::Class;
 
 /// Names of everything that is exported, in one place.
 pub mod names {
@@ -28,17 +31,56 @@ pub mod names {
     pub const BACKPRESSURE_SECONDS: &str = "floe_backpressure_seconds";
 }
 
+/// Why a commit was tried again: its outcome is not known, or it was not applied.
+pub const RETRY_REASONS: [&str; 2] = ["outcome-unknown", "not-applied"];
+
+/// How long calls of operators took.
+#[derive(Debug, Default)]
+pub struct CallTimes {
+    buckets: [AtomicU64; CALL_BUCKETS],
+    nanos: AtomicU64,
+}
+
+/// Upper ends of 16 µs × 2ⁿ, to 8.6 s; the last has none.
+const CALL_BUCKETS: usize = 21;
+const FIRST_BUCKET_NANOS: u64 = 1 << 14;
+
+impl CallTimes {
+    pub fn observe(&self, took: Duration) {
+        let nanos = took.as_nanos() as u64;
+        let over = nanos.div_ceil(FIRST_BUCKET_NANOS).max(1);
+        let bucket = over.next_power_of_two().ilog2() as usize;
+        self.buckets[bucket.min(CALL_BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub fn seconds(&self) -> f64 {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    /// (upper end in seconds, calls in the bucket).
+    pub fn buckets(&self) -> Vec<(f64, u64)> {
+        let end = |bucket: usize| match bucket == CALL_BUCKETS - 1 {
+            true => f64::MAX,
+            false => Duration::from_nanos(FIRST_BUCKET_NANOS << bucket).as_secs_f64(),
+        };
+        let count = |it: &AtomicU64| it.load(Ordering::Relaxed);
+        self.buckets.iter().enumerate().map(|(bucket, it)| (end(bucket), count(it))).collect()
+    }
+}
+
 /// Shared by the loop (writes) and everybody who shows something (reads).
 #[derive(Debug, Default)]
 pub struct Status {
     pub records_in: AtomicU64,
     pub rows_out: AtomicU64,
-    pub rejected: AtomicU64,
-    pub guest_nanos: AtomicU64,
-    pub batches: AtomicU64,
+    /// Records that were not taken, by class in the order of `Class::ALL`.
+    pub rejected: [AtomicU64; Class::ALL.len()],
+    pub guest_calls: CallTimes,
     pub backpressure_nanos: AtomicU64,
     pub commits_pending: AtomicU64,
-    pub commit_retries: AtomicU64,
+    /// Commits tried again, by the reasons of `RETRY_REASONS`.
+    pub commit_retries: [AtomicU64; RETRY_REASONS.len()],
     pub guest_memory_bytes: AtomicU64,
     /// Greatest record timestamp, ms; `i64::MIN` before the first.
     pub virtual_time_ms: AtomicI64,
@@ -82,6 +124,23 @@ impl Status {
         counter.fetch_add(by, Ordering::Relaxed);
     }
 
+    pub fn reject(&self, class: Class) {
+        Status::add(&self.rejected[class as usize], 1);
+    }
+
+    pub fn rejected_by_class(&self) -> [u64; Class::ALL.len()] {
+        self.rejected.each_ref().map(|it| it.load(Ordering::Relaxed))
+    }
+
+    pub fn rejected_total(&self) -> u64 {
+        self.rejected_by_class().iter().sum()
+    }
+
+    pub fn retry_commit(&self, reason: &ErrorKind) {
+        let known = usize::from(*reason != ErrorKind::Unknown);
+        Status::add(&self.commit_retries[known], 1);
+    }
+
     pub fn update_task(&self, task: &TopicPartition, update: impl FnOnce(&mut TaskStatus)) {
         let mut tasks = self.tasks.lock().expect("no holder of this lock panics");
         match tasks.get_mut(task) {
@@ -117,5 +176,24 @@ impl Status {
         if let Some(epoch) = epochs.iter_mut().rev().find(|it| it.epoch == number) {
             update(epoch);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_counted_in_the_bucket_that_holds_it() {
+        let times = CallTimes::default();
+        for nanos in [0, 1 << 14, (1 << 14) + 1, 1 << 20, u64::MAX >> 1] {
+            times.observe(Duration::from_nanos(nanos));
+        }
+        let filled: Vec<(f64, u64)> =
+            times.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
+        let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
+        let wanted =
+            [(seconds(1 << 14), 2), (seconds(1 << 15), 1), (seconds(1 << 20), 1), (f64::MAX, 1)];
+        assert_eq!(filled, wanted);
     }
 }

@@ -71,7 +71,6 @@ impl Worker {
     fn show(&self, records: &Records) {
         let task = &self.tasks[records.topic_partition()];
         Status::add(&self.status.records_in, records.len() as u64);
-        Status::add(&self.status.batches, 1);
         self.status.virtual_time_ms.fetch_max(task.virtual_time.0, Ordering::Relaxed);
         self.status.update_task(&task.task, |it| {
             it.next_offset = task.next_offset.0;

@@ -18,7 +18,8 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     build::floe()?;
     let components = Components::kafka_only()?;
     let mut cargo = cargo();
-    cargo.args(["bench", "--quiet", "--package", "floe-tests", "--bench", name, "--"]);
+    // The whole workspace, so that dependencies keep the features that everything else built them with.
+    cargo.args(["bench", "--quiet", "--workspace", "--bench", name, "--"]);
     cargo.args(rest);
     components.export(&mut cargo);
     cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
-use floe_pipeline::telemetry::{EpochStatus, Status, names};
+use floe_pipeline::dead_letter::Class;
+use floe_pipeline::telemetry::{EpochStatus, RETRY_REASONS, Status, names};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text,
@@ -157,7 +159,13 @@ impl Collector for StatusCollector {
             "Complete checkpoints that wait for their commit",
             view.commits_pending as f64,
         )?;
-        counter(&mut e, names::COMMIT_RETRIES, "Table commits tried again", view.commit_retries)?;
+        let status = &self.0.status;
+        let retries: Vec<(Labels<'_>, u64)> = RETRY_REASONS
+            .iter()
+            .zip(&status.commit_retries)
+            .map(|(reason, it)| (vec![("reason", *reason)], it.load(Ordering::Relaxed)))
+            .collect();
+        counters(&mut e, names::COMMIT_RETRIES, "Table commits tried again", &retries)?;
         counter(&mut e, names::GUEST_SECONDS, "Time inside of operators", view.guest_seconds)?;
         counter(
             &mut e,
@@ -165,20 +173,21 @@ impl Collector for StatusCollector {
             "Time that input was held back",
             view.backpressure_seconds,
         )?;
-        counter(&mut e, names::DEAD_LETTERS, "Records that were not taken", view.rejected)?;
-        let batches = self.0.status.batches.load(std::sync::atomic::Ordering::Relaxed);
+        let rejected: Vec<(Labels<'_>, u64)> = Class::ALL
+            .iter()
+            .zip(status.rejected_by_class())
+            .map(|(class, count)| (vec![("class", class.name())], count))
+            .collect();
+        counters(&mut e, names::DEAD_LETTERS, "Records that were not taken", &rejected)?;
+        let buckets = status.guest_calls.buckets();
+        let calls = buckets.iter().map(|(_, count)| count).sum();
         let mut histogram = e.encode_descriptor(
             names::BATCH_SECONDS,
             "One call of an operator",
             None,
             MetricType::Histogram,
         )?;
-        histogram.encode_histogram::<NoLabelSet>(
-            view.guest_seconds,
-            batches,
-            &[(f64::MAX, batches)],
-            None,
-        )
+        histogram.encode_histogram::<NoLabelSet>(view.guest_seconds, calls, &buckets, None)
     }
 }
 

@@ -32,6 +32,8 @@ fn watched() -> Watched {
     };
     let status = Status::default();
     status.rows_out.store(7, Ordering::Relaxed);
+    status.reject(Class::Trap);
+    status.guest_calls.observe(std::time::Duration::from_millis(2));
     status.update_task(&TopicPartition::new("payments", 3), |it| {
         it.records = 9;
         it.next_offset = 9;
@@ -64,11 +66,11 @@ fn a_scrape_has_every_name_and_the_real_values() {
         "floe_checkpoint_epoch{pipeline=\"payments\"} 4",
         "floe_commit_age_seconds",
         "floe_commits_pending",
-        "floe_commit_retries_total",
+        r#"floe_commit_retries_total{pipeline="payments",reason="outcome-unknown"} 0"#,
         "floe_guest_seconds_total",
         "floe_backpressure_seconds_total",
-        "floe_dead_letters_total",
-        "floe_batch_seconds_count",
+        r#"floe_dead_letters_total{pipeline="payments",class="trap"} 1"#,
+        r#"floe_batch_seconds_bucket{pipeline="payments",le="0.002097152"} 1"#,
         "floe_source_lag_seconds",
         "floe_guest_memory_bytes",
         "floe_checkpoint_bytes",

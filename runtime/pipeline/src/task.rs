@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
+use floe_core::chain::{self, Chain, ChainStop};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::image::OperatorImage;
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
 use floe_core::task::CapturedTask;
-use floe_core::{
-    Epoch, Error, ErrorKind, EventTime, Offset, Record, Records, Result, TopicPartition,
-};
+use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::{Class, DeadLetters};
@@ -183,33 +182,17 @@ impl Task {
             refusal.settle(&self.task, Some(records.get(*row)), records, epoch, status, letters)?;
         }
 
-        let mut batches = vec![decoded.batch];
-        for (index, link) in self.chain.iter_mut().enumerate() {
-            let mut next = Vec::new();
-            for batch in batches.iter().filter(|it| it.num_rows() > 0) {
-                let staged = call(link, batch, self.virtual_time, status).map_err(|error| {
-                    match error.kind {
-                        ErrorKind::Operator => ChainStop::Operator { link: index, error },
-                        _ => ChainStop::Refused(error),
-                    }
-                })?;
-                for RejectedRow { row, reason } in &staged.rejected {
-                    let record = (index == 0).then(|| {
-                        records.get(decoded.rows.as_ref().map_or(*row, |rows| rows[*row] as usize))
-                    });
-                    let refusal = Refusal {
-                        class: Class::Reject,
-                        on_error: link.on_error,
-                        operator: &link.name,
-                        reason,
-                    };
-                    refusal.settle(&self.task, record, records, epoch, status, letters)?;
-                }
-                next.extend(staged.emitted.into_iter().flat_map(|(_, rows)| in_calls(rows)));
-            }
-            batches = next;
-        }
-        Ok(batches)
+        let mut chain = Calls {
+            task: &self.task,
+            links: &mut self.chain,
+            now: self.virtual_time,
+            records,
+            rows: decoded.rows.as_deref(),
+            epoch,
+            status,
+            letters,
+        };
+        chain::process(&mut chain, decoded.batch)
     }
 
     fn write_down(&mut self, records: &Records) {
@@ -253,29 +236,45 @@ impl Task {
     }
 }
 
-/// Why a batch did not come through the chain.
-enum ChainStop {
-    /// An operator trapped or broke the ABI, and its instance with it.
-    Operator {
-        link: usize,
-        error: Error,
-    },
-    Refused(Error),
+/// The chain while it takes one batch.
+struct Calls<'a> {
+    task: &'a TopicPartition,
+    links: &'a mut [Link],
+    now: EventTime,
+    records: &'a Records,
+    /// As in `Decoded`.
+    rows: Option<&'a [u32]>,
+    epoch: Epoch,
+    status: &'a Status,
+    letters: &'a mut DeadLetters,
 }
 
-impl From<Error> for ChainStop {
-    fn from(error: Error) -> Self {
-        ChainStop::Refused(error)
+impl Chain for Calls<'_> {
+    fn len(&self) -> usize {
+        self.links.len()
     }
-}
 
-/// Rows of one call of an operator at the most (A14); an operator may emit more at once.
-const CALL_ROWS_MAX: usize = 65_536;
+    fn process(&mut self, link: usize, batch: &RecordBatch) -> Result<Staged> {
+        call(&mut self.links[link], batch, self.now, self.status)
+    }
 
-fn in_calls(rows: RecordBatch) -> impl Iterator<Item = RecordBatch> {
-    (0..rows.num_rows())
-        .step_by(CALL_ROWS_MAX)
-        .map(move |from| rows.slice(from, CALL_ROWS_MAX.min(rows.num_rows() - from)))
+    fn watermark(&mut self, link: usize, watermark: EventTime) -> Result<Staged> {
+        self.links[link].operator.watermark(watermark, self.now)
+    }
+
+    fn refuse(&mut self, link: usize, row: &RejectedRow) -> Result<()> {
+        // Behind the first operator a row is one that an operator made.
+        let record = (link == 0)
+            .then(|| self.records.get(self.rows.map_or(row.row, |rows| rows[row.row] as usize)));
+        let link = &self.links[link];
+        let refusal = Refusal {
+            class: Class::Reject,
+            on_error: link.on_error,
+            operator: &link.name,
+            reason: &row.reason,
+        };
+        refusal.settle(self.task, record, self.records, self.epoch, self.status, self.letters)
+    }
 }
 
 fn call(link: &mut Link, batch: &RecordBatch, now: EventTime, status: &Status) -> Result<Staged> {

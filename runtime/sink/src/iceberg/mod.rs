@@ -8,6 +8,7 @@ mod schema;
 mod table;
 mod rows;
 mod split;
+mod dictionary;
 mod writer;
 mod committable;
 mod facts;

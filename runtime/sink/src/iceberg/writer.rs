@@ -23,8 +23,10 @@ use iceberg::writer::partitioning::fanout_writer::FanoutWriter;
 use iceberg::writer::{IcebergWriter as _, IcebergWriterBuilder};
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
 
 use super::committable::encode;
+use super::dictionary::without_dictionary;
 use super::error::describe;
 use super::rows::RowCaster;
 use super::split::Splitter;
@@ -104,7 +106,7 @@ impl IcebergWriter {
 
 impl Making {
     /// Names carry an id of the attempt: the crate's counters begin at 0 in each process.
-    fn files(&self, epoch: Epoch) -> Result<FileBuilder> {
+    fn files(&self, epoch: Epoch, first_rows: &RecordBatch) -> Result<FileBuilder> {
         let metadata = self.table.metadata();
         let locations = DefaultLocationGenerator::new(metadata).map_err(failed)?;
         let names = DefaultFileNameGenerator::new(
@@ -112,10 +114,13 @@ impl Making {
             None,
             DataFileFormat::Parquet,
         );
-        let parquet = ParquetWriterBuilder::new(
-            self.properties.clone(),
-            Arc::clone(metadata.current_schema()),
-        );
+        let mut properties = self.properties.clone().into_builder();
+        for column in without_dictionary(first_rows, ROW_GROUP_ROWS_MAX) {
+            properties =
+                properties.set_column_dictionary_enabled(ColumnPath::from(vec![column]), false);
+        }
+        let parquet =
+            ParquetWriterBuilder::new(properties.build(), Arc::clone(metadata.current_schema()));
         let rolling = RollingFileWriterBuilder::new(
             parquet,
             self.target_file_bytes,
@@ -138,7 +143,7 @@ impl Making {
         })?;
         let mut files = match open.writer.take() {
             Some(files) => files,
-            None => self.open_files(epoch).await?,
+            None => self.open_files(epoch, &batch).await?,
         };
         match &mut files {
             OpenFiles::Plain(writer) => writer.write(batch).await.map_err(failed)?,
@@ -159,8 +164,8 @@ impl Making {
         Ok(open)
     }
 
-    async fn open_files(&self, epoch: Epoch) -> Result<OpenFiles> {
-        let builder = self.files(epoch)?;
+    async fn open_files(&self, epoch: Epoch, first_rows: &RecordBatch) -> Result<OpenFiles> {
+        let builder = self.files(epoch, first_rows)?;
         match self.splitter {
             None => Ok(OpenFiles::Plain(Box::new(builder.build(None).await.map_err(failed)?))),
             Some(_) => Ok(OpenFiles::Fanout {

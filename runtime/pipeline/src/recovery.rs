@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floe_core::committable::{CommitRequest, CommittedSnapshot, ManifestRef};
+use floe_core::committable::{CommittedSnapshot, ManifestRef};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::epoch::Epoch;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
@@ -95,10 +95,9 @@ pub(crate) async fn recover(
             else {
                 continue;
             };
-            let request = CommitRequest {
-                information: vec![("recommit".into(), "true".into())],
-                ..commit_request(*place, manifest, entry)
-            };
+            // What the snapshot says of itself is the same whoever commits it.
+            let mut request = commit_request(*place, manifest, entry);
+            request.information.push(("recommit".into(), "true".into()));
             hit(CrashPoint::BeforeRecommit);
             tracing::info!(epoch = manifest.epoch.0, table = %sink.table, "commit again what the checkpoint carries");
             let outcome = commit_until_settled(sink, &request, view.as_ref(), status).await?;

@@ -5,6 +5,7 @@
 #        KAFKA_STATE      data/log/pid dir      (default /tmp/kafka-dev)
 #        KAFKA_PORT       client port           (default 19092; controller = +1)
 #        KAFKA_VERSION    default 4.3.0         KAFKA_HEAP default 384m
+#        KAFKA_PROPERTIES more lines of server.properties, \n between them
 set -euo pipefail
 CACHE=${COMPONENT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/floe-ci/components}
 STATE=${KAFKA_STATE:-/tmp/kafka-dev}
@@ -54,6 +55,7 @@ log.cleaner.dedupe.buffer.size=8388608
 num.network.threads=2
 num.io.threads=2
 P
+  printf '%b\n' "${KAFKA_PROPERTIES:-}" >> "$STATE/server.properties"
   local J=(java "-Xmx$HEAP" "-Xms$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError
            -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$LIBS/*")
   [ -e "$STATE/data/meta.properties" ] || \

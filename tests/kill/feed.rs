@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::lab::{Lab, root, variable};
+use crate::lab::{Lab, root};
 
 /// It hands out no more than what was allowed, and that at its pace; `finish` allows all of it, at once.
 pub(crate) enum Feed {
@@ -53,17 +53,22 @@ impl Feed {
         Ok(Feed::Recording { allowed, thread: Some(thread) })
     }
 
-    pub(crate) fn kafka(lab: &Lab, input: &Path, topic: &str, per_second: u64) -> Result<Feed> {
-        let producer = |more: &[&str]| -> Result<Command> {
+    pub(crate) fn kafka(
+        lab: &Lab,
+        broker: &str,
+        input: &Path,
+        topic: &str,
+        per_second: u64,
+    ) -> Result<Feed> {
+        let producer = |more: &[&str]| -> Command {
             let mut command = Command::new(&lab.python);
             command.arg(root().join("tests/kill/kafka.py"));
-            command.arg(variable("FLOE_TEST_KAFKA")?).arg(topic).args(more);
-            Ok(command)
+            command.arg(broker).arg(topic).args(more);
+            command
         };
-        let made =
-            producer(&["create", "--partitions", "4"])?.status().context("start kafka.py")?;
+        let made = producer(&["create", "--partitions", "4"]).status().context("start kafka.py")?;
         ensure!(made.success(), "kafka.py create: {made}");
-        let mut command = producer(&["produce", "--rate", &per_second.to_string()])?;
+        let mut command = producer(&["produce", "--rate", &per_second.to_string()]);
         command.arg("--input").arg(input).stdin(Stdio::piped());
         let mut child = command.spawn().context("start kafka.py")?;
         let stdin = child.stdin.take();

@@ -56,6 +56,8 @@ def produce(options):
             "bootstrap.servers": options.bootstrap,
             "enable.idempotence": True,
             "linger.ms": 5,
+            # A broker that is away for a while is part of some tests; what is not delivered is said below.
+            "log_level": 2,
             "message.max.bytes": 64 << 20,
             "queue.buffering.max.kbytes": 1 << 18,
             "queue.buffering.max.messages": 1_000_000,

@@ -19,6 +19,8 @@ pub(crate) enum Place {
     Kafka,
     /// Kafka, the REST catalog, tables and checkpoints on S3.
     RestS3,
+    /// A recording, the REST catalog, tables and checkpoints on S3.
+    Rest,
     /// Kafka, Postgres as the catalog, local files.
     Postgres,
 }
@@ -31,6 +33,7 @@ impl Place {
             Place::RestS3 => {
                 &["FLOE_TEST_KAFKA", "FLOE_TEST_REST", "FLOE_TEST_S3", "FLOE_TEST_S3_FOLDER"]
             }
+            Place::Rest => &["FLOE_TEST_REST", "FLOE_TEST_S3", "FLOE_TEST_S3_FOLDER"],
             Place::Postgres => &["FLOE_TEST_KAFKA", "FLOE_TEST_POSTGRES"],
         }
     }
@@ -43,6 +46,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) id: String,
     pub(crate) folder: PathBuf,
     pub(crate) settings: Settings,
+    /// The broker, where it is not that of all tests.
+    pub(crate) kafka: Option<String>,
     starts: std::cell::Cell<u32>,
     is_good: bool,
 }
@@ -64,6 +69,9 @@ pub(crate) struct Settings {
     pub(crate) source: Option<String>,
     pub(crate) catalog: Option<String>,
     pub(crate) store: Option<String>,
+    /// Where floe is told that the REST catalog and S3 are; the readers know better.
+    pub(crate) rest: Option<String>,
+    pub(crate) s3: Option<String>,
 }
 
 /// Every snapshot stays, so that each can be compared.
@@ -83,6 +91,8 @@ impl Settings {
             source: None,
             catalog: None,
             store: None,
+            rest: None,
+            s3: None,
         }
     }
 }
@@ -95,7 +105,8 @@ impl<'a> Scene<'a> {
         let id = format!("{}-{unique}", name.replace([' ', '.'], "-"));
         let settings = Settings::of(lab);
         let starts = std::cell::Cell::new(0);
-        Ok(Scene { lab, place, id, folder, settings, starts, is_good: false })
+        let kafka = None;
+        Ok(Scene { lab, place, id, folder, settings, kafka, starts, is_good: false })
     }
 
     /// All of the input: the oracle reads it, and the feed hands it out.
@@ -131,9 +142,12 @@ impl<'a> Scene<'a> {
     /// Hands out what is allowed, so many records a second.
     pub(crate) fn feed(&self, records_per_second: u64) -> Result<Feed> {
         match self.place {
-            Place::Local => Feed::recording(&self.input(), &self.recording(), records_per_second),
+            Place::Local | Place::Rest => {
+                Feed::recording(&self.input(), &self.recording(), records_per_second)
+            }
             Place::Kafka | Place::RestS3 | Place::Postgres => {
-                Feed::kafka(self.lab, &self.input(), &self.id, records_per_second)
+                let broker = self.broker()?;
+                Feed::kafka(self.lab, &broker, &self.input(), &self.id, records_per_second)
             }
         }
     }
@@ -152,12 +166,10 @@ impl<'a> Scene<'a> {
         let Settings { interval, keep, batch_records, on_error, partition_by, .. } = &self.settings;
         let source = match (&self.settings.source, self.place) {
             (Some(lines), _) => lines.clone(),
-            (None, Place::Local) => "recording = \"payments.jsonl\"".to_owned(),
-            (None, Place::Kafka | Place::RestS3 | Place::Postgres) => format!(
-                "kafka = \"{}\"\nbootstrap-servers = \"{}\"",
-                self.id,
-                variable("FLOE_TEST_KAFKA")?
-            ),
+            (None, Place::Local | Place::Rest) => "recording = \"payments.jsonl\"".to_owned(),
+            (None, Place::Kafka | Place::RestS3 | Place::Postgres) => {
+                format!("kafka = \"{}\"\nbootstrap-servers = \"{}\"", self.id, self.broker()?)
+            }
         };
         let catalog = match &self.settings.catalog {
             Some(lines) => lines.clone(),
@@ -165,7 +177,7 @@ impl<'a> Scene<'a> {
         };
         let store = match (&self.settings.store, self.place) {
             (Some(store), _) => store.clone(),
-            (None, Place::RestS3) => format!("s3://checkpoints/{}", self.id),
+            (None, Place::RestS3 | Place::Rest) => format!("s3://checkpoints/{}", self.id),
             (None, Place::Local | Place::Kafka | Place::Postgres) => "file://./checkpoints".into(),
         };
         Ok(format!(
@@ -214,7 +226,7 @@ batch-records = {batch_records}
                 "type = \"sql\"\nuri = \"{}\"\nwarehouse = \"file://./lake\"",
                 variable("FLOE_TEST_POSTGRES")?
             ),
-            Place::RestS3 => format!(
+            Place::RestS3 | Place::Rest => format!(
                 r#"type = "rest"
 uri = "{}"
 "s3.endpoint" = "{}"
@@ -222,13 +234,30 @@ uri = "{}"
 "s3.access-key-id" = "test"
 "s3.secret-access-key" = "testtest"
 "s3.path-style-access" = true"#,
-                variable("FLOE_TEST_REST")?,
-                variable("FLOE_TEST_S3")?
+                self.rest()?,
+                match &self.settings.s3 {
+                    Some(proxy) => proxy.clone(),
+                    None => variable("FLOE_TEST_S3")?,
+                },
             ),
         })
     }
 
-    fn namespace(&self) -> String {
+    fn broker(&self) -> Result<String> {
+        match &self.kafka {
+            Some(own) => Ok(own.clone()),
+            None => variable("FLOE_TEST_KAFKA"),
+        }
+    }
+
+    fn rest(&self) -> Result<String> {
+        match &self.settings.rest {
+            Some(proxy) => Ok(proxy.clone()),
+            None => variable("FLOE_TEST_REST"),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> String {
         self.id.replace('-', "_")
     }
 
@@ -280,7 +309,7 @@ uri = "{}"
                 self.folder.join("checkpoints"),
                 self.folder.join("lake").join(self.namespace()).join("payments"),
             ),
-            Place::RestS3 => {
+            Place::RestS3 | Place::Rest => {
                 let s3 = PathBuf::from(variable("FLOE_TEST_S3_FOLDER")?);
                 (
                     s3.join("checkpoints").join(&self.id),
@@ -321,13 +350,30 @@ uri = "{}"
             Place::Postgres => {
                 command.arg(variable("FLOE_TEST_POSTGRES")?);
             }
-            Place::RestS3 => {
+            Place::RestS3 | Place::Rest => {
                 command.arg(variable("FLOE_TEST_REST")?);
                 command.args(["--s3-endpoint", &variable("FLOE_TEST_S3")?]);
                 command.args(["--s3-key", "test", "--s3-secret", "testtest"]);
             }
         }
         Ok(command)
+    }
+
+    /// The epochs of all snapshots, as the REST catalog has them: each must be there once (S4).
+    pub(crate) fn committed_epochs(&self) -> Result<Vec<u64>> {
+        let rest = variable("FLOE_TEST_REST")?;
+        let table = format!("{rest}/v1/namespaces/{}/tables/payments", self.namespace());
+        let table: serde_json::Value =
+            serde_json::from_slice(&floe_tests::proxy::http::get(&table)?)
+                .context("read a table")?;
+        let snapshots = table["metadata"]["snapshots"].as_array().cloned().unwrap_or_default();
+        let epochs = snapshots.iter().filter_map(|it| it["summary"]["floe.epoch"].as_str());
+        let mut epochs: Vec<u64> = epochs.map(str::parse).collect::<Result<_, _>>()?;
+        epochs.sort_unstable();
+        ensure!(epochs.len() == snapshots.len(), "snapshots without an epoch");
+        let twice: Vec<_> = epochs.windows(2).filter(|it| it[0] == it[1]).map(|it| it[0]).collect();
+        ensure!(twice.is_empty(), "epochs with two snapshots: {twice:?}");
+        Ok(epochs)
     }
 
     /// Rows in the table as floe itself shows them.

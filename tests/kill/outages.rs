@@ -1,0 +1,185 @@
+//! A catalog, a store or a broker that goes away in the middle and comes back: nothing is lost, and a catalog
+//! that is away does not even end the process.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use floe_tests::proxy::{Fault, Proxy, Rule};
+
+use crate::answers::{Proxied, Supervisor};
+use crate::lab::{check, number, root};
+use crate::process::PATIENCE;
+use crate::scene::{Place, Scene};
+
+/// How long they are away; a minute in the soak.
+fn outage() -> Duration {
+    Duration::from_secs(number("FLOE_KILL_OUTAGE_SECONDS", 2))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    Refused,
+    Answers(u16),
+}
+
+impl Away {
+    fn name(self) -> String {
+        match self {
+            Away::Refused => "refused".to_owned(),
+            Away::Answers(status) => status.to_string(),
+        }
+    }
+
+    fn begin(self, proxy: &Proxy) {
+        match self {
+            Away::Refused => proxy.refuse(),
+            Away::Answers(status) => {
+                for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+                    let fault = Fault::AnsweredInstead(status);
+                    proxy.add(Rule { times: usize::MAX, ..Rule::once(method, "", fault) });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_catalog_that_is_away_is_waited_for() {
+    check("outages::a_catalog", Place::Rest.needs(), |lab| {
+        for away in [Away::Refused, Away::Answers(503)] {
+            let it = Proxied::new(lab, &format!("catalog-{}", away.name()), Place::Rest)?;
+            let starts = outage_in_the_middle(&it, &it.rest, away)?;
+            ensure!(starts == 1, "{away:?} ended the process: {starts} starts");
+            it.finish()?;
+        }
+        Ok(())
+    });
+}
+
+/// Meanwhile the process may end and be started again as often as it likes.
+#[test]
+fn a_store_that_is_away_loses_nothing() {
+    check("outages::a_store", Place::Rest.needs(), |lab| {
+        for away in [Away::Refused, Away::Answers(500)] {
+            let it = Proxied::new(lab, &format!("store-{}", away.name()), Place::Rest)?;
+            outage_in_the_middle(&it, &it.s3, away)?;
+            it.finish()?;
+        }
+        Ok(())
+    });
+}
+
+/// Commits come before it, and again after it. Gives the number of starts.
+fn outage_in_the_middle(it: &Proxied<'_>, of: &Proxy, away: Away) -> Result<u32> {
+    it.scene.make_input(20_000, 51)?;
+    it.scene.write_pipeline()?;
+    let feed = it.scene.feed_all(4_000)?;
+    let mut supervisor = Supervisor::start(&it.scene)?;
+    supervisor.until(PATIENCE, || Ok(it.scene.commits()? >= 2))?;
+    away.begin(of);
+    // What was on its way has come by then.
+    std::thread::sleep(Duration::from_millis(500));
+    let before = it.scene.commits()?;
+    supervisor.for_a_time(outage())?;
+    ensure!(it.scene.commits()? == before, "{away:?} is no outage: there were commits");
+    of.calm();
+    supervisor.until(PATIENCE, || Ok(it.scene.commits()? >= before + 2))?;
+    let starts = supervisor.kill()?;
+    println!("{away:?} for {:?}: {starts} starts", outage());
+    feed.finish()?;
+    Ok(starts)
+}
+
+/// The broker is killed and started again at its address: the consumer comes back by itself.
+#[test]
+fn a_broker_that_is_started_again_loses_nothing() {
+    check("outages::a_broker", Place::Kafka.needs(), |lab| {
+        let broker = Broker::start()?;
+        let mut scene = Scene::new(lab, "broker-away", Place::Kafka)?;
+        scene.kafka = Some(broker.address.clone());
+        scene.settings.interval = "100ms";
+        scene.make_input(20_000, 53)?;
+        scene.write_pipeline()?;
+        let mut feed = scene.feed(8_000)?;
+        feed.allow(8_000)?;
+        let mut supervisor = Supervisor::start(&scene)?;
+        supervisor.until(PATIENCE, || Ok(scene.commits()? >= 2))?;
+        // The producer has done its share, so what is in the topic is all there.
+        supervisor.for_a_time(Duration::from_millis(1200))?;
+        broker.run("kill")?;
+        supervisor.for_a_time(outage())?;
+        broker.run("start")?;
+        let before = scene.commits()?;
+        feed.finish()?;
+        supervisor.until(PATIENCE, || Ok(scene.commits()? > before))?;
+        let starts = supervisor.kill()?;
+        println!("broker killed and away for {:?}: {starts} starts", outage());
+        scene.run_until_end()?;
+        scene.compare(&[])?;
+        scene.done();
+        Ok(())
+    });
+}
+
+/// One of the test's own, beside that of all tests.
+struct Broker {
+    address: String,
+    port: u16,
+    state: PathBuf,
+}
+
+impl Broker {
+    fn start() -> Result<Broker> {
+        // The controller takes the next one.
+        let port =
+            TcpListener::bind("127.0.0.1:0").context("find a free port")?.local_addr()?.port();
+        let state = std::env::temp_dir().join(format!("floe-kill-{}-broker", std::process::id()));
+        let broker = Broker { address: format!("127.0.0.1:{port}"), port, state };
+        broker.run("start")?;
+        Ok(broker)
+    }
+
+    /// `kill` is SIGKILL, beside what the script knows.
+    fn run(&self, verb: &str) -> Result<()> {
+        if verb == "kill" {
+            let pid = std::fs::read_to_string(self.state.join("pid")).context("read its pid")?;
+            let pid: i32 = pid.trim().parse().context("read its pid")?;
+            // SAFETY: kill takes numbers alone; the process is the broker that this test has started.
+            ensure!(unsafe { libc::kill(pid, libc::SIGKILL) } == 0, "the broker was not there");
+            return Ok(());
+        }
+        let said = File::create(self.state.with_extension("log"))?;
+        let status = Command::new("bash")
+            .arg(root().join("tests/components/kafka.sh"))
+            .arg(verb)
+            .env("KAFKA_PORT", self.port.to_string())
+            .env("KAFKA_STATE", &self.state)
+            // A broker that was killed may register again when its old session is over.
+            .env(
+                "KAFKA_PROPERTIES",
+                "broker.session.timeout.ms=1500\nbroker.heartbeat.interval.ms=300",
+            )
+            // A server keeps what it inherits: were it a pipe of ours, whoever reads it would wait.
+            .stdout(said.try_clone()?)
+            .stderr(said)
+            .status()
+            .context("start kafka.sh")?;
+        ensure!(status.success(), "kafka.sh {verb}: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Err(error) = self.run("stop") {
+            eprintln!("a broker may be left: {error:#}");
+        }
+        // Its data is of no use to anybody.
+        let _ = std::fs::remove_dir_all(&self.state);
+        let _ = std::fs::remove_file(self.state.with_extension("log"));
+    }
+}

@@ -12,6 +12,7 @@ use floe_checkpoint::{
     random_ids,
 };
 use floe_core::committable::CommittedSnapshot;
+use floe_core::event_time::WatermarkRule;
 use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
 use floe_core::{Error, Result};
 use floe_operator::{Engine, Factory, InputDecoder, Limits};
@@ -61,6 +62,8 @@ pub(crate) struct Modules {
     pub(crate) chain: Vec<Module>,
     /// What of the engine decides results.
     pub(crate) engine: String,
+    /// `None`: no operator is told a watermark.
+    pub(crate) event_time: Option<WatermarkRule>,
 }
 
 impl Modules {
@@ -105,7 +108,11 @@ pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
             on_error: operator.on_error,
         });
     }
-    Ok(Modules { chain, engine: engine.settings() })
+    let event_time = match (&spec.source.event_time, chain.first()) {
+        (Some(event_time), Some(first)) => Some(event_time.rule(&first.factory.describe().input)?),
+        (Some(_) | None, _) => None,
+    };
+    Ok(Modules { chain, engine: engine.settings(), event_time })
 }
 
 pub(crate) fn load_module(

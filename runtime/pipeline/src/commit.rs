@@ -87,6 +87,9 @@ pub(crate) fn commit_request(
     if let Some(time) = time {
         information.push(("floe.event-time-max-ms".to_owned(), time.0.to_string()));
     }
+    if let Some(watermark) = manifest.watermark() {
+        information.push(("floe.watermark-ms".to_owned(), watermark.0.to_string()));
+    }
     CommitRequest {
         pipeline: manifest.identity.pipeline.clone(),
         sink: entry.name.clone(),

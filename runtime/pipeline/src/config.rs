@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use arrow_schema::{Schema, TimeUnit};
+use floe_core::event_time::{EventTimeColumn, WatermarkRule};
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
@@ -60,7 +62,31 @@ pub struct SourceSpec {
     /// Where a pipeline without a checkpoint begins.
     pub start: StartAt,
     pub format: Format,
+    /// `None`: operators are told no watermark.
+    pub event_time: Option<EventTimeSpec>,
     pub new_partitions: NewPartitions,
+}
+
+/// The column is found once the first operator is known: `EventTimeSpec::rule`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventTimeSpec {
+    /// `None`: the records' own timestamps.
+    pub field: Option<String>,
+    pub unit: Option<TimeUnit>,
+    pub out_of_order: Duration,
+    pub idle_after: Option<Duration>,
+}
+
+impl EventTimeSpec {
+    /// `input` is what the first operator takes.
+    pub fn rule(&self, input: &Schema) -> floe_core::Result<WatermarkRule> {
+        let column = self.field.as_ref().map(|it| EventTimeColumn::find(input, it, self.unit));
+        Ok(WatermarkRule {
+            column: column.transpose()?,
+            out_of_order: self.out_of_order,
+            idle_after: self.idle_after,
+        })
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use floe_core::{Epoch, Error, Offset, Position, Result, TopicPartition};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+use crate::idle::IdleWatch;
 use crate::run::Event;
 use crate::worker::Element;
 
@@ -30,6 +31,8 @@ pub(crate) struct Reader {
     pub(crate) ends: Option<BTreeMap<TopicPartition, Offset>>,
     pub(crate) batch_records_max: usize,
     pub(crate) poll_timeout: Duration,
+    /// Where `event-time` has `idle-after`.
+    pub(crate) idle: Option<IdleWatch>,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     held: bool,
     /// Records were handed out since the last barrier.
@@ -55,6 +58,7 @@ impl Reader {
             ends: None,
             batch_records_max: 8192,
             poll_timeout: Duration::from_millis(20),
+            idle: None,
             events,
             held: false,
             took: false,
@@ -71,7 +75,12 @@ impl Reader {
     pub(crate) fn obey(&mut self, command: ReaderCommand) -> Sends {
         match command {
             ReaderCommand::Hold => self.held = true,
-            ReaderCommand::Release => self.held = self.ended,
+            ReaderCommand::Release => {
+                self.held = self.ended;
+                if let Some(idle) = &mut self.idle {
+                    idle.resume();
+                }
+            }
             ReaderCommand::Inject(epoch) => {
                 self.took = false;
                 return (0..self.worker_count).map(|it| (it, Element::Barrier(epoch))).collect();
@@ -86,6 +95,9 @@ impl Reader {
             }
             ReaderCommand::Look => {
                 let partitions = self.source.partitions();
+                if let (Some(idle), Ok(partitions)) = (&mut self.idle, &partitions) {
+                    idle.ends(partitions);
+                }
                 let _ = self.events.send(Event::Partitions(partitions));
             }
         }
@@ -109,9 +121,9 @@ impl Reader {
                     self.read_any = true;
                     hit(CrashPoint::AfterFirstRead);
                 }
-                if !self.took {
-                    self.took = true;
-                    let _ = self.events.send(Event::Took);
+                self.take();
+                if let Some(idle) = &mut self.idle {
+                    idle.record(records.topic_partition());
                 }
             }
             let task = records.topic_partition();
@@ -125,7 +137,24 @@ impl Reader {
             *position = (*position).max(records.next_offset());
             sends.push((*worker, Element::Records(records)));
         }
+        if let Some(idle) = &mut self.idle {
+            let told = idle.look(&self.position);
+            if !told.is_empty() {
+                self.take();
+            }
+            let element =
+                |(task, watermark)| (self.worker_of[&task], Element::Watermark { task, watermark });
+            sends.extend(told.into_iter().map(element));
+        }
         Ok(sends)
+    }
+
+    /// Says once an epoch that it has something in it.
+    fn take(&mut self) {
+        if !self.took {
+            self.took = true;
+            let _ = self.events.send(Event::Took);
+        }
     }
 
     fn notice_end(&mut self) -> bool {

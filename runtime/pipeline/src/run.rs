@@ -19,6 +19,7 @@ use crate::commit::Sink;
 use crate::complete::complete_checkpoints;
 use crate::coordinator::{Coordinator, records_taken};
 use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, drive};
+use crate::idle::{IdleWatch, Watermarks};
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
 use crate::start::{assign, blocking, identity_now, open_tasks};
@@ -178,11 +179,17 @@ impl Run {
                 Some(ends.get_or_insert_with(|| partitions.iter().map(end).collect()).clone());
         }
         reader.batch_records_max = config.batch_records_max;
+        let watermarks = tasks.iter().map(|it| (it.task.clone(), it.watermark));
+        let watermarks = Arc::new(Watermarks::of(watermarks));
+        reader.idle = config.event_time.and_then(|it| it.idle_after).map(|after| {
+            IdleWatch::new(after, Arc::clone(&self.clock), Arc::clone(&watermarks), &partitions)
+        });
         if config.driving == Driving::InTurn {
             reader.poll_timeout = Duration::ZERO;
         }
+        let first_epoch = start.next_epoch();
         let parts =
-            Parts::start(config, tasks, reader, writers, start.next_epoch(), &events, status);
+            Parts::start(config, tasks, reader, writers, first_epoch, watermarks, &events, status);
         status.ready.store(1, Ordering::Relaxed);
 
         let (completer, to_complete) = mpsc::channel(1);
@@ -282,6 +289,7 @@ impl Parts {
         mut reader: Reader,
         writers: Vec<Box<dyn SinkWriter>>,
         first_epoch: Epoch,
+        watermarks: Arc<Watermarks>,
         events: &mpsc::UnboundedSender<Event>,
         status: &Arc<Status>,
     ) -> Parts {
@@ -303,6 +311,7 @@ impl Parts {
                 sink_count: to_writers.len(),
                 dead_letters_max: config.dead_letters_max,
                 dead_letters_in_epoch: 0,
+                watermarks: Arc::clone(&watermarks),
                 status: Arc::clone(status),
             })
             .collect();

@@ -128,6 +128,7 @@ pub(crate) async fn open_tasks(
         .map(|it| (Arc::from(it.name.as_str()), it.on_error, Arc::clone(&it.factory)))
         .collect();
     let (pipeline, decoder) = (config.pipeline.clone(), Arc::clone(decoder));
+    let watermark_rule = config.event_time;
     blocking(move || {
         parts
             .into_iter()
@@ -160,6 +161,7 @@ pub(crate) async fn open_tasks(
                     next_offset,
                     virtual_time,
                     watermark,
+                    watermark_rule,
                     records,
                     journal: Journal::default(),
                     careful_from: None,

@@ -7,14 +7,16 @@ use std::time::Instant;
 use arrow_array::RecordBatch;
 use floe_core::chain::{self, Chain, ChainStop};
 use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::event_time::WatermarkRule;
 use floe_core::image::OperatorImage;
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
 use floe_core::task::CapturedTask;
-use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
+use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::{Class, DeadLetters};
+use crate::refusal::{Place, Refusal, resumes};
 use crate::run::Event;
 use crate::telemetry::Status;
 use crate::wiring::OnError;
@@ -26,6 +28,8 @@ pub(crate) struct Task {
     pub(crate) next_offset: Offset,
     pub(crate) virtual_time: EventTime,
     pub(crate) watermark: EventTime,
+    /// How the watermark follows the records; `None` where the file has no `event-time`.
+    pub(crate) watermark_rule: Option<WatermarkRule>,
     pub(crate) records: u64,
     pub(crate) journal: Journal,
     /// A record at or behind this offset stopped an operator before the run went back to the checkpoint:
@@ -46,6 +50,22 @@ pub(crate) struct Link {
 pub(crate) struct Output {
     pub(crate) rows: Vec<RecordBatch>,
     pub(crate) dead_letters: Option<RecordBatch>,
+}
+
+impl Output {
+    fn of(mut rows: Vec<RecordBatch>, letters: DeadLetters) -> Output {
+        rows.retain(|it| it.num_rows() > 0);
+        let dead_letters = (letters.len() > 0).then(|| letters.finish());
+        Output { rows, dead_letters }
+    }
+}
+
+/// What came of records that went through the chain.
+#[derive(Default)]
+struct Made {
+    rows: Vec<RecordBatch>,
+    /// The greatest event time of the records, where the watermark follows them.
+    newest: Option<EventTime>,
 }
 
 /// Why a task, and with it the run, can't go on as it is.
@@ -88,13 +108,13 @@ impl Task {
     ) -> Result<Output, Stopped> {
         assert!(self.next_offset <= records.first_offset().unwrap_or(self.next_offset), "I7");
         let mut letters = DeadLetters::new();
-        let mut rows = Vec::new();
+        let mut made = Made::default();
         if let (Some(first), Some(last)) = (records.first_offset(), records.last_offset()) {
             if self.careful_from.is_some_and(|from| from <= last) {
-                self.isolate(records, 0..records.len(), epoch, status, &mut letters, &mut rows)?;
+                self.isolate(records, 0..records.len(), epoch, status, &mut letters, &mut made)?;
             } else {
                 let whole = self.run_chain(records, epoch, status, &mut letters);
-                rows = whole.map_err(|stop| match stop {
+                made = whole.map_err(|stop| match stop {
                     ChainStop::Refused(error) => Stopped::Failed(error),
                     ChainStop::Operator { error, .. } => {
                         Stopped::Poisoned(Suspect { task: self.task.clone(), first, error })
@@ -104,9 +124,65 @@ impl Task {
             self.records += records.len() as u64;
         }
         self.next_offset = self.next_offset.max(records.next_offset());
-        rows.retain(|it| it.num_rows() > 0);
-        let dead_letters = (letters.len() > 0).then(|| letters.finish());
-        Ok(Output { rows, dead_letters })
+        let mut rows = made.rows;
+        let next = self.watermark_rule.zip(made.newest);
+        if let Some(next) = next.and_then(|(rule, newest)| rule.after(self.watermark, newest)) {
+            rows.extend(self.advance(next, epoch, status, &mut letters)?);
+        }
+        Ok(Output::of(rows, letters))
+    }
+
+    /// Takes a watermark that comes from elsewhere than the task's own records.
+    pub(crate) fn take_watermark(
+        &mut self,
+        watermark: EventTime,
+        epoch: Epoch,
+        status: &Status,
+    ) -> Result<Output, Stopped> {
+        // Records that came since it was sent may have brought the task further.
+        if watermark <= self.watermark {
+            return Ok(Output::default());
+        }
+        let mut letters = DeadLetters::new();
+        let rows = self.advance(watermark, epoch, status, &mut letters)?;
+        Ok(Output::of(rows, letters))
+    }
+
+    /// Tells the chain the watermark, as a step of the journal.
+    ///
+    /// An operator that stops here stops the pipeline whatever its `on-error` says: there is no record to pass
+    /// over, and a watermark that is passed over would leave windows open for ever.
+    fn advance(
+        &mut self,
+        watermark: EventTime,
+        epoch: Epoch,
+        status: &Status,
+        letters: &mut DeadLetters,
+    ) -> Result<Vec<RecordBatch>> {
+        assert!(watermark > self.watermark, "a watermark never goes back");
+        self.watermark = watermark;
+        self.journal.steps.push(Step::Watermark(watermark));
+        let mut chain = Calls {
+            task: &self.task,
+            links: &mut self.chain,
+            now: self.virtual_time,
+            input: Input::Watermark(watermark),
+            epoch,
+            status,
+            letters,
+        };
+        chain::watermark(&mut chain, watermark).map_err(|stop| match stop {
+            ChainStop::Refused(error) => error,
+            ChainStop::Operator { link, error } => {
+                let place = Place::Watermark(watermark).text(&self.task);
+                let resumes = resumes(epoch);
+                Error::operator(format!(
+                    "{place} stopped operator {:?} (epoch {epoch})\n  {}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  a watermark is no record: on-error does not go past it",
+                    self.chain[link].name,
+                    error.message.replace('\n', "\n  ")
+                ))
+            }
+        })
     }
 
     /// Runs part of a batch; where it stops an operator, goes back to the image from before it and runs
@@ -118,7 +194,7 @@ impl Task {
         epoch: Epoch,
         status: &Status,
         letters: &mut DeadLetters,
-        rows: &mut Vec<RecordBatch>,
+        so_far: &mut Made,
     ) -> Result<(), Stopped> {
         let images =
             self.chain.iter_mut().map(|it| it.operator.capture()).collect::<Result<Vec<_>>>()?;
@@ -127,7 +203,8 @@ impl Task {
         let part = records.slice(range.clone());
         let (link, error) = match self.run_chain(&part, epoch, status, letters) {
             Ok(made) => {
-                rows.extend(made);
+                so_far.rows.extend(made.rows);
+                so_far.newest = so_far.newest.max(made.newest);
                 return Ok(());
             }
             Err(ChainStop::Refused(error)) => return Err(Stopped::Failed(error)),
@@ -139,8 +216,8 @@ impl Task {
         letters.truncate(letters_before);
         if range.len() > 1 {
             let middle = range.start + range.len() / 2;
-            self.isolate(records, range.start..middle, epoch, status, letters, rows)?;
-            return self.isolate(records, middle..range.end, epoch, status, letters, rows);
+            self.isolate(records, range.start..middle, epoch, status, letters, so_far)?;
+            return self.isolate(records, middle..range.end, epoch, status, letters, so_far);
         }
         let record = records.get(range.start);
         self.journal.steps.push(Step::Skip(record.offset()));
@@ -151,7 +228,7 @@ impl Task {
             operator: &link.name,
             reason: &error.message,
         };
-        Ok(refusal.settle(&self.task, Some(record), records, epoch, status, letters)?)
+        Ok(refusal.settle(&self.task, Place::Record(record), epoch, status, letters)?)
     }
 
     /// An instance that trapped is never used again: each is made anew from its image.
@@ -168,7 +245,7 @@ impl Task {
         epoch: Epoch,
         status: &Status,
         letters: &mut DeadLetters,
-    ) -> Result<Vec<RecordBatch>, ChainStop> {
+    ) -> Result<Made, ChainStop> {
         self.write_down(records);
         let decoded = self.decoder.decode(records)?;
         let first = self.chain.first().expect("a chain has an operator");
@@ -179,20 +256,24 @@ impl Task {
                 operator: &first.name,
                 reason,
             };
-            refusal.settle(&self.task, Some(records.get(*row)), records, epoch, status, letters)?;
+            let place = Place::Record(records.get(*row));
+            refusal.settle(&self.task, place, epoch, status, letters)?;
         }
+        let newest = self.watermark_rule.and_then(|rule| match rule.column {
+            Some(column) => column.newest(&decoded.batch),
+            None => records.iter().map(|it| it.timestamp()).max(),
+        });
 
         let mut chain = Calls {
             task: &self.task,
             links: &mut self.chain,
             now: self.virtual_time,
-            records,
-            rows: decoded.rows.as_deref(),
+            input: Input::Batch { records, rows: decoded.rows.as_deref() },
             epoch,
             status,
             letters,
         };
-        chain::process(&mut chain, decoded.batch)
+        Ok(Made { rows: chain::process(&mut chain, decoded.batch)?, newest })
     }
 
     fn write_down(&mut self, records: &Records) {
@@ -241,12 +322,20 @@ struct Calls<'a> {
     task: &'a TopicPartition,
     links: &'a mut [Link],
     now: EventTime,
-    records: &'a Records,
-    /// As in `Decoded`.
-    rows: Option<&'a [u32]>,
+    input: Input<'a>,
     epoch: Epoch,
     status: &'a Status,
     letters: &'a mut DeadLetters,
+}
+
+/// What the first operator is called with.
+enum Input<'a> {
+    /// `rows` as in `Decoded`.
+    Batch {
+        records: &'a Records,
+        rows: Option<&'a [u32]>,
+    },
+    Watermark(EventTime),
 }
 
 impl Chain for Calls<'_> {
@@ -255,17 +344,22 @@ impl Chain for Calls<'_> {
     }
 
     fn process(&mut self, link: usize, batch: &RecordBatch) -> Result<Staged> {
-        call(&mut self.links[link], batch, self.now, self.status)
+        called(self.status, || self.links[link].operator.process(batch, self.now))
     }
 
     fn watermark(&mut self, link: usize, watermark: EventTime) -> Result<Staged> {
-        self.links[link].operator.watermark(watermark, self.now)
+        called(self.status, || self.links[link].operator.watermark(watermark, self.now))
     }
 
     fn refuse(&mut self, link: usize, row: &RejectedRow) -> Result<()> {
         // Behind the first operator a row is one that an operator made.
-        let record = (link == 0)
-            .then(|| self.records.get(self.rows.map_or(row.row, |rows| rows[row.row] as usize)));
+        let place = match self.input {
+            Input::Batch { records, rows } if link == 0 => {
+                Place::Record(records.get(rows.map_or(row.row, |rows| rows[row.row] as usize)))
+            }
+            Input::Batch { records, .. } => Place::MadeFrom(records),
+            Input::Watermark(watermark) => Place::Watermark(watermark),
+        };
         let link = &self.links[link];
         let refusal = Refusal {
             class: Class::Reject,
@@ -273,77 +367,16 @@ impl Chain for Calls<'_> {
             operator: &link.name,
             reason: &row.reason,
         };
-        refusal.settle(self.task, record, self.records, self.epoch, self.status, self.letters)
+        refusal.settle(self.task, place, self.epoch, self.status, self.letters)
     }
 }
 
-fn call(link: &mut Link, batch: &RecordBatch, now: EventTime, status: &Status) -> Result<Staged> {
+/// One call of an operator.
+fn called(status: &Status, call: impl FnOnce() -> Result<Staged>) -> Result<Staged> {
     hit(CrashPoint::BeforeGuestCall);
     let begin = Instant::now();
-    let staged = link.operator.process(batch, now);
+    let staged = call();
     status.guest_calls.observe(begin.elapsed());
     hit(CrashPoint::AfterGuestCall);
     staged
-}
-
-/// A row that was not taken, and what the pipeline file says about that.
-struct Refusal<'a> {
-    class: Class,
-    on_error: OnError,
-    operator: &'a str,
-    reason: &'a str,
-}
-
-impl Refusal<'_> {
-    fn settle(
-        &self,
-        task: &TopicPartition,
-        record: Option<Record<'_>>,
-        records: &Records,
-        epoch: Epoch,
-        status: &Status,
-        letters: &mut DeadLetters,
-    ) -> Result<()> {
-        let place = match record {
-            Some(record) => format!("record {task} @ {}", record.offset()),
-            None => format!(
-                "a row made from {task} @ {}..{}",
-                records.first_offset().unwrap_or(records.next_offset()),
-                records.last_offset().unwrap_or(records.next_offset())
-            ),
-        };
-        status.reject(self.class);
-        match self.on_error {
-            OnError::Fail => Err(Error::operator(self.failure(&place, epoch))),
-            OnError::Skip => {
-                let (epoch, operator, reason) = (epoch.0, self.operator, self.reason);
-                tracing::warn!(task = %task, epoch, operator, reason, "skipped {place}");
-                Ok(())
-            }
-            OnError::DeadLetter => {
-                let message = match record {
-                    Some(_) => self.reason.to_owned(),
-                    None => format!("{place}: {}", self.reason),
-                };
-                letters.push(task, record, self.operator, self.class, &message, epoch);
-                Ok(())
-            }
-        }
-    }
-
-    fn failure(&self, place: &str, epoch: Epoch) -> String {
-        let (operator, reason) = (self.operator, self.reason.replace('\n', "\n  "));
-        let what = match self.class {
-            Class::Decode => format!("could not be decoded for operator {operator:?}"),
-            Class::Reject => format!("was rejected by operator {operator:?}"),
-            Class::Trap => format!("stopped operator {operator:?}"),
-        };
-        let resumes = match epoch.0 {
-            1 => "starts at the beginning".to_owned(),
-            open => format!("resumes at epoch {}", open - 1),
-        };
-        format!(
-            "{place} {what} (epoch {epoch})\n  {reason}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  → go past it: on-error = \"dead-letter\" in [[operator]] {operator}"
-        )
-    }
 }

@@ -16,6 +16,7 @@ pub mod names {
     pub const RECORDS: &str = "floe_records";
     pub const SOURCE_LAG_RECORDS: &str = "floe_source_lag_records";
     pub const SOURCE_LAG_SECONDS: &str = "floe_source_lag_seconds";
+    pub const WATERMARK_SECONDS: &str = "floe_watermark_seconds";
     pub const BATCH_SECONDS: &str = "floe_batch_seconds";
     pub const CHECKPOINT_PAUSE_SECONDS: &str = "floe_checkpoint_pause_seconds";
     pub const CHECKPOINT_SECONDS: &str = "floe_checkpoint_seconds";
@@ -99,6 +100,8 @@ pub struct TaskStatus {
     pub records: u64,
     pub memory_bytes: u64,
     pub virtual_time_ms: Option<i64>,
+    /// `None` where none was told yet.
+    pub watermark_ms: Option<i64>,
 }
 
 /// One epoch of the strip on the status page; times are seconds.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floe_core::Epoch;
+use floe_core::event_time::WatermarkRule;
 use floe_core::ports::{
     CheckpointLog, Clock, Committer, DecoderFactory, OperatorFactory, SinkWriter, Source, StartAt,
 };
@@ -24,6 +25,8 @@ pub struct RunConfig {
     /// Stop at the ends that the partitions have at the start.
     pub until_end: bool,
     pub start: StartAt,
+    /// `None`: no operator is told a watermark.
+    pub event_time: Option<WatermarkRule>,
     pub new_partitions: NewPartitions,
     /// Dead letters between two checkpoints and a worker, before the pipeline stops.
     pub dead_letters_max: u64,

@@ -7,16 +7,22 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use floe_core::crash_point::{CrashPoint, hit};
-use floe_core::{Epoch, Error, Records, Result, TopicPartition};
+use floe_core::{Epoch, Error, EventTime, Records, Result, TopicPartition};
 
+use crate::idle::Watermarks;
 use crate::run::Event;
-use crate::task::{Stopped, Task};
+use crate::task::{Output, Stopped, Task};
 use crate::telemetry::Status;
 use crate::writer::WriterInput;
 
 /// What flows on the edge from the reader to a worker.
 pub(crate) enum Element {
     Records(Records),
+    /// For a task whose partition is idle.
+    Watermark {
+        task: TopicPartition,
+        watermark: EventTime,
+    },
     /// Never overtakes records.
     Barrier(Epoch),
 }
@@ -29,6 +35,7 @@ pub(crate) struct Worker {
     pub(crate) sink_count: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) dead_letters_in_epoch: u64,
+    pub(crate) watermarks: Arc<Watermarks>,
     pub(crate) status: Arc<Status>,
 }
 
@@ -44,18 +51,35 @@ impl Worker {
     pub(crate) fn handle(&mut self, element: Element) -> Result<Handled, Stopped> {
         match element {
             Element::Records(records) => self.take(&records),
+            Element::Watermark { task, watermark } => self.take_watermark(&task, watermark),
             Element::Barrier(epoch) => Ok(self.barrier(epoch)?),
         }
     }
 
     fn take(&mut self, records: &Records) -> Result<Handled, Stopped> {
-        let task = self
-            .tasks
-            .get_mut(records.topic_partition())
-            .expect("the reader knows each task's worker");
-        let output = task.take(records, self.epoch, &self.status)?;
-        self.show(records);
+        let (epoch, status) = (self.epoch, Arc::clone(&self.status));
+        let output = self.task(records.topic_partition()).take(records, epoch, &status)?;
+        Status::add(&self.status.records_in, records.len() as u64);
+        self.show(records.topic_partition());
+        self.hand_on(output)
+    }
 
+    fn take_watermark(
+        &mut self,
+        task: &TopicPartition,
+        watermark: EventTime,
+    ) -> Result<Handled, Stopped> {
+        let (epoch, status) = (self.epoch, Arc::clone(&self.status));
+        let output = self.task(task).take_watermark(watermark, epoch, &status)?;
+        self.show(task);
+        self.hand_on(output)
+    }
+
+    fn task(&mut self, task: &TopicPartition) -> &mut Task {
+        self.tasks.get_mut(task).expect("the reader knows each task's worker")
+    }
+
+    fn hand_on(&mut self, output: Output) -> Result<Handled, Stopped> {
         let mut to_writers = Vec::with_capacity(output.rows.len());
         for batch in output.rows {
             Status::add(&self.status.rows_out, batch.num_rows() as u64);
@@ -68,15 +92,16 @@ impl Worker {
         Ok(Handled { to_writers, event: None })
     }
 
-    fn show(&self, records: &Records) {
-        let task = &self.tasks[records.topic_partition()];
-        Status::add(&self.status.records_in, records.len() as u64);
+    fn show(&self, task: &TopicPartition) {
+        let task = &self.tasks[task];
+        self.watermarks.put(&task.task, task.watermark);
         self.status.virtual_time_ms.fetch_max(task.virtual_time.0, Ordering::Relaxed);
         self.status.update_task(&task.task, |it| {
             it.next_offset = task.next_offset.0;
             it.records = task.records;
             it.memory_bytes = task.memory_bytes();
             it.virtual_time_ms = (task.records > 0).then_some(task.virtual_time.0);
+            it.watermark_ms = task.watermark.begun().map(|it| it.0);
         });
     }
 

@@ -19,6 +19,27 @@ fn blow(host: usize, at_ms: u64, kind: BlowKind) -> Blow {
     Blow { host, at: ms(at_ms), kind }
 }
 
+/// Watermarks, windows and idle partitions, with a kill in the middle: partition 1 ends early and its
+/// windows are closed by the watermark of the other, which takes the wall clock to decide.
+#[test]
+fn an_idle_partition_follows_the_others_and_a_restart_changes_nothing() {
+    let name = "named: an_idle_partition_follows_the_others_and_a_restart_changes_nothing";
+    let told = |idle_after| {
+        let plan = Plan {
+            partitions: vec![60, 6],
+            event_time: true,
+            idle_after,
+            batch_records_max: 3,
+            blows: vec![blow(0, 300, BlowKind::Kill), blow(0, 500, BlowKind::Kill)],
+            ..Plan::calm(11)
+        };
+        let trace = check(&plan, name).trace;
+        trace.iter().filter(|it| it.contains("watermark of 1:")).count()
+    };
+    let (alone, with_others) = (told(None), told(Some(ms(100))));
+    assert!(with_others > alone, "{with_others} watermarks, and {alone} of its own records");
+}
+
 /// A start that reads the log slowly while its owner writes on and sweeps saw entries vanish one after
 /// the other, and called the log damaged.
 #[test]

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use floe_core::EventTime;
 use floe_core::epoch::EntryId;
 use floe_core::log_entry::LogEntry;
 use floe_core::manifest::CheckpointManifest;
 
-use crate::checkers::oracle::{Expected, expected};
+use crate::checkers::oracle::{Expected, expected, watermark, windows};
 use crate::simulation::history::How;
+use crate::simulation::operator::WINDOW_ROW;
 use crate::simulation::table::Row;
 use crate::simulation::world::{LETTERS, State, TABLE, TOPIC};
 
@@ -16,7 +18,8 @@ pub fn lack(state: &State) -> Option<String> {
     let oracle = oracle(state);
     state.tables.keys().find_map(|table| {
         let snapshots = state.history.snapshots.iter().filter(|it| it.table == *table);
-        let found: usize = snapshots.map(|it| it.rows.len()).sum();
+        let found: usize =
+            snapshots.flat_map(|it| &it.rows).filter(|it| it.offset != WINDOW_ROW).count();
         let wanted: usize = oracle.iter().map(|it| rows_of(it, table).len()).sum();
         (found < wanted).then(|| format!("{table} has {found} of {wanted} rows"))
     })
@@ -54,12 +57,17 @@ pub fn check(state: &State) -> Vec<String> {
     let mut wrong = Vec::new();
     for table in state.tables.keys() {
         let mut so_far: Vec<Vec<Row>> = vec![Vec::new(); state.input.len()];
+        let mut windows_so_far = so_far.clone();
         for (index, snapshot) in
             state.history.snapshots.iter().filter(|it| it.table == *table).enumerate()
         {
             let Some(marker) = &snapshot.marker else { continue };
             for row in &snapshot.rows {
-                so_far[row.partition as usize].push(row.clone());
+                let rows = match row.offset {
+                    WINDOW_ROW => &mut windows_so_far,
+                    _ => &mut so_far,
+                };
+                rows[row.partition as usize].push(row.clone());
             }
             if table == LETTERS {
                 // Those of the decoder come before those of the operator, batch by batch.
@@ -79,6 +87,9 @@ pub fn check(state: &State) -> Vec<String> {
                     wrong.push(format!("I4: {place}: {task} before offset {position}: {what}"));
                 }
             }
+            if table == TABLE {
+                wrong.extend(check_windows(state, manifest, &windows_so_far, &place));
+            }
         }
         let finished = state.history.ends.iter().any(|it| it.how == How::Finished);
         for (partition, rows) in so_far.iter().enumerate() {
@@ -89,6 +100,40 @@ pub fn check(state: &State) -> Vec<String> {
                 }
                 Some(_) | None => {}
             }
+        }
+    }
+    wrong
+}
+
+/// The windows in the table are those that the manifest's watermarks closed, and the watermarks are those
+/// of the records, or of the other partitions where one is idle.
+fn check_windows(
+    state: &State,
+    manifest: &CheckpointManifest,
+    so_far: &[Vec<Row>],
+    place: &str,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for task in &manifest.tasks {
+        let (name, at, before) = (&task.task, task.watermark, task.next_offset);
+        let input = &state.input[name.partition as usize];
+        let own = match state.plan.event_time {
+            true => watermark(input, before),
+            false => EventTime::MIN,
+        };
+        if at < own || (at > own && state.plan.idle_after.is_none()) {
+            wrong.push(format!(
+                "{place}: {name} is at watermark {}, its records at {}",
+                at.0, own.0
+            ));
+        }
+        // The guest in WebAssembly keeps no windows.
+        let closed = match state.plan.wasm {
+            true => Vec::new(),
+            false => windows(name.partition, input, before, at),
+        };
+        if let Some(what) = difference(&so_far[name.partition as usize], &closed) {
+            wrong.push(format!("I4: {place}: windows of {name} at watermark {}: {what}", at.0));
         }
     }
     wrong

@@ -12,7 +12,8 @@ use crate::simulation::source::{POISON, REJECTED};
 use crate::simulation::world::World;
 
 /// (name, format of Arrow's C data interface).
-const INPUT: &[(&str, &str)] = &[("partition", "i"), ("offset", "l"), ("key", "l"), ("value", "l")];
+const INPUT: &[(&str, &str)] =
+    &[("partition", "i"), ("offset", "l"), ("key", "l"), ("value", "l"), ("time", "l")];
 const OUTPUT: &[(&str, &str)] = &[
     ("partition", "i"),
     ("offset", "l"),

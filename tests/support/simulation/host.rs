@@ -6,6 +6,7 @@ use std::time::Duration;
 use floe_checkpoint::{ClaimRequest, OwnerIdentity, claim};
 use floe_core::epoch::EntryId;
 use floe_core::error::ErrorKind;
+use floe_core::event_time::{EventTimeColumn, WatermarkRule};
 use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, StartAt};
 use floe_core::protocol::identity::NewPartitions;
 use floe_pipeline::Driving;
@@ -22,7 +23,7 @@ use crate::simulation::operator::SimFactory;
 use crate::simulation::plan::{Blow, BlowKind, HostPlan};
 use crate::simulation::process::{Life, Process};
 use crate::simulation::sink::SimWriter;
-use crate::simulation::source::{SimDecoder, SimSource};
+use crate::simulation::source::{OUT_OF_ORDER_MS, SimDecoder, SimSource, input_schema};
 use crate::simulation::store::SimStore;
 use crate::simulation::world::{LETTERS, PIPELINE, State, TABLE, World};
 
@@ -144,6 +145,7 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         batch_records_max: plan.batch_records_max,
         until_end: true,
         start: StartAt::Earliest,
+        event_time: plan.event_time.then(|| watermark_rule(plan.idle_after)),
         new_partitions: NewPartitions::Fail,
         dead_letters_max: u64::MAX,
         engine: "simulated".to_owned(),
@@ -169,6 +171,15 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         Ok(_) if *told.borrow() => How::Stopped,
         Ok(_) => How::Finished,
         Err(error) => How::Failed(error.kind, error.message),
+    }
+}
+
+fn watermark_rule(idle_after: Option<Duration>) -> WatermarkRule {
+    let column = EventTimeColumn::find(&input_schema(), "time", None);
+    WatermarkRule {
+        column: Some(column.expect("the input has a column time")),
+        out_of_order: Duration::from_millis(OUT_OF_ORDER_MS as u64),
+        idle_after,
     }
 }
 

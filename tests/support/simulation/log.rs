@@ -54,10 +54,14 @@ impl CheckpointLog for MutantLog {
     {
         let restored = self.inner.restore(manifest);
         let no_time = self.mutant == Mutant::VirtualTimeNotRestored;
+        let no_watermark = self.mutant == Mutant::WatermarkNotRestored;
         Box::pin(async move {
             let mut tasks = restored.await?;
             if no_time {
                 tasks.iter_mut().for_each(|it| it.virtual_time = EventTime::MIN);
+            }
+            if no_watermark {
+                tasks.iter_mut().for_each(|it| it.watermark = EventTime::MIN);
             }
             Ok(tasks)
         })

@@ -34,6 +34,8 @@ pub enum Mutant {
     StateNotRestored,
     /// The virtual time of a task starts anew at restore.
     VirtualTimeNotRestored,
+    /// The watermark of a task starts anew at restore.
+    WatermarkNotRestored,
     /// Names of data files start at 0 in each process, and a file of that name is overwritten.
     FileNameReused,
     /// Rows that were not prepared when the run went back to its checkpoint are written all the same.
@@ -58,6 +60,7 @@ impl Mutant {
         Mutant::SeedNotRestored,
         Mutant::StateNotRestored,
         Mutant::VirtualTimeNotRestored,
+        Mutant::WatermarkNotRestored,
         Mutant::FileNameReused,
         Mutant::RowsNotAbandoned,
     ];

@@ -1,4 +1,5 @@
-//! The simulated operator: count, sum and a random draw per key, with every kind of state that an image has.
+//! The simulated operator: count, sum and a random draw per key, and a count and a sum per window of event time;
+//! with every kind of state that an image has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,10 +55,13 @@ impl SimFactory {
         self.world.with(|it| it.is(mutant))
     }
 
-    fn fresh(&self, rng: OperatorRng) -> Totals {
+    fn fresh(&self, task: &TopicPartition, rng: OperatorRng) -> Totals {
         Totals {
+            partition: task.partition,
             world: Arc::clone(&self.world),
             totals: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            watermark: EventTime::MIN,
             records: 0,
             newest: EventTime::MIN,
             rng,
@@ -77,7 +81,7 @@ impl OperatorFactory for SimFactory {
             let what = format!("{task} is opened with another seed than before");
             self.world.with(|it| it.history.notice(what));
         }
-        Ok(Box::new(self.fresh(OperatorRng::from_seed(seed))))
+        Ok(Box::new(self.fresh(task, OperatorRng::from_seed(seed))))
     }
 
     fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>> {
@@ -87,7 +91,7 @@ impl OperatorFactory for SimFactory {
         } else {
             OperatorRng::from_state(image.rng_state)
         };
-        let mut operator = self.fresh(rng);
+        let mut operator = self.fresh(task, rng);
         if !self.is(Mutant::StateNotRestored) {
             operator.read(image).map_err(|error| Error::corrupt(format!("{task}: {error}")))?;
         }
@@ -95,10 +99,20 @@ impl OperatorFactory for SimFactory {
     }
 }
 
+/// Windows of event time, one behind the other from 0.
+pub const WINDOW_MS: i64 = 150;
+
+/// The offset of a window's row: no record has it.
+pub const WINDOW_ROW: i64 = -1;
+
 struct Totals {
+    partition: i32,
     world: Arc<World>,
     /// Key to count and sum.
     totals: BTreeMap<i64, (i64, i64)>,
+    /// Begin of an open window to count and sum.
+    windows: BTreeMap<i64, (i64, i64)>,
+    watermark: EventTime,
     records: i64,
     newest: EventTime,
     rng: OperatorRng,
@@ -114,9 +128,12 @@ impl Totals {
         let mut d = Decoder::new(&image.memory);
         let totals = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
         self.totals = totals.map_err(|error| error.to_string())?.into_iter().collect();
+        let windows = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
+        self.windows = windows.map_err(|error| error.to_string())?.into_iter().collect();
         match image.globals[..] {
-            [GlobalValue::I64(records), GlobalValue::I64(newest)] => {
+            [GlobalValue::I64(records), GlobalValue::I64(newest), GlobalValue::I64(watermark)] => {
                 (self.records, self.newest) = (records, EventTime(newest));
+                self.watermark = EventTime(watermark);
                 Ok(())
             }
             _ => Err("other globals than were captured".into()),
@@ -151,6 +168,13 @@ impl Operator for Totals {
             }
             let total = self.totals.entry(key).or_default();
             *total = (total.0 + 1, total.1 + value);
+            let total = *total;
+            let time = long(4).value(row);
+            if time < self.watermark.0 {
+                self.notice(format!("a record of {time} ms is late behind {}", self.watermark.0));
+            }
+            let window = self.windows.entry(time.div_euclid(WINDOW_MS) * WINDOW_MS).or_default();
+            *window = (window.0 + 1, window.1 + value);
             self.records += 1;
             let draw = self.rng.next_u64() as i64;
             out_partitions.push(partitions.value(row));
@@ -167,26 +191,57 @@ impl Operator for Totals {
         Ok(Staged { emitted: vec![(0, rows)], rejected })
     }
 
-    fn watermark(&mut self, _watermark: EventTime, _virtual_time: EventTime) -> Result<Staged> {
-        Ok(Staged::default())
+    fn watermark(&mut self, watermark: EventTime, virtual_time: EventTime) -> Result<Staged> {
+        if self.trapped {
+            self.notice("an instance is told a watermark after it trapped".into());
+        }
+        if watermark <= self.watermark {
+            self.notice(format!("watermark {} comes after {}", watermark.0, self.watermark.0));
+        }
+        if virtual_time < self.newest {
+            self.notice(format!("virtual time goes back to {} ms", virtual_time.0));
+        }
+        self.newest = virtual_time;
+        self.watermark = watermark;
+        self.world.trace(format!("watermark of {}: {}", self.partition, watermark.0));
+        let open = self.windows.split_off(&(watermark.0 - WINDOW_MS + 1));
+        let closed = std::mem::replace(&mut self.windows, open);
+        let column = |of: &dyn Fn(i64, (i64, i64)) -> i64| -> arrow_array::ArrayRef {
+            Arc::new(Int64Array::from_iter_values(closed.iter().map(|(at, it)| of(*at, *it))))
+        };
+        let rows = RecordBatch::try_new(
+            output_schema(),
+            vec![
+                Arc::new(Int32Array::from(vec![self.partition; closed.len()])),
+                column(&|_, _| WINDOW_ROW),
+                column(&|begin, _| begin),
+                column(&|_, (count, _)| count),
+                column(&|_, (_, sum)| sum),
+                column(&|_, _| 0),
+            ],
+        );
+        let rows = rows.expect("the columns stand in the order of the schema");
+        Ok(Staged { emitted: vec![(0, rows)], rejected: Vec::new() })
     }
 
     fn capture(&mut self) -> Result<OperatorImage> {
         if self.trapped {
             self.notice("an instance is captured after it trapped".into());
         }
-        let totals: Vec<_> = self.totals.iter().collect();
         let mut e = Encoder::new();
-        e.list(&totals, |e, (key, (count, sum))| {
-            e.signed(**key);
-            e.signed(*count);
-            e.signed(*sum);
-        });
+        for sums in [&self.totals, &self.windows] {
+            let sums: Vec<_> = sums.iter().collect();
+            e.list(&sums, |e, (key, (count, sum))| {
+                e.signed(**key);
+                e.signed(*count);
+                e.signed(*sum);
+            });
+        }
         let mut memory = e.finish();
         memory.resize(memory.len().next_multiple_of(WASM_PAGE_BYTES), 0);
         Ok(OperatorImage {
             memory: Bytes::from(memory),
-            globals: vec![GlobalValue::I64(self.records), GlobalValue::I64(self.newest.0)],
+            globals: [self.records, self.newest.0, self.watermark.0].map(GlobalValue::I64).to_vec(),
             input_region: (0, 0),
             rng_state: self.rng.state(),
         })

@@ -82,6 +82,10 @@ pub struct Plan {
     pub crashes: Vec<Crash>,
     pub blows: Vec<Blow>,
     pub hosts: Vec<HostPlan>,
+    /// Watermarks follow the records' column `time`.
+    pub event_time: bool,
+    /// With them: a partition that was read to its end, and is quiet for this long, follows the others.
+    pub idle_after: Option<Duration>,
     /// Other writers of the table, and expiry of its snapshots: the pause between two of their deeds.
     pub strangers: Option<Duration>,
 }
@@ -109,6 +113,8 @@ impl Plan {
             crashes: Vec::new(),
             blows: Vec::new(),
             hosts: vec![HostPlan { starts_at: Duration::ZERO, take_over: false, on_a_copy: false }],
+            event_time: false,
+            idle_after: None,
             strangers: None,
         }
     }
@@ -164,6 +170,9 @@ impl Plan {
                 .collect(),
             hosts,
             strangers: rng.chance(500).then(|| Duration::from_millis(rng.range(5..=200))),
+            // Drawn last: seeds keep their other events.
+            event_time: rng.chance(700),
+            idle_after: rng.chance(500).then(|| Duration::from_millis(rng.range(10..=300))),
         }
     }
 

@@ -30,14 +30,19 @@ pub const UNDECODABLE: i64 = -1;
 pub const POISON: i64 = -2;
 pub const REJECTED: i64 = -3;
 
+/// No record lies further behind the newest one of its partition: none is ever late.
+pub const OUT_OF_ORDER_MS: i64 = 60;
+
 /// Offsets have gaps, as transactions and compaction leave them, also behind the last record.
 pub fn make_input(plan: &Plan, rng: &mut Rng) -> Vec<Vec<InputRecord>> {
     let partition = |(number, count): (usize, &usize)| {
         let (mut offset, mut time) = (rng.below(3) as i64, 1_000_000 + number as i64);
+        let mut newest = time;
         (0..*count)
             .map(|_| {
                 offset += rng.pick(&[1, 1, 1, 2, 3]);
-                time += rng.below(100) as i64 - 20;
+                time = (time + rng.below(100) as i64 - 20).max(newest - OUT_OF_ORDER_MS);
+                newest = newest.max(time);
                 let value = match rng.below(1000) {
                     it if it < plan.poison => POISON,
                     it if it < plan.poison + plan.rejects => REJECTED,
@@ -153,6 +158,7 @@ pub fn input_schema() -> SchemaRef {
         Field::new("offset", DataType::Int64, false),
         Field::new("key", DataType::Int64, false),
         Field::new("value", DataType::Int64, false),
+        Field::new("time", DataType::Int64, false),
     ]))
 }
 
@@ -175,6 +181,7 @@ impl Decoder for SimDecoder {
         };
         let (mut rows, mut rejected) = (Vec::new(), Vec::new());
         let (mut offsets, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
+        let mut times = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let value = number(record.value());
             if value == UNDECODABLE {
@@ -185,6 +192,7 @@ impl Decoder for SimDecoder {
             offsets.push(record.offset().0);
             keys.push(number(record.key()));
             values.push(value);
+            times.push(record.timestamp().0);
         }
         let partitions = vec![records.topic_partition().partition; offsets.len()];
         let batch = RecordBatch::try_new(
@@ -194,6 +202,7 @@ impl Decoder for SimDecoder {
                 Arc::new(Int64Array::from(offsets)),
                 Arc::new(Int64Array::from(keys)),
                 Arc::new(Int64Array::from(values)),
+                Arc::new(Int64Array::from(times)),
             ],
         );
         let batch = batch.expect("the columns stand in the order of the schema");

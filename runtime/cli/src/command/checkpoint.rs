@@ -105,11 +105,13 @@ fn print(found: &CheckpointDetail) -> std::io::Result<()> {
                 it.next_offset.to_string(),
                 show::grouped(it.records),
                 it.virtual_time_ms.map_or("–".to_owned(), show::time),
+                it.watermark_ms.map_or("–".to_owned(), show::time),
                 show_bytes(it.bytes),
                 it.state_hash[..16].to_owned() + "…",
             ]
         })
         .collect();
-    let header = ["task", "next offset", "records", "virtual time", "size", "state hash"];
+    let header =
+        ["task", "next offset", "records", "virtual time", "watermark", "size", "state hash"];
     write!(out, "\n{}", show::table(&header, &rows))
 }

@@ -19,7 +19,7 @@ use crate::telemetry::facts::{Facts, OperatorFacts, Watched, source_text, wall_m
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{progress, server};
 use crate::terminal::Terminal;
-use crate::wire::{Module, Opened};
+use crate::wire::{Module, Modules, Opened};
 use crate::{load, logging, show, signals, wire};
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
@@ -64,7 +64,7 @@ async fn run_until_end(
         tokio::spawn(progress::watch(watched.clone(), Arc::clone(&metrics), terminal.clone()));
     let serving = listener.map(|it| tokio::spawn(server::serve(it, watched, metrics)));
 
-    let config = run_config(&spec, modules.engine, args.until_end);
+    let config = run_config(&spec, &modules, args.until_end);
     let wiring = Wiring {
         source,
         decoder,
@@ -99,7 +99,7 @@ async fn run_pipeline(
     floe_pipeline::run::run(config, wiring, stop, status).await
 }
 
-fn run_config(spec: &PipelineSpec, engine: String, until_end: bool) -> RunConfig {
+fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool) -> RunConfig {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     RunConfig {
         pipeline: spec.id.clone(),
@@ -111,9 +111,10 @@ fn run_config(spec: &PipelineSpec, engine: String, until_end: bool) -> RunConfig
         batch_records_max: spec.run.batch_records_max,
         until_end,
         start: spec.source.start,
+        event_time: modules.event_time,
         new_partitions: spec.source.new_partitions,
         dead_letters_max: spec.dead_letters.as_ref().map_or(0, |it| it.max),
-        engine,
+        engine: modules.engine.clone(),
         isa: std::env::consts::ARCH.to_owned(),
         driving: Driving::Threads,
     }

@@ -54,6 +54,8 @@ pub(crate) struct View<'a> {
     pub(crate) lag_records: u64,
     pub(crate) lag_seconds: f64,
     pub(crate) virtual_time_ms: Option<i64>,
+    /// The least of the tasks; `None` until each has one.
+    pub(crate) watermark_ms: Option<i64>,
     pub(crate) commits_pending: u64,
     pub(crate) commit_retries: u64,
     pub(crate) commit_age_seconds: f64,
@@ -118,6 +120,8 @@ impl Watched {
             lag_records: tasks.iter().map(|it| it.lag_records).sum(),
             lag_seconds: tasks.iter().map(|it| lag_seconds(&it.status, now_ms)).fold(0.0, f64::max),
             virtual_time_ms: tasks.iter().filter_map(|it| it.status.virtual_time_ms).max(),
+            // `None` is less than any.
+            watermark_ms: tasks.iter().map(|it| it.status.watermark_ms).min().flatten(),
             commits_pending: status.commits_pending.load(Ordering::Relaxed),
             commit_retries: status.commit_retries.iter().map(|it| it.load(Ordering::Relaxed)).sum(),
             commit_age_seconds: commit_age_seconds(&epochs, self.facts.started_ms, now_ms),

@@ -127,6 +127,20 @@ impl Collector for StatusCollector {
             "Age of the newest record taken, while there are newer ones",
             &each_task(&|it| lag_seconds(&it.status, now_ms)),
         )?;
+        let watermarks: Vec<(Labels<'_>, f64)> = view
+            .tasks
+            .iter()
+            .filter_map(|it| {
+                let seconds = it.status.watermark_ms? as f64 / 1e3;
+                Some((vec![("task", it.task.as_str())], seconds))
+            })
+            .collect();
+        gauges(
+            &mut e,
+            names::WATERMARK_SECONDS,
+            "The watermark, as seconds since 1970; no record before it is awaited",
+            &watermarks,
+        )?;
         gauges(
             &mut e,
             names::GUEST_MEMORY_BYTES,

@@ -60,7 +60,9 @@ fn line(view: &View<'_>) -> String {
     if view.rejected > 0 {
         parts.push(format!("rejected {}", show::count(view.rejected)));
     }
-    if let Some(virtual_time) = view.virtual_time_ms {
+    if let Some(watermark) = view.watermark_ms {
+        parts.push(format!("watermark {}", show::time_of_day(watermark)));
+    } else if let Some(virtual_time) = view.virtual_time_ms {
         parts.push(format!("time {}", show::time_of_day(virtual_time)));
     }
     parts.join("  ")

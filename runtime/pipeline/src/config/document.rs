@@ -58,11 +58,36 @@ pub(super) struct SourceTable {
     pub(super) start: Option<String>,
     /// How a record's value is decoded to what the first operator declares. Default "json".
     pub(super) format: Option<FormatName>,
+    /// Tells operators a watermark, which timers and windows follow. Default: none is told.
+    pub(super) event_time: Option<EventTimeTable>,
     /// What to do about partitions that the checkpoint does not know. Default "fail".
     pub(super) new_partitions: Option<NewPartitionsName>,
     /// Any librdkafka property.
     #[serde(default)]
     pub(super) properties: Properties,
+}
+
+/// Where a record's event time is, and how far the watermark stays behind it. `{}` is good.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct EventTimeTable {
+    /// A column that the first operator takes. Default: the records' own timestamps.
+    pub(super) field: Option<String>,
+    /// What a number in it counts since 1970: "s", "ms" (default), "us" or "ns".
+    pub(super) unit: Option<UnitName>,
+    /// How far a record may lie behind the newest one of its partition and not be late. Default "0s".
+    pub(super) out_of_order: Option<HumanDuration>,
+    /// A partition without records for this long follows the watermark of the others. Default: never.
+    pub(super) idle_after: Option<HumanDuration>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum UnitName {
+    S,
+    Ms,
+    Us,
+    Ns,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

@@ -3,26 +3,29 @@
 use std::path::Path;
 use std::time::Duration;
 
+use arrow_schema::TimeUnit;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
 use crate::config::diagnose::Problem;
 use crate::config::document::{
-    CatalogTable, CheckpointTable, DeadLettersTable, Document, FormatName, GuaranteeName,
-    LimitsTable, LogName, ModeName, NewPartitionsName, OnErrorName, OneOrMany, OperatorTable,
-    RunTable, SinkTable, SourceTable, TelemetryTable,
+    CatalogTable, CheckpointTable, DeadLettersTable, Document, EventTimeTable, FormatName,
+    GuaranteeName, LimitsTable, LogName, ModeName, NewPartitionsName, OnErrorName, OneOrMany,
+    OperatorTable, RunTable, SinkTable, SourceTable, TelemetryTable, UnitName,
 };
 use crate::config::paths::Base;
 use crate::config::time::parse_start;
 use crate::config::{
-    CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, Format, Guarantee, LimitsSpec,
-    LogFormat, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec, Secret,
-    SourceSpec, TableSpec, TelemetrySpec, Topics,
+    CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, EventTimeSpec, Format, Guarantee,
+    LimitsSpec, LogFormat, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec,
+    Secret, SourceSpec, TableSpec, TelemetrySpec, Topics,
 };
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Below this, checkpoints would cost more than the records between them.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Below this, every partition would be idle between two batches.
+const IDLE_AFTER_MIN: Duration = Duration::from_millis(10);
 const KEEP: usize = 10;
 const COMMITS_PENDING_MAX: usize = 4;
 const DEAD_LETTERS_MAX: u64 = 1000;
@@ -121,6 +124,7 @@ fn source(table: SourceTable, base: &Base<'_>, env: Env<'_>) -> Result<SourceSpe
         None | Some(FormatName::Json) => Format::Json,
         Some(FormatName::Raw) => Format::Raw,
     };
+    let event_time = table.event_time.map(event_time).transpose()?;
     let new_partitions = match table.new_partitions {
         None | Some(NewPartitionsName::Fail) => NewPartitions::Fail,
         Some(NewPartitionsName::Start) => NewPartitions::Start,
@@ -163,7 +167,33 @@ fn source(table: SourceTable, base: &Base<'_>, env: Env<'_>) -> Result<SourceSpe
             }
         }
     };
-    Ok(SourceSpec { origin, start, format, new_partitions })
+    Ok(SourceSpec { origin, start, format, event_time, new_partitions })
+}
+
+fn event_time(table: EventTimeTable) -> Result<EventTimeSpec, Problem> {
+    if table.unit.is_some() && table.field.is_none() {
+        return Err(Problem::new(
+            "source.event-time.unit",
+            "unit is for a field, and without one event time is the records' own timestamp",
+        )
+        .help("add field = \"…\", or take unit out"));
+    }
+    let idle_after = table.idle_after.map(|it| it.0);
+    if idle_after.is_some_and(|it| it < IDLE_AFTER_MIN) {
+        return Err(Problem::new("source.event-time.idle-after", "idle-after is below 10ms")
+            .help("longer than records are on their way: \"30s\" is a beginning"));
+    }
+    Ok(EventTimeSpec {
+        field: table.field,
+        unit: table.unit.map(|it| match it {
+            UnitName::S => TimeUnit::Second,
+            UnitName::Ms => TimeUnit::Millisecond,
+            UnitName::Us => TimeUnit::Microsecond,
+            UnitName::Ns => TimeUnit::Nanosecond,
+        }),
+        out_of_order: table.out_of_order.map_or(Duration::ZERO, |it| it.0),
+        idle_after,
+    })
 }
 
 fn topic_names(OneOrMany(mut names): OneOrMany) -> Result<Topics, Problem> {

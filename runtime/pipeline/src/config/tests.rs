@@ -30,6 +30,7 @@ kafka = ["payments", "refunds"]
 bootstrap-servers = "${KAFKA}"
 start = 2026-01-31T06:00:00Z
 format = "json"
+event-time = { field = "ts", unit = "s", out-of-order = "5s", idle-after = "30s" }
 new-partitions = "start"
 properties = { "security.protocol" = "SASL_SSL", "sasl.password" = "${PASSWORD}", "fetch.wait.max.ms" = 20 }
 
@@ -89,6 +90,7 @@ fn the_smallest_has_every_default() {
     assert_eq!(spec.source.start, StartAt::Earliest);
     assert_eq!(spec.source.format, Format::Json);
     assert_eq!(spec.source.new_partitions, NewPartitions::Fail);
+    assert_eq!(spec.source.event_time, None);
     assert_eq!(spec.operators[0].module, Path::new("/pipe/totals.wasm"));
     assert_eq!(spec.operators[0].config, "{}");
     assert_eq!(spec.operators[0].on_error, OnError::Fail);
@@ -116,6 +118,11 @@ fn the_full_one_is_read_whole() {
     assert_eq!(properties.get("sasl.password"), Some("hunter2"));
     assert_eq!(properties.get("fetch.wait.max.ms"), Some("20"));
     assert_eq!(spec.source.start, StartAt::Timestamp(floe_core::EventTime(1_769_839_200_000)));
+    let event_time = spec.source.event_time.as_ref().unwrap();
+    assert_eq!(event_time.field.as_deref(), Some("ts"));
+    assert_eq!(event_time.unit, Some(TimeUnit::Second));
+    assert_eq!(event_time.out_of_order, Duration::from_secs(5));
+    assert_eq!(event_time.idle_after, Some(Duration::from_secs(30)));
     let operator = &spec.operators[0];
     assert_eq!(operator.config, r#"{"after":"2026-01-01","currency":"INR","limits":[1,2.5,true]}"#);
     assert_eq!(operator.limits.memory_bytes, Some(512 << 20));
@@ -189,7 +196,24 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         (servers, "bootstrap-servers = \"h\"\nformat = \"jsn\"", "8:10", &["mean \"json\""]),
         (servers, "bootstrap-servers = \"h\"\nstart = \"later\"", "8:1", &["a timestamp such as"]),
-        (servers, "bootstrap-servers = \"h\"\nevent-time = {}", "8:1", &["not built yet"]),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nevent-time = { unit = \"s\" }",
+            "8:16",
+            &["unit is for a field"],
+        ),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nevent-time = { feild = \"ts\" }",
+            "8:16",
+            &["mean \"field\"", "[source.event-time]"],
+        ),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nevent-time = { idle-after = \"1ms\" }",
+            "8:16",
+            &["below 10ms"],
+        ),
         ("[[operator]]\nmodule = \"totals.wasm\"", "", "", &["there is no [[operator]]"]),
         (module, "plugin = \"dedup\"", "10:1", &["not built yet", ".wasm"]),
         (

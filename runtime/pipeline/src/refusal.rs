@@ -1,0 +1,101 @@
+//! A row that was not taken: where it stands, what the pipeline file says about it, and what people read.
+
+use floe_core::{Epoch, Error, EventTime, Record, Records, Result, TopicPartition};
+
+use crate::dead_letter::{Class, DeadLetters};
+use crate::telemetry::Status;
+use crate::wiring::OnError;
+
+/// What a row, or a call, came from.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Record(Record<'a>),
+    /// A row that an operator made from these records.
+    MadeFrom(&'a Records),
+    /// A row that an operator made when it was told this watermark.
+    Watermark(EventTime),
+}
+
+impl Place<'_> {
+    pub(crate) fn text(&self, task: &TopicPartition) -> String {
+        match self {
+            Place::Record(record) => format!("record {task} @ {}", record.offset()),
+            Place::MadeFrom(records) => format!(
+                "a row made from {task} @ {}..{}",
+                records.first_offset().unwrap_or(records.next_offset()),
+                records.last_offset().unwrap_or(records.next_offset())
+            ),
+            Place::Watermark(watermark) => format!("watermark {} ms of {task}", watermark.0),
+        }
+    }
+
+    fn record(&self) -> Option<Record<'_>> {
+        match self {
+            Place::Record(record) => Some(*record),
+            Place::MadeFrom(_) | Place::Watermark(_) => None,
+        }
+    }
+}
+
+/// A row that was not taken, and what the pipeline file says about that.
+pub(crate) struct Refusal<'a> {
+    pub(crate) class: Class,
+    pub(crate) on_error: OnError,
+    pub(crate) operator: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+impl Refusal<'_> {
+    pub(crate) fn settle(
+        &self,
+        task: &TopicPartition,
+        place: Place<'_>,
+        epoch: Epoch,
+        status: &Status,
+        letters: &mut DeadLetters,
+    ) -> Result<()> {
+        let text = match place {
+            Place::Watermark(_) => format!("a row made at {}", place.text(task)),
+            Place::Record(_) | Place::MadeFrom(_) => place.text(task),
+        };
+        status.reject(self.class);
+        match self.on_error {
+            OnError::Fail => Err(Error::operator(self.failure(&text, epoch))),
+            OnError::Skip => {
+                let (epoch, operator, reason) = (epoch.0, self.operator, self.reason);
+                tracing::warn!(task = %task, epoch, operator, reason, "skipped {text}");
+                Ok(())
+            }
+            OnError::DeadLetter => {
+                let record = place.record();
+                let message = match record {
+                    Some(_) => self.reason.to_owned(),
+                    None => format!("{text}: {}", self.reason),
+                };
+                letters.push(task, record, self.operator, self.class, &message, epoch);
+                Ok(())
+            }
+        }
+    }
+
+    fn failure(&self, place: &str, epoch: Epoch) -> String {
+        let (operator, reason) = (self.operator, self.reason.replace('\n', "\n  "));
+        let what = match self.class {
+            Class::Decode => format!("could not be decoded for operator {operator:?}"),
+            Class::Reject => format!("was rejected by operator {operator:?}"),
+            Class::Trap => format!("stopped operator {operator:?}"),
+        };
+        let resumes = resumes(epoch);
+        format!(
+            "{place} {what} (epoch {epoch})\n  {reason}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  → go past it: on-error = \"dead-letter\" in [[operator]] {operator}"
+        )
+    }
+}
+
+/// Where a pipeline goes on that stops in this epoch.
+pub(crate) fn resumes(epoch: Epoch) -> String {
+    match epoch.0 {
+        1 => "starts at the beginning".to_owned(),
+        open => format!("resumes at epoch {}", open - 1),
+    }
+}

@@ -47,6 +47,7 @@ mod json;
 pub mod log;
 mod world;
 pub mod collections;
+pub mod event_time;
 mod column;
 mod copy;
 mod batch;

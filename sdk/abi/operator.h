@@ -80,7 +80,14 @@ struct floe_description { /* A5 */
   const struct floe_output *outputs;
 };
 
+struct floe_state { /* A24 */
+  uint32_t version;
+  const char *text; /* JSON, UTF-8 */
+  uint32_t text_len;
+};
+
 #ifdef __wasm32__
+FLOE_ASSERT(sizeof(struct floe_state) == 12, "A24");
 FLOE_ASSERT(sizeof(struct ArrowSchema) == 48, "A6");
 FLOE_ASSERT(offsetof(struct ArrowSchema, flags) == 16, "A6");
 FLOE_ASSERT(offsetof(struct ArrowSchema, n_children) == 24, "A6");
@@ -133,6 +140,11 @@ FLOE_EXPORT(process) int32_t floe_process(const struct ArrowArray *batch);
 /* Optional: no record before this event time (ms) will come any more. Define it to have it exported. */
 #ifdef FLOE_HAS_WATERMARK
 FLOE_EXPORT(watermark) int32_t floe_watermark(int64_t event_time_ms);
+#endif
+/* Optional: the state as JSON, and back, for `floe state` and for upgrades to other code (A24, A25). */
+#ifdef FLOE_HAS_STATE
+FLOE_EXPORT(export_state) const struct floe_state *floe_export_state(void);
+FLOE_EXPORT(import_state) int32_t floe_import_state(const struct floe_state *states, uint32_t count);
 #endif
 
 #ifdef __cplusplus

@@ -12,7 +12,7 @@ use crate::committable::{
     CommitOutcome, CommitRequest, Committable, CommittedSnapshot, ManifestRef,
 };
 use crate::epoch::{Epoch, Generation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event_time::EventTime;
 use crate::image::OperatorImage;
 use crate::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
@@ -77,6 +77,19 @@ pub struct OperatorDescription {
     pub input: SchemaRef,
     /// Output names and schemas; output 0 goes to the next operator or the sink.
     pub outputs: Vec<(String, SchemaRef)>,
+    /// It can tell its state as JSON.
+    pub exports_state: bool,
+    /// It can take a state that it, or another version of it, told.
+    pub imports_state: bool,
+}
+
+/// An operator's state in its own words: what it can be given to other code by, as an image cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedState {
+    /// The `state_version` of the module that told it.
+    pub version: u32,
+    /// JSON text.
+    pub json: Bytes,
 }
 
 /// Makes instances of one operator: one per task.
@@ -88,6 +101,25 @@ pub trait OperatorFactory: Send + Sync {
 
     /// The instance that the image was captured from, in every bit.
     fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>>;
+
+    /// A fresh instance that was opened and then took a state that another told. An error names what the
+    /// operator said to it.
+    fn import(
+        &self,
+        task: &TopicPartition,
+        seed: u64,
+        state: &ExportedState,
+    ) -> Result<Box<dyn Operator>> {
+        let _ = (task, seed, state);
+        Err(no_state(&self.describe().name, "import_state"))
+    }
+}
+
+/// How an operator without state exports says so.
+pub fn no_state(operator: &str, function: &str) -> Error {
+    Error::invalid(format!(
+        "operator {operator} has no {function}: it cannot tell its state, or take it, outside of its memory\n  → Rust: #[operator(state(field, …))]; other languages: sdk/abi/ABI.md, A24 and A25"
+    ))
 }
 
 /// One instance of an operator. Between calls it is at a quiescent point.
@@ -103,6 +135,11 @@ pub trait Operator: Send {
     fn capture(&mut self) -> Result<OperatorImage>;
 
     fn memory_bytes(&self) -> u64;
+
+    /// Tells the state. The instance ends with it, so the telling changes nothing that goes on.
+    fn export(self: Box<Self>) -> Result<ExportedState> {
+        Err(no_state("", "export_state"))
+    }
 }
 
 /// What one call of an operator left: output batches in the order of `emit`, and rejected rows.

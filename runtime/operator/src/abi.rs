@@ -54,3 +54,13 @@ pub const BATCH_ROWS_MAX: usize = 65_536;
 /// Rows of one `emit`; they are handed on in batches of `BATCH_ROWS_MAX`.
 pub(crate) const EMIT_ROWS_MAX: u64 = 16 << 20;
 pub(crate) const TEXT_BYTES_MAX: u64 = 64 << 10;
+
+/// `floe_state` (A24).
+pub(crate) mod state {
+    pub(crate) const BYTES: usize = 12;
+    pub(crate) const VERSION: u64 = 0;
+    pub(crate) const TEXT: u64 = 4;
+    pub(crate) const TEXT_LEN: u64 = 8;
+}
+/// An exported state: as text it is larger than in memory, and the region that takes it is as large.
+pub(crate) const STATE_BYTES_MAX: u64 = 512 << 20;

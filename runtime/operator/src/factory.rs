@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use floe_core::image::OperatorImage;
-use floe_core::ports::{Operator, OperatorDescription, OperatorFactory};
+use floe_core::ports::{ExportedState, Operator, OperatorDescription, OperatorFactory};
 use floe_core::{Result, TopicPartition};
 
 use crate::instance::Instance;
@@ -29,6 +29,8 @@ impl Factory {
             config_hash: *blake3::hash(config.as_bytes()).as_bytes(),
             input: Arc::clone(&module.input),
             outputs: module.outputs.clone(),
+            exports_state: module.exports_state(),
+            imports_state: module.imports_state(),
         };
         Factory { module, config, limits, description }
     }
@@ -50,6 +52,19 @@ impl OperatorFactory for Factory {
         let name = &self.description.name;
         let instance = Instance::restore(&self.module, name, &self.limits, image)
             .map_err(|error| error.context(format!("restore operator {name} for {task}")))?;
+        Ok(Box::new(instance))
+    }
+
+    fn import(
+        &self,
+        task: &TopicPartition,
+        seed: u64,
+        state: &ExportedState,
+    ) -> Result<Box<dyn Operator>> {
+        let name = &self.description.name;
+        let instance = Instance::open(&self.module, name, &self.limits, &self.config, seed)
+            .and_then(|it| it.import(std::slice::from_ref(state)))
+            .map_err(|error| error.context(format!("import the state of {name} for {task}")))?;
         Ok(Box::new(instance))
     }
 }

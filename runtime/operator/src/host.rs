@@ -18,6 +18,8 @@ pub(crate) struct Host {
     pub(crate) now: EventTime,
     pub(crate) rng: OperatorRng,
     pub(crate) limiter: Limiter,
+    /// What the module says of its state (A5).
+    pub(crate) state_version: u32,
     pub(crate) emitted: Vec<(u32, RecordBatch)>,
     pub(crate) rejected: Vec<RejectedRow>,
     /// A bit for each row of the batch that is being processed; no row during other calls.

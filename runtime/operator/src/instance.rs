@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use floe_core::image::{GlobalValue, OperatorImage};
-use floe_core::ports::{Operator, Staged};
+use floe_core::ports::{ExportedState, Operator, Staged};
 use floe_core::rng::OperatorRng;
 use floe_core::{Error, EventTime, Result};
 use wasmtime::{Global, InstancePre, Memory, Store, TypedFunc, Val};
@@ -20,6 +20,8 @@ use crate::memory::{Checked, GuestMemory, violation};
 use crate::module::Module;
 use crate::schema::read_schema;
 use crate::trap::explain;
+
+mod state;
 
 pub(crate) struct Instance {
     store: Store<Host>,
@@ -66,6 +68,7 @@ impl Instance {
                 table_elements: limits.table_elements as usize,
                 host_refused: false,
             },
+            state_version: 0,
             emitted: Vec::new(),
             rejected: Vec::new(),
             input_rows: 0,
@@ -204,7 +207,17 @@ impl Instance {
     fn of(module: &Module, name: &str, limits: &Limits, rng: OperatorRng) -> Result<Instance> {
         let outputs = module.outputs.iter().map(|(_, schema)| Arc::clone(schema)).collect();
         let globals = &module.anatomy.mutable_globals;
-        Instance::new(&module.engine, &module.instance_pre, name, outputs, limits, rng, globals)
+        let mut instance = Instance::new(
+            &module.engine,
+            &module.instance_pre,
+            name,
+            outputs,
+            limits,
+            rng,
+            globals,
+        )?;
+        instance.store.data_mut().state_version = module.state_version;
+        Ok(instance)
     }
 
     fn initialize(&mut self) -> Result<()> {
@@ -246,16 +259,27 @@ impl Instance {
         Err(error)
     }
 
+    /// Prepares a call whose fuel follows a size and not rows.
+    fn begin_sized(&mut self, fuel_per_byte: u64, bytes: u64) {
+        self.begin(0);
+        let fuel = fuel_per_byte.saturating_mul(bytes).saturating_add(self.limits.fuel_per_batch);
+        self.store.set_fuel(fuel).expect("fuel is on");
+    }
+
     /// The region, grown to `bytes` if it is smaller.
     fn region(&mut self, bytes: u64) -> Result<(u32, u32)> {
         if bytes <= u64::from(self.region.1) && self.region.1 > 0 {
             return Ok(self.region);
         }
-        let capacity = (2 * bytes).max(REGION_BYTES_MIN).next_multiple_of(64);
+        self.grow_region(2 * bytes)
+    }
+
+    fn grow_region(&mut self, bytes: u64) -> Result<(u32, u32)> {
+        let capacity = bytes.max(REGION_BYTES_MIN).next_multiple_of(64);
         let Some(asked) = i32::try_from(capacity).ok() else {
             self.trapped = true;
             return Err(Error::operator(format!(
-                "a batch of {bytes} bytes does not fit into an operator's memory; make batches smaller"
+                "input of {bytes} bytes does not fit into an operator's memory; make batches smaller"
             )));
         };
         let pointer = match self.input.call(&mut self.store, asked) {
@@ -345,6 +369,10 @@ impl Operator for Instance {
 
     fn memory_bytes(&self) -> u64 {
         self.memory.data_size(&self.store) as u64
+    }
+
+    fn export(self: Box<Self>) -> Result<ExportedState> {
+        self.export_state()
     }
 }
 

@@ -220,6 +220,18 @@ impl Module {
         &self.name
     }
 
+    pub(crate) fn exports_state(&self) -> bool {
+        self.exports(abi::EXPORT_STATE)
+    }
+
+    pub(crate) fn imports_state(&self) -> bool {
+        self.exports(abi::IMPORT_STATE)
+    }
+
+    fn exports(&self, name: &str) -> bool {
+        self.anatomy.exports.iter().any(|it| it == name)
+    }
+
     pub fn input(&self) -> &SchemaRef {
         &self.input
     }

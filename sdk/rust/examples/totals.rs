@@ -23,7 +23,7 @@ struct Totals {
     by_merchant: HashMap<String, i64>,
 }
 
-#[operator]
+#[operator(state(by_merchant))]
 impl Operator for Totals {
     type Input = Payment;
     type Output = Total;

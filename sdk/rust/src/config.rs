@@ -35,7 +35,9 @@ struct Table {
 impl Config {
     /// Reads a configuration as the host hands it over: a JSON object.
     pub fn parse(text: &str) -> Result<Config> {
-        match json::parse(text)? {
+        let parsed = json::parse(text)
+            .map_err(|error| Error::new(format!("the configuration is {}", error.text())))?;
+        match parsed {
             Json::Object(fields) => Ok(Config::new("", text, fields)),
             other => {
                 Err(Error::new(format!("the configuration is {}, not an object", other.kind())))

@@ -1,4 +1,4 @@
-//! JSON as the configuration comes in: parsed whole, numbers kept as they are written.
+//! JSON as the configuration and exported states come in: parsed whole, numbers kept as they are written.
 
 use crate::error::{Error, Result};
 
@@ -193,7 +193,7 @@ impl Parser<'_> {
     }
 
     fn wrong(&self, what: &str) -> Error {
-        Error::new(format!("the configuration is no JSON: {what} at byte {}", self.at))
+        Error::new(format!("no JSON: {what} at byte {}", self.at))
     }
 }
 

@@ -44,6 +44,8 @@ mod record;
 mod error;
 mod config;
 mod json;
+#[cfg(feature = "state")]
+pub mod state;
 pub mod log;
 mod world;
 pub mod collections;

@@ -1,8 +1,12 @@
 //! What an author implements, and what rows are emitted through.
 
+#[cfg(feature = "state")]
+use crate::bail;
 use crate::config::Config;
 use crate::error::Result;
 use crate::row::{Column, Row, Value};
+#[cfg(feature = "state")]
+use crate::state::State;
 use crate::types::Timestamp;
 
 /// A program over a stream of rows. Its fields are its state: they are checkpointed as they are and
@@ -35,6 +39,45 @@ pub trait Operator: Sized + 'static {
     fn watermark(&mut self, time: Timestamp, out: &mut Emit<Self::Output>) -> Result<()> {
         let _ = (time, out);
         Ok(())
+    }
+
+    /// Tells the state as JSON, for `floe state` and `floe upgrade`.
+    ///
+    /// `#[operator(state(field, …))]` writes it.
+    #[cfg(feature = "state")]
+    fn export_state(&self) -> Result<String> {
+        bail!("export_state is not written: name the fields in #[operator(state(…))]")
+    }
+
+    /// Takes a state of this module's own `state_version`, in an operator that `open` made.
+    ///
+    /// `#[operator(state(field, …))]` writes it.
+    #[cfg(feature = "state")]
+    fn import_state(&mut self, state: &State) -> Result<()> {
+        state.refuse()
+    }
+
+    /// Takes a state that another version of this operator told, `state.version()`.
+    ///
+    /// ```
+    /// # use floe_sdk::prelude::*; use std::collections::BTreeMap;
+    /// # #[derive(Default)] struct Totals { by_merchant: BTreeMap<String, (i64, u64)> }
+    /// # impl Totals {
+    /// fn migrate_state(&mut self, state: &State) -> Result<()> {
+    ///     match state.version() {
+    ///         1 => {
+    ///             let totals: BTreeMap<String, i64> = state.get("by_merchant")?; // without the count
+    ///             self.by_merchant = totals.into_iter().map(|(id, sum)| (id, (sum, 0))).collect();
+    ///             Ok(())
+    ///         }
+    ///         _ => state.refuse(),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[cfg(feature = "state")]
+    fn migrate_state(&mut self, state: &State) -> Result<()> {
+        state.refuse()
     }
 }
 

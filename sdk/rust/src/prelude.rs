@@ -6,6 +6,8 @@ pub use crate::log;
 pub use crate::operator::{Emit, Operator};
 pub use crate::record::Header;
 pub use crate::row::Row;
+#[cfg(feature = "state")]
+pub use crate::state::State;
 pub use crate::types::{Date, Decimal, TimeMicros, Timestamp, TimestampMicros, TimestampNanos};
 pub use crate::world::{now, random_u64};
 pub use crate::{bail, ensure};

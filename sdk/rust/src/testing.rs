@@ -97,6 +97,19 @@ impl<T: Operator> Tester<T> {
         Ok(came_of_it.rows)
     }
 
+    /// The state as JSON, as `floe state` shows it.
+    #[cfg(feature = "state")]
+    pub fn export_state(&self) -> Result<String> {
+        self.operator.export_state()
+    }
+
+    /// Gives the operator a state that version `version` of it told, as `floe upgrade` does.
+    /// `own_version` is what stands in `#[operator(state_version = …)]`.
+    #[cfg(feature = "state")]
+    pub fn import_state(&mut self, own_version: u32, version: u32, json: &str) -> Result<()> {
+        crate::state::import(&mut self.operator, own_version, version, json)
+    }
+
     /// Sets what `floe_sdk::now` answers.
     pub fn set_now(&mut self, time: Timestamp) {
         stub::world(|it| it.now_ms = time.0);

@@ -47,6 +47,8 @@ impl SimFactory {
             config_hash: [4; 32],
             input: input_schema(),
             outputs: vec![("totals".into(), output_schema())],
+            exports_state: false,
+            imports_state: false,
         };
         SimFactory { world: Arc::clone(world), description }
     }

@@ -31,7 +31,7 @@ pub struct Payments {
     total_by_merchant: HashMap<Box<str>, i64>,
 }
 
-#[operator]
+#[operator(state(seen, total_by_merchant))]
 impl Operator for Payments {
     type Input = Payment<'_>;
     type Output = Total<'_>;

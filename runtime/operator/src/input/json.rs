@@ -65,10 +65,10 @@ impl RowParser {
 /// Lists and objects inside each other. The parser goes down its own stack for what it skips, without a
 /// bound: a record of a million brackets would end the process, and the next one that reads it. 128 is what
 /// serde_json allows.
-const DEPTH_MAX: usize = 128;
+pub(crate) const DEPTH_MAX: usize = 128;
 
 /// Where a text opens its bracket number `DEPTH_MAX + 1` at once.
-fn too_deep(text: &[u8]) -> Option<usize> {
+pub(crate) fn too_deep(text: &[u8]) -> Option<usize> {
     let opening = |it: &u8| matches!(it, b'[' | b'{');
     // Nearly every record ends here: it is too short, or has too few brackets at all.
     if text.len() <= DEPTH_MAX || text.iter().filter(|it| opening(it)).count() <= DEPTH_MAX {

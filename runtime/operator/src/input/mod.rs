@@ -2,7 +2,7 @@
 
 mod cell;
 mod column;
-mod json;
+pub(crate) mod json;
 mod record_field;
 
 use std::sync::Arc;

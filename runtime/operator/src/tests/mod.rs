@@ -7,5 +7,6 @@ mod limits;
 mod lines;
 mod refused;
 mod running_sum;
+mod state;
 mod vectors;
 mod wat_module;

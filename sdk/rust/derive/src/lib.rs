@@ -22,6 +22,10 @@ pub fn derive_row(input: TokenStream) -> TokenStream {
 ///
 /// `#[operator(name = "totals", state_version = 2)]`: the name in messages, by default the struct's, and
 /// the version of the state, by default 1.
+///
+/// `#[operator(state(by_merchant, seen))]` names the fields that are the state for other code: `floe state`
+/// shows them as JSON, and `floe upgrade` gives them to another version of the operator. Their types are
+/// serde's `Serialize` and `Deserialize`. It writes `export_state` and `import_state` where they are missing.
 #[proc_macro_attribute]
 pub fn operator(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = syn::parse_macro_input!(item as syn::ItemImpl);

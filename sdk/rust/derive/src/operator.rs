@@ -23,7 +23,7 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
     if !item.generics.params.is_empty() {
         return Err(Error::new_spanned(&item.generics, "an operator has no generic parameters"));
     }
-    let Arguments { name, state_version } = arguments_of(arguments, &item.self_ty)?;
+    let Arguments { name, state_version, state } = arguments_of(arguments, &item.self_ty)?;
 
     name_elided_lifetimes(&mut item)?;
     if !has_function(&item, "open") {
@@ -34,6 +34,14 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
             }
         }));
     }
+    let told = has_function(&item, "export_state") || has_function(&item, "import_state");
+    if let Some(fields) = &state {
+        write_state(&mut item, fields);
+    }
+    let exports_state = match told || state.is_some() {
+        true => quote!(with_state),
+        false => quote!(without_state),
+    };
     let watermark = match has_function(&item, "watermark") {
         true => quote!(with_watermark),
         false => quote!(without_watermark),
@@ -44,7 +52,7 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
 
         #[cfg(target_arch = "wasm32")]
         ::floe_sdk::__export!(
-            #operator, #name, ::core::env!("CARGO_PKG_VERSION"), #state_version, #watermark
+            #operator, #name, ::core::env!("CARGO_PKG_VERSION"), #state_version, #watermark, #exports_state
         );
         // Natively nothing but tests may use the operator; this says that it is used.
         #[cfg(not(target_arch = "wasm32"))]
@@ -55,6 +63,37 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
 struct Arguments {
     name: String,
     state_version: u32,
+    state: Option<Vec<Ident>>,
+}
+
+/// The functions that tell the named fields and take them.
+fn write_state(item: &mut ItemImpl, fields: &[Ident]) {
+    if !has_function(item, "export_state") {
+        // Each at its field's name, so that a type that is not `Serialize` is reported there.
+        let told = fields.iter().map(|field| {
+            let name = field.to_string();
+            quote_spanned!(field.span()=> state.put(#name, &self.#field)?;)
+        });
+        item.items.push(ImplItem::Verbatim(quote! {
+            fn export_state(&self) -> ::floe_sdk::Result<::std::string::String> {
+                let mut state = ::floe_sdk::state::Fields::default();
+                #(#told)*
+                ::core::result::Result::Ok(state.finish())
+            }
+        }));
+    }
+    if !has_function(item, "import_state") {
+        let taken = fields.iter().map(|field| {
+            let name = field.to_string();
+            quote_spanned!(field.span()=> self.#field = state.get(#name)?;)
+        });
+        item.items.push(ImplItem::Verbatim(quote! {
+            fn import_state(&mut self, state: &::floe_sdk::state::State) -> ::floe_sdk::Result<()> {
+                #(#taken)*
+                ::core::result::Result::Ok(())
+            }
+        }));
+    }
 }
 
 fn arguments_of(arguments: TokenStream, operator: &Type) -> Result<Arguments> {
@@ -62,14 +101,21 @@ fn arguments_of(arguments: TokenStream, operator: &Type) -> Result<Arguments> {
         return Err(Error::new_spanned(operator, "an operator is a struct"));
     };
     let name = path.path.segments.last().map(|it| kebab(&it.ident.to_string()));
-    let mut read = Arguments { name: name.unwrap_or_default(), state_version: 1 };
+    let mut read = Arguments { name: name.unwrap_or_default(), state_version: 1, state: None };
     let parser = syn::meta::parser(|meta| {
         if meta.path.is_ident("name") {
             read.name = meta.value()?.parse::<LitStr>()?.value();
         } else if meta.path.is_ident("state_version") {
             read.state_version = meta.value()?.parse::<LitInt>()?.base10_parse()?;
+        } else if meta.path.is_ident("state") {
+            let mut fields = Vec::new();
+            meta.parse_nested_meta(|field| {
+                fields.push(field.path.require_ident()?.clone());
+                Ok(())
+            })?;
+            read.state = Some(fields);
         } else {
-            return Err(meta.error("known here: name = \"…\", state_version = 1"));
+            return Err(meta.error("known here: name = \"…\", state_version = 1, state(field, …)"));
         }
         Ok(())
     });

@@ -83,6 +83,42 @@ impl<T: Operator> Guest<T> {
         })
     }
 
+    #[cfg(feature = "state")]
+    pub fn export_state(&self, version: u32) -> i32 {
+        let mut pointer = 0;
+        self.run(|running| match running.operator.export_state() {
+            Ok(text) => {
+                // The host reads them and drops the instance (A24).
+                let text: &'static str = text.leak();
+                let state = ExportedState { version, text: text.as_ptr(), text_len: text.len() };
+                pointer = std::ptr::from_ref(Box::leak(Box::new(state))) as usize as i32;
+            }
+            Err(error) => imports::fail(error.text()),
+        });
+        pointer
+    }
+
+    #[cfg(feature = "state")]
+    pub fn import_state(&self, states: i32, count: i32, own_version: u32) -> i32 {
+        if count != 1 {
+            imports::fail("several states cannot be merged by this operator");
+        }
+        // SAFETY: the host wrote one `floe_state` there and its text behind it (A25), and writes nothing
+        // during the call.
+        let (version, text) = unsafe {
+            let state = &*(states as usize as *const ExportedState);
+            (state.version, std::slice::from_raw_parts(state.text, state.text_len))
+        };
+        self.run(|Running { operator, .. }| {
+            let taken = std::str::from_utf8(text)
+                .map_err(crate::Error::from)
+                .and_then(|text| crate::state::import(operator, own_version, version, text));
+            if let Err(error) = taken {
+                imports::fail(error.text());
+            }
+        })
+    }
+
     fn run(&self, call: impl FnOnce(&mut Running<T>)) -> i32 {
         self.with(|state| match &mut state.running {
             Some(running) => call(running),
@@ -96,6 +132,15 @@ impl<T: Operator> Guest<T> {
         // calls another, so this is the only reference.
         call(unsafe { &mut *self.0.get() })
     }
+}
+
+/// `floe_state` (A24).
+#[cfg(feature = "state")]
+#[repr(C)]
+struct ExportedState {
+    version: u32,
+    text: *const u8,
+    text_len: usize,
 }
 
 /// Where the host writes its input (A10). It only grows.
@@ -147,7 +192,7 @@ fn layout(len: usize) -> Layout {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __export {
-    ($operator:ty, $name:expr, $version:expr, $state_version:expr, $watermark:ident) => {
+    ($operator:ty, $name:expr, $version:expr, $state_version:expr, $watermark:ident, $state:ident) => {
         const _: () = {
             static GUEST: $crate::abi::Guest<$operator> = $crate::abi::Guest::new();
 
@@ -168,6 +213,7 @@ macro_rules! __export {
                 GUEST.process(array)
             }
     $crate::__export!(@$watermark);
+    $crate::__export!(@$state $state_version);
         };
     };
     (@with_watermark) => {
@@ -177,4 +223,15 @@ macro_rules! __export {
         }
     };
     (@without_watermark) => {};
+    (@with_state $state_version:expr) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn floe_v1_export_state() -> i32 {
+            GUEST.export_state($state_version)
+        }
+        #[unsafe(no_mangle)]
+        extern "C" fn floe_v1_import_state(states: i32, count: i32) -> i32 {
+            GUEST.import_state(states, count, $state_version)
+        }
+    };
+    (@without_state $state_version:expr) => {};
 }

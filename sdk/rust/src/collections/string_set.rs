@@ -86,6 +86,22 @@ impl StringSet {
         self.len() == 0
     }
 
+    /// Its texts in no particular order: each is in it once.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let short = self.arena.iter().flat_map(|chunk| {
+            let mut at = 0;
+            std::iter::from_fn(move || {
+                if at >= CHUNK_BYTES || chunk[at] == 0 {
+                    return None;
+                }
+                let (start, end) = span(chunk, at);
+                at = end;
+                Some(std::str::from_utf8(&chunk[start..end]).expect("it went in as a text"))
+            })
+        });
+        short.chain(self.long.iter().map(|it| &**it))
+    }
+
     #[inline]
     fn find(&self, hash: u64, text: &[u8]) -> Probe {
         let (tags, tag) = (self.tags.as_slice(), tag(hash));
@@ -185,6 +201,27 @@ fn span(chunk: &[u8; CHUNK_BYTES], at: usize) -> (usize, usize) {
     }
 }
 
+/// A list of its texts, sorted.
+#[cfg(feature = "state")]
+impl serde::Serialize for StringSet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut texts: Vec<&str> = self.iter().collect();
+        texts.sort_unstable();
+        serializer.collect_seq(texts)
+    }
+}
+
+#[cfg(feature = "state")]
+impl<'de> serde::Deserialize<'de> for StringSet {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut set = StringSet::new();
+        for text in Vec::<String>::deserialize(deserializer)? {
+            set.insert(&text);
+        }
+        Ok(set)
+    }
+}
+
 enum Probe {
     Found,
     /// Absent; it would go here.
@@ -226,6 +263,10 @@ mod tests {
             assert!(set.contains(&id));
         }
         assert_eq!(set.len(), standard.len());
+        assert_eq!(
+            set.iter().map(str::to_owned).collect::<std::collections::HashSet<_>>(),
+            standard
+        );
         assert!((0..1 << 18).all(|it| {
             let id = format!("txn-{it}");
             set.contains(&id) == standard.contains(&id)
@@ -246,5 +287,9 @@ mod tests {
         assert!(set.arena.len() > 10);
         assert!(texts.iter().all(|it| set.contains(it) && !set.insert(it)));
         assert_eq!(set.len(), texts.len() * 2);
+        assert_eq!(set.iter().map(str::len).sum::<usize>(), {
+            let others: usize = (0..texts.len()).map(|it| 10_000 + it.to_string().len()).sum();
+            texts.iter().map(|it| it.len()).sum::<usize>() + others
+        });
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Variables, set by `cargo xtask test`: FLOE_TEST_BIN, FLOE_TEST_GUEST_PAYMENTS, FLOE_TEST_PYTHON, and
 //! FLOE_TEST_KAFKA, FLOE_TEST_REST, FLOE_TEST_S3, FLOE_TEST_POSTGRES for the real components.
-//! Of a person: FLOE_KILL_RECORDS, FLOE_KILL_KILLS, FLOE_KILL_SEED, FLOE_KILL_POINT, FLOE_KILL_OUTAGE_SECONDS.
+//! Of a person: FLOE_KILL_RECORDS, FLOE_KILL_KILLS, FLOE_KILL_SEED, FLOE_KILL_POINT, FLOE_KILL_MODULE, FLOE_KILL_OUTAGE_SECONDS.
 
 mod lab;
 mod feed;
@@ -16,7 +16,7 @@ mod answers;
 mod outages;
 mod offsets;
 mod bad_records;
-mod bad_modules;
+mod hostile;
 mod bad_files;
 mod bad_world;
 mod readers;

@@ -15,6 +15,8 @@ pub(crate) struct Process {
     /// What it says on stderr.
     pub(crate) log: PathBuf,
     ended: Option<ExitStatus>,
+    /// The most memory that it was seen to have while it was waited for.
+    peak_kib: u64,
 }
 
 /// How a process ended.
@@ -27,7 +29,7 @@ pub(crate) enum End {
 impl Process {
     pub(crate) fn start(mut command: Command, log: PathBuf) -> Result<Process> {
         let child = command.spawn().with_context(|| format!("start {command:?}"))?;
-        Ok(Process { child, log, ended: None })
+        Ok(Process { child, log, ended: None, peak_kib: 0 })
     }
 
     pub(crate) fn signal(&self, signal: i32) -> Result<()> {
@@ -63,6 +65,7 @@ impl Process {
                 self.kill()?;
                 bail!("floe did not end within {limit:?}\n{}", self.last_words());
             }
+            self.look_at_memory();
             std::thread::sleep(Duration::from_millis(2));
         }
         let status = self.ended.context("it ended")?;
@@ -71,6 +74,20 @@ impl Process {
             (None, Some(signal)) => Ok(End::Signal(signal)),
             (None, None) => bail!("{status} is neither a code nor a signal"),
         }
+    }
+
+    /// The kernel keeps the peak, so a look every now and then misses only its last moments.
+    fn look_at_memory(&mut self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let text = status.unwrap_or_default();
+        let line = text.lines().find_map(|it| it.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok());
+        self.peak_kib = self.peak_kib.max(kib.unwrap_or(0));
+    }
+
+    /// The most memory while it was waited for.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        self.peak_kib >> 10
     }
 
     pub(crate) fn said(&self) -> String {

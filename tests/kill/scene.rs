@@ -376,14 +376,18 @@ uri = "{}"
         Ok(epochs)
     }
 
-    /// Rows in the table as floe itself shows them.
     pub(crate) fn row_count(&self) -> Result<usize> {
+        Ok(self.rows()?.len())
+    }
+
+    /// Rows in the table as floe itself shows them, each as JSON.
+    pub(crate) fn rows(&self) -> Result<Vec<String>> {
         let (mut command, log) = self.floe(&["rows", "--json"])?;
         let out = command.stdout(Stdio::piped()).output().context("start floe rows")?;
         if !out.status.success() {
             bail!("floe rows: {}\n{}", out.status, std::fs::read_to_string(log)?);
         }
-        Ok(out.stdout.split(|it| *it == b'\n').filter(|it| !it.is_empty()).count())
+        Ok(String::from_utf8(out.stdout)?.lines().map(str::to_owned).collect())
     }
 
     /// The test is through: its folder may go. A failed one's stays, to be looked at.

@@ -67,6 +67,8 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
     let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let fenced =
         matches!(error.downcast_ref::<Error>().map(|it| it.kind), Some(ErrorKind::Fenced { .. }));
+    // Records and guests have their words in it: none of them may move a terminal's cursor.
+    let message: String = message.chars().map(printable).collect();
     let mut lines = message.trim_end().lines();
     let first = lines.next().unwrap_or_default();
     let mut text = if fenced && !first.starts_with("fenced") {
@@ -82,6 +84,10 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
         text.push_str(line);
     }
     text
+}
+
+fn printable(char: char) -> char {
+    if char.is_control() && char != '\n' { char::REPLACEMENT_CHARACTER } else { char }
 }
 
 /// `floe rows … | head` is no failure.
@@ -105,6 +111,7 @@ mod tests {
             (Error::retry("r"), 1, "error: r"),
             (Error::corrupt("r"), 1, "error: r"),
             (Error::operator("r"), 1, "error: r"),
+            (Error::operator("\u{1b}[2Jr"), 1, "error: \u{fffd}[2Jr"),
         ] {
             let error = anyhow::Error::from(error);
             assert_eq!(code(&error), expected_code, "{error}");

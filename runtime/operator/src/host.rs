@@ -27,6 +27,7 @@ pub(crate) struct Host {
     pub(crate) rejected_bits: Vec<u64>,
     pub(crate) output_bytes_left: u64,
     pub(crate) log_lines_left: u32,
+    pub(crate) log_bytes_left: usize,
     pub(crate) failure: Option<String>,
     /// Nothing has an effect during a restore, and output only during `process` and `watermark`.
     pub(crate) may_emit: bool,
@@ -42,24 +43,35 @@ impl Host {
         self.rejected_bits.resize(rows.div_ceil(64), 0);
         self.output_bytes_left = output_bytes;
         self.log_lines_left = LOG_LINES_MAX;
+        self.log_bytes_left = LOG_BYTES_MAX;
         self.failure = None;
     }
 }
 
 /// Lines of one call that reach the log; a guest in a loop would fill the disk.
 const LOG_LINES_MAX: u32 = 1000;
+const LOG_BYTES_MAX: usize = 256 << 10;
 
 /// Fuel of what the host does for a guest, in units of about one instruction: a guest that loops over an
 /// import ends as one that loops in its own code.
 mod fuel {
-    pub(super) const NOW: u64 = 20;
-    pub(super) const RANDOM: u64 = 20;
+    pub(super) const NOW: u64 = 100;
+    pub(super) const RANDOM: u64 = 100;
+    /// A function of WASI that answers and does nothing.
+    pub(super) const ANSWER: u64 = 100;
+    /// One that is not there: it is called by its type at run time, which takes ten times as long.
+    pub(super) const ENOSYS: u64 = 300;
     pub(super) const REJECT: u64 = 200;
     /// A line goes through the whole of `tracing`.
     pub(super) const LOG: u64 = 5_000;
     pub(super) const EMIT: u64 = 2_000;
     /// A copy, and for text its validation, does several bytes in the time of an instruction.
     pub(super) const BYTES_EACH: u64 = 4;
+}
+
+/// For an import that is not there.
+pub(crate) fn charge_absent(caller: &mut Caller<'_, Host>) -> wasmtime::Result<()> {
+    charge(caller, fuel::ENOSYS, 0)
 }
 
 fn charge(caller: &mut Caller<'_, Host>, base: u64, bytes: u64) -> wasmtime::Result<()> {
@@ -240,9 +252,14 @@ impl Host {
     fn log(&mut self, level: i32, text: &str) {
         let operator = self.name.as_str();
         let Some(left) = self.log_lines_left.checked_sub(1) else { return };
-        self.log_lines_left = left;
-        if left == 0 {
-            tracing::warn!(operator, "{LOG_LINES_MAX} lines in one call: the rest is not shown");
+        let bytes_left = self.log_bytes_left.checked_sub(text.len());
+        self.log_bytes_left = bytes_left.unwrap_or(0);
+        self.log_lines_left = if bytes_left.is_some() { left } else { 0 };
+        if self.log_lines_left == 0 {
+            tracing::warn!(
+                operator,
+                "{LOG_LINES_MAX} lines or {LOG_BYTES_MAX} bytes in one call: the rest is not shown"
+            );
             return;
         }
         match level {
@@ -275,7 +292,8 @@ fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         wasi,
         "clock_res_get",
         |mut caller: Caller<'_, Host>, _clock: i32, at: i32| {
-            write(&mut caller, at, &1_000_000i64.to_le_bytes())
+            charge(&mut caller, fuel::ANSWER, 0)?;
+            Ok(write(&mut caller, at, &1_000_000i64.to_le_bytes()))
         },
     )?;
     linker.func_wrap(wasi, "random_get", |mut caller: Caller<'_, Host>, at: i32, len: i32| {
@@ -295,10 +313,10 @@ fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
         wasi,
         "fd_write",
         |mut caller: Caller<'_, Host>, fd: i32, vectors: i32, count: i32, written: i32| {
+            charge(&mut caller, fuel::LOG, 0)?;
             if fd != 1 && fd != 2 {
                 return Ok(WASI_EBADF);
             }
-            charge(&mut caller, fuel::LOG, 0)?;
             let text =
                 with_memory(&mut caller, "fd_write", |memory, _| gather(memory, vectors, count));
             let Ok(text) = text else { return Ok(WASI_EINVAL) };
@@ -320,23 +338,31 @@ fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     )?;
     for (sizes, get) in [("args_sizes_get", "args_get"), ("environ_sizes_get", "environ_get")] {
         linker.func_wrap(wasi, sizes, |mut caller: Caller<'_, Host>, count: i32, bytes: i32| {
-            match write(&mut caller, count, &[0; 4]) {
+            charge(&mut caller, fuel::ANSWER, 0)?;
+            Ok(match write(&mut caller, count, &[0; 4]) {
                 WASI_SUCCESS => write(&mut caller, bytes, &[0; 4]),
                 error => error,
-            }
+            })
         })?;
-        linker.func_wrap(wasi, get, |_: i32, _: i32| WASI_SUCCESS)?;
+        linker.func_wrap(wasi, get, |mut caller: Caller<'_, Host>, _: i32, _: i32| {
+            charge(&mut caller, fuel::ANSWER, 0).map(|()| WASI_SUCCESS)
+        })?;
     }
-    linker.func_wrap(wasi, "fd_prestat_get", |_: i32, _: i32| WASI_EBADF)?;
-    linker.func_wrap(wasi, "sched_yield", || WASI_SUCCESS)?;
+    linker.func_wrap(wasi, "fd_prestat_get", |mut caller: Caller<'_, Host>, _: i32, _: i32| {
+        charge(&mut caller, fuel::ANSWER, 0).map(|()| WASI_EBADF)
+    })?;
+    linker.func_wrap(wasi, "sched_yield", |mut caller: Caller<'_, Host>| {
+        charge(&mut caller, fuel::ANSWER, 0).map(|()| WASI_SUCCESS)
+    })?;
     linker.func_wrap(wasi, "fd_fdstat_get", |mut caller: Caller<'_, Host>, fd: i32, at: i32| {
+        charge(&mut caller, fuel::ANSWER, 0)?;
         if !(0..=2).contains(&fd) {
-            return WASI_EBADF;
+            return Ok(WASI_EBADF);
         }
         // A character device without flags or rights.
         let mut stat = [0u8; 24];
         stat[0] = 2;
-        write(&mut caller, at, &stat)
+        Ok(write(&mut caller, at, &stat))
     })?;
     Ok(())
 }

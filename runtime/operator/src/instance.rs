@@ -8,7 +8,7 @@ use bytes::Bytes;
 use floe_core::image::{GlobalValue, OperatorImage};
 use floe_core::ports::{ExportedState, Operator, Staged};
 use floe_core::rng::OperatorRng;
-use floe_core::{Error, EventTime, Result};
+use floe_core::{Error, ErrorKind, EventTime, Result};
 use wasmtime::{Global, InstancePre, Memory, Store, TypedFunc, Val};
 
 use crate::abi;
@@ -75,6 +75,7 @@ impl Instance {
             rejected_bits: Vec::new(),
             output_bytes_left: 0,
             log_lines_left: 0,
+            log_bytes_left: 0,
             failure: None,
             may_emit: false,
         };
@@ -396,15 +397,19 @@ pub(crate) fn describe(
     let mut instance =
         Instance::new(engine, pre, path, Vec::new(), limits, OperatorRng::from_seed(0), &[])?;
     instance.begin(0);
-    instance.initialize()?;
+    let of_module = |error: Error| match error.kind {
+        ErrorKind::Operator => Error::invalid(format!("module {path}: {}", error.message)),
+        // The machine's fault is not the module's.
+        _ => error,
+    };
+    instance.initialize().map_err(of_module)?;
     let function = instance
         .instance
         .get_typed_func::<(), i32>(&mut instance.store, abi::DESCRIBE)
         .expect("checked at load");
-    let pointer = function.call(&mut instance.store, ()).map_err(|error| {
-        let error = explain(abi::DESCRIBE, &error, instance.store.data());
-        Error::invalid(format!("module {path}: {}", error.message))
-    })?;
+    let pointer = function
+        .call(&mut instance.store, ())
+        .map_err(|error| of_module(explain(abi::DESCRIBE, &error, instance.store.data())))?;
     let memory = GuestMemory(instance.memory.data(&instance.store));
     read_description(memory, u64::from(pointer as u32)).map_err(|broken| {
         Error::invalid(format!("module {path} is refused: its description: {}", broken.0))

@@ -12,7 +12,7 @@ use wasmtime::{ExternType, InstancePre, Linker};
 use crate::abi;
 use crate::check::{Anatomy, check};
 use crate::engine::Engine;
-use crate::host::{Host, link};
+use crate::host::{Host, charge_absent, link};
 use crate::instance::describe;
 use crate::limits::Limits;
 use crate::rewrite::rewrite;
@@ -314,12 +314,18 @@ fn answer_enosys(linker: &mut Linker<Host>, module: &wasmtime::Module) -> wasmti
             continue;
         }
         if let ExternType::Func(signature) = import.ty() {
-            linker.func_new(import.module(), import.name(), signature, |_, _, results| {
-                for result in results.iter_mut() {
-                    *result = wasmtime::Val::I32(WASI_ENOSYS);
-                }
-                Ok(())
-            })?;
+            linker.func_new(
+                import.module(),
+                import.name(),
+                signature,
+                |mut caller, _, results| {
+                    charge_absent(&mut caller)?;
+                    for result in results.iter_mut() {
+                        *result = wasmtime::Val::I32(WASI_ENOSYS);
+                    }
+                    Ok(())
+                },
+            )?;
         }
     }
     Ok(())

@@ -9,13 +9,15 @@ use crate::host::Host;
 
 /// Frames shown to a person.
 const FRAMES_MAX: usize = 12;
+/// Of what a guest says when it fails.
+const FAILURE_CHARS_MAX: usize = 2000;
 
 pub(crate) fn explain(call: &str, error: &wasmtime::Error, host: &Host) -> Error {
     if host.limiter.host_refused {
         return no_memory(&host.name);
     }
     let mut message = match (&host.failure, error.downcast_ref::<Trap>()) {
-        (Some(failure), _) => format!("{call}: {failure}"),
+        (Some(failure), _) => format!("{call}: {}", shown(failure)),
         (None, Some(trap)) => format!("trap in {call}: {}", class(*trap)),
         (None, None) => format!("{call}: {}", error.root_cause()),
     };
@@ -25,6 +27,14 @@ pub(crate) fn explain(call: &str, error: &wasmtime::Error, host: &Host) -> Error
         }
     }
     Error::operator(message)
+}
+
+/// A guest's own words, as much of them as a person reads.
+fn shown(failure: &str) -> String {
+    match failure.char_indices().nth(FAILURE_CHARS_MAX) {
+        None => failure.to_owned(),
+        Some((end, _)) => format!("{} … ({} bytes)", &failure[..end], failure.len()),
+    }
 }
 
 /// The machine's fault and no fact about the guest: the process ends, and nothing is written down.

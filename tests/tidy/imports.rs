@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-sink", &["floe-core"]),
     ("floe-checkpoint", &["floe-core"]),
     ("floe-pipeline", &["floe-core"]),
+    ("floe-replay", &["floe-core", "floe-operator", "floe-checkpoint"]),
     (
         "floe-cli",
         &[
@@ -22,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-sink",
             "floe-checkpoint",
             "floe-pipeline",
+            "floe-replay",
         ],
     ),
     ("floe-sdk", &["floe-sdk-derive"]),
@@ -36,6 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-sink",
             "floe-checkpoint",
             "floe-pipeline",
+            "floe-replay",
             // The native side of the benchmark has the operator's own collections.
             "floe-sdk",
         ],

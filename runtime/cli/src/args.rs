@@ -35,6 +35,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: CheckpointCommand,
     },
+    /// Run a checkpoint again, here, and compare
+    Replay(ReplayArgs),
+    /// The records that epochs took, as a recording
+    Record(RecordArgs),
+    /// Checkpoints, records, modules and configuration in one file, to be replayed elsewhere
+    Bundle(BundleArgs),
     /// What a module needs and offers
     Inspect(InspectArgs),
     /// The JSON schema of the pipeline file, for editors
@@ -104,6 +110,83 @@ pub(crate) struct RowsArgs {
     /// Print one JSON object a row
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ReplayArgs {
+    /// The pipeline file, or a bundle
+    pub(crate) subject: PathBuf,
+    /// The epoch whose checkpoint is restored; 0 is the pipeline's beginning. The newest with one behind it
+    /// unless named; a bundle's first
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) checkpoint: Option<u64>,
+    /// The last epoch to run; the next one unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) to: Option<u64>,
+    /// The records, as a recording; the pipeline's own recording or what Kafka still has unless named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recording: Option<PathBuf>,
+    /// One task alone: topic/partition
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// The last offset to look at. Behind the last checkpoint records run without a journal
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) until: Option<i64>,
+    /// Show record by record: input, rows, rejections, pages written, fuel
+    #[arg(long)]
+    pub(crate) step: bool,
+    /// The first offset that --step shows; ten before --until unless named
+    #[arg(long, value_name = "OFFSET", requires = "step")]
+    pub(crate) from: Option<i64>,
+    /// Run another build on the same input, and show the rows that differ
+    #[arg(long, value_name = "MODULE", conflicts_with = "step")]
+    pub(crate) operator: Option<PathBuf>,
+    /// Which operator --operator replaces, where there are several
+    #[arg(long, value_name = "NAME", requires = "operator")]
+    pub(crate) operator_name: Option<String>,
+    /// Write the rows as JSON lines
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct RangeArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// The epoch whose checkpoint is restored; 0 is the pipeline's beginning
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) checkpoint: u64,
+    /// The last epoch; the next one unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) to: Option<u64>,
+    /// One task alone: topic/partition
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// So many records of each partition behind the last checkpoint, too [default: 10000 where the newest
+    /// checkpoint is the one that is restored, else 0]
+    #[arg(long, value_name = "RECORDS")]
+    pub(crate) beyond: Option<u64>,
+    /// Make this field of each record's JSON value unreadable; may be given several times
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) redact: Vec<String>,
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct RecordArgs {
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct BundleArgs {
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
 }
 
 #[derive(ClapArgs)]

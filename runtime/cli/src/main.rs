@@ -9,6 +9,7 @@ mod guarantee;
 mod hooks;
 mod load;
 mod logging;
+mod replay;
 mod show;
 mod signals;
 mod telemetry;
@@ -38,6 +39,9 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Checkpoint { command: CheckpointCommand::Show(args) } => {
             command::checkpoint::show(args)
         }
+        Command::Replay(args) => command::replay::replay(args),
+        Command::Record(args) => command::record::record(args),
+        Command::Bundle(args) => command::bundle::bundle(args),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Schema => command::schema::schema(),
         Command::Demo(args) => demo::demo(args),

@@ -86,11 +86,14 @@ pub(crate) struct Opened {
 
 /// The modules of the chain, each fitting the one before it.
 pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
-    let engine = Engine::new(Some(module_cache()))?;
+    modules_in(spec, &Engine::new(Some(module_cache()))?)
+}
+
+pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Modules> {
     let mut chain: Vec<Module> = Vec::new();
     for operator in &spec.operators {
         let limits = limits(&operator.limits);
-        let module = load_module(&engine, &operator.module, &limits)?;
+        let module = load_module(engine, &operator.module, &limits)?;
         let name = operator.name.clone().unwrap_or_else(|| module.name().to_owned());
         if chain.iter().any(|it| it.name == name) {
             return Err(Error::invalid(format!(
@@ -383,7 +386,7 @@ pub(crate) async fn source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
 }
 
 /// The topic of a recording's lines that name none: the file's name without its ending.
-fn recording_topic(file: &Path) -> String {
+pub(crate) fn recording_topic(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 

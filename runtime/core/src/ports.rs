@@ -140,6 +140,11 @@ pub trait Operator: Send {
     fn export(self: Box<Self>) -> Result<ExportedState> {
         Err(no_state("", "export_state"))
     }
+
+    /// Fuel that the last call took, where calls are metered.
+    fn last_fuel(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What one call of an operator left: output batches in the order of `emit`, and rejected rows.

@@ -39,6 +39,8 @@ pub(crate) struct Instance {
     region_used: usize,
     /// A23: after a trap nothing is called again.
     trapped: bool,
+    /// At the begin of the last call.
+    fuel_given: u64,
 }
 
 /// What 32-bit addresses reach, whatever the limit says.
@@ -113,6 +115,7 @@ impl Instance {
             region: (0, 0),
             region_used: 0,
             trapped: false,
+            fuel_given: 0,
         })
     }
 
@@ -240,6 +243,7 @@ impl Instance {
             .saturating_mul(rows as u64)
             .saturating_add(self.limits.fuel_per_batch);
         self.store.set_fuel(fuel).expect("fuel is on");
+        self.fuel_given = fuel;
         let output_bytes = self.limits.output_bytes_per_batch;
         self.store.data_mut().begin(rows, output_bytes);
     }
@@ -374,6 +378,10 @@ impl Operator for Instance {
 
     fn export(self: Box<Self>) -> Result<ExportedState> {
         self.export_state()
+    }
+
+    fn last_fuel(&self) -> Option<u64> {
+        Some(self.fuel_given.saturating_sub(self.store.get_fuel().ok()?))
     }
 }
 

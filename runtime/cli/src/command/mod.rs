@@ -1,8 +1,12 @@
 //! The commands, one file each.
 
+pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod inspect;
+pub(crate) mod record;
+pub(crate) mod replay;
+mod replay_other;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod schema;

@@ -1,6 +1,6 @@
 //! `floe rows`: the rows of a pipeline's table, read as any reader of the table would.
 
-mod value;
+pub(crate) mod value;
 
 use std::io::{BufWriter, Write};
 

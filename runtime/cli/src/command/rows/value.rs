@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::show;
 
 /// Numbers that JSON has stay numbers; dates, times, decimals and what else there is become their text.
-pub(super) fn json(column: &ArrayRef, row: usize) -> Value {
+pub(crate) fn json(column: &ArrayRef, row: usize) -> Value {
     if column.is_null(row) {
         return Value::Null;
     }
@@ -44,7 +44,7 @@ pub(super) fn json(column: &ArrayRef, row: usize) -> Value {
     }
 }
 
-pub(super) fn object(columns: &StructArray, row: usize) -> Map<String, Value> {
+pub(crate) fn object(columns: &StructArray, row: usize) -> Map<String, Value> {
     let names = columns.column_names();
     names
         .iter()

@@ -1,0 +1,250 @@
+//! `floe bundle`: everything that a replay needs in one file, for somebody without Kafka, catalog or store.
+
+use std::fmt::Write;
+
+use floe_checkpoint::hint::Hint;
+use floe_checkpoint::paths::Paths;
+use floe_core::{Error, Result};
+use floe_pipeline::config::units::show_bytes;
+use floe_pipeline::config::{Format, LogFormat, OnError, OperatorSpec, PipelineSpec};
+use floe_replay::Plan;
+use floe_replay::bundle::BundleWriter;
+use serde_json::Value;
+
+use crate::args::BundleArgs;
+use crate::replay::folder::TemporaryFolder;
+use crate::replay::subject::{REDACTED, Subject};
+use crate::terminal::Terminal;
+use crate::{load, logging, show};
+
+use super::record::{chosen, redacted};
+
+pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
+    let terminal = Terminal::new();
+    logging::start(LogFormat::Human, &terminal)?;
+    let args = args.range;
+    super::block_on(async move {
+        let subject = Subject::open(&args.pipeline)?;
+        let folder = TemporaryFolder::new()?;
+        let input = folder.path().join("input.jsonl");
+        let (plan, records) = chosen(&subject, &args, &input, &terminal).await?;
+        let file = &args.output;
+        let mut bundle = BundleWriter::create(file)?;
+        let redacted = redacted(&args);
+        bundle.add("README.txt", readme(&plan, records, &redacted).as_bytes())?;
+        let secrets = load::environment_of(&args.pipeline)?;
+        bundle.add("pipeline.toml", pipeline_text(&subject, &secrets)?.as_bytes())?;
+        if !args.redact.is_empty() {
+            bundle.add(REDACTED, args.redact.join("\n").as_bytes())?;
+        }
+        for (index, operator) in subject.spec.operators.iter().enumerate() {
+            bundle.add_file(&format!("operator-{index}.wasm"), &operator.module)?;
+        }
+        add_checkpoints(&mut bundle, &subject, &plan).await?;
+        bundle.add_file("input.jsonl", &input)?;
+        bundle.finish()?;
+        let bytes = std::fs::metadata(file).map_or(0, |it| it.len());
+        println!(
+            "{}: {}, epoch {} → {}, {} records",
+            file.display(),
+            show_bytes(bytes),
+            first(&plan),
+            last(&plan),
+            show::grouped(records)
+        );
+        println!(
+            "it holds raw records{redacted}, and operators' memory with what they keep of them; secrets of the pipeline file are not in it"
+        );
+        println!("replay it anywhere:  floe replay {}", file.display());
+        Ok(())
+    })
+}
+
+fn first(plan: &Plan) -> u64 {
+    plan.begin.as_ref().map_or(0, |it| it.epoch.0)
+}
+
+fn last(plan: &Plan) -> u64 {
+    plan.epochs.last().map_or(first(plan), |it| it.epoch.0)
+}
+
+/// The log's entries and the objects that they name, where the pipeline file of the bundle expects them.
+async fn add_checkpoints(bundle: &mut BundleWriter, subject: &Subject, plan: &Plan) -> Result<()> {
+    let log = floe_checkpoint::read_log(&*subject.store, &plan.pipeline).await?;
+    let paths = Paths::of(&plan.pipeline)?;
+    let (from, to) = (first(plan), last(plan));
+    let inside = |epoch: u64| from <= epoch && epoch <= to;
+    let slots: Vec<_> =
+        log.manifests().filter(|(at, _)| inside(at.epoch.0)).map(|(at, _)| at.slot).collect();
+    let (Some(first_slot), Some(last_slot)) = (slots.first(), slots.last()) else { return Ok(()) };
+    // From its beginning, a pipeline's log begins with the claim before the first checkpoint.
+    let first_slot = if from == 0 { log.first_kept() } else { *first_slot };
+    let hint = Hint { first: first_slot, claim: None };
+    bundle.add(&format!("checkpoints/{}", paths.hint()), &hint.encode())?;
+    let mut names: Vec<String> = Vec::new();
+    for (slot, _) in &log.entries {
+        if first_slot <= *slot && slot <= last_slot {
+            names.push(paths.entry(*slot));
+        }
+    }
+    let manifests = plan.begin.iter().chain(plan.epochs.iter().map(|it| &it.manifest));
+    for object in manifests.flat_map(|it| &it.objects) {
+        names.push(paths.object(&object.path)?);
+    }
+    names.sort();
+    names.dedup();
+    for name in names {
+        let bytes = subject.store.get(&name).await?.ok_or_else(|| {
+            Error::refused(format!(
+                "{name} is gone from the store: the checkpoint was swept meanwhile"
+            ))
+        })?;
+        bundle.add(&format!("checkpoints/{name}"), &bytes)?;
+    }
+    Ok(())
+}
+
+fn readme(plan: &Plan, records: u64, redacted: &str) -> String {
+    format!(
+        "Checkpoints {} to {} of pipeline {}, with {records} records.\n\nThis file holds raw records{redacted}, and the operators' memory, which keeps what they took from records.\nSecrets of the pipeline file (catalog, store, Kafka) are not in it.\n\nReplay it:  floe replay FILE\n",
+        first(plan),
+        last(plan),
+        plan.pipeline
+    )
+}
+
+/// A pipeline file with what a replay needs, and neither catalog, store nor broker.
+fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<String> {
+    let spec: &PipelineSpec = &subject.spec;
+    let mut text = String::new();
+    let format = match spec.source.format {
+        Format::Json => "json",
+        Format::Raw => "raw",
+    };
+    // Writing to a string does not fail.
+    let _ = write!(
+        text,
+        "[pipeline]\nid = {}\n\n[source]\nrecording = \"input.jsonl\"\nformat = \"{format}\"\n",
+        quoted(&spec.id)
+    );
+    for (index, operator) in spec.operators.iter().enumerate() {
+        let name = &subject.links[index].name;
+        let _ = write!(
+            text,
+            "\n[[operator]]\nname = {}\nmodule = \"operator-{index}.wasm\"\non-error = \"{}\"\nconfig = {}\n",
+            quoted(name),
+            on_error(operator.on_error),
+            config(operator, secrets)?
+        );
+        text.push_str(&limits(operator));
+    }
+    let catalog = "{ type = \"sql\", uri = \"sqlite://none.db\", warehouse = \"file://./none\" }";
+    let _ = write!(
+        text,
+        "\n# A replay opens no table.\n[sink]\niceberg = {}\ncatalog = {catalog}\n\n[checkpoint]\nstore = \"file://./checkpoints\"\n",
+        quoted(&spec.sink.table)
+    );
+    if let Some(dead_letters) = &spec.dead_letters {
+        let _ = write!(text, "\n[dead-letters]\niceberg = {}\n", quoted(&dead_letters.table.table));
+    }
+    Ok(text)
+}
+
+fn on_error(on_error: OnError) -> &'static str {
+    match on_error {
+        OnError::Fail => "fail",
+        OnError::Skip => "skip",
+        OnError::DeadLetter => "dead-letter",
+    }
+}
+
+fn limits(operator: &OperatorSpec) -> String {
+    let limits = &operator.limits;
+    let numbers = [
+        ("memory", limits.memory_bytes),
+        ("table-elements", limits.table_elements),
+        ("fuel-per-batch", limits.fuel_per_batch),
+        ("fuel-per-record", limits.fuel_per_record),
+        ("output-per-batch", limits.output_per_batch_bytes),
+        ("module-size", limits.module_bytes),
+    ];
+    let set: Vec<String> = numbers
+        .iter()
+        .filter_map(|(name, value)| {
+            let value = (*value)?;
+            // Sizes are texts with their unit.
+            let is_size = ["memory", "output-per-batch", "module-size"].contains(name);
+            Some(if is_size {
+                format!("{name} = \"{value}B\"")
+            } else {
+                format!("{name} = {value}")
+            })
+        })
+        .collect();
+    if set.is_empty() { String::new() } else { format!("limits = {{ {} }}\n", set.join(", ")) }
+}
+
+/// The configuration with what came from the environment taken out again.
+fn config(operator: &OperatorSpec, secrets: &[(String, String)]) -> Result<String> {
+    let mut value: Value = serde_json::from_str(&operator.config)
+        .map_err(|error| Error::invalid(format!("the configuration of an operator: {error}")))?;
+    hide(&mut value, secrets);
+    Ok(toml_of(&value))
+}
+
+fn hide(value: &mut Value, secrets: &[(String, String)]) {
+    match value {
+        Value::String(text) => {
+            for (name, secret) in secrets.iter().filter(|it| !it.1.is_empty()) {
+                *text = text.replace(secret.as_str(), &format!("${{{name}:-removed}}"));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|it| hide(it, secrets)),
+        Value::Object(fields) => fields.values_mut().for_each(|it| hide(it, secrets)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// JSON that came from TOML as TOML again.
+fn toml_of(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, it)| format!("{} = {}", quoted(name), toml_of(it)))
+                .collect();
+            format!("{{ {} }}", fields.join(", "))
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(toml_of).collect::<Vec<_>>().join(", "))
+        }
+        Value::String(text) => quoted(text),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// JSON's escapes are TOML's too, but for DEL, which TOML wants escaped.
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string().replace('\u{7f}', "\\u007f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_from_the_environment_goes_back_to_it() {
+        let operator = OperatorSpec {
+            name: None,
+            module: "a.wasm".into(),
+            config: r#"{"list":[1,2.5,true],"url":"https://u:hunter2@h/\u007f"}"#.into(),
+            on_error: OnError::Fail,
+            limits: floe_pipeline::config::LimitsSpec::default(),
+        };
+        let secrets = [("PASSWORD".to_owned(), "hunter2".to_owned())];
+        assert_eq!(
+            config(&operator, &secrets).unwrap(),
+            r#"{ "list" = [1, 2.5, true], "url" = "https://u:${PASSWORD:-removed}@h/\u007f" }"#
+        );
+    }
+}

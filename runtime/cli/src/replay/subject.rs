@@ -1,0 +1,151 @@
+//! What is replayed: a pipeline file's checkpoints and source, or a bundle's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use floe_core::manifest::PipelineIdentity;
+use floe_core::ports::{DecoderFactory, ObjectStore};
+use floe_core::{Error, Result, TopicPartition};
+use floe_operator::Engine;
+use floe_pipeline::config::{OnError, PipelineSpec};
+use floe_replay::{Link, Plan};
+
+use super::folder::TemporaryFolder;
+use crate::show::short_hex;
+use crate::{load, wire};
+
+pub(crate) struct Subject {
+    pub(crate) spec: Arc<PipelineSpec>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) decoder: Arc<dyn DecoderFactory>,
+    /// What of the engine decides results.
+    pub(crate) engine: String,
+    /// Fields that a bundle's maker made unreadable: records are not those that the run took.
+    pub(crate) redacted: Vec<String>,
+    pub(crate) is_bundle: bool,
+    /// Where a bundle was laid out.
+    _folder: Option<TemporaryFolder>,
+}
+
+impl Subject {
+    /// A pipeline file or a bundle, told apart by how the file begins.
+    pub(crate) fn open(path: &Path) -> Result<Subject> {
+        Subject::open_with(path, Engine::new(Some(wire::module_cache()))?)
+    }
+
+    pub(crate) fn open_with(path: &Path, engine: Arc<Engine>) -> Result<Subject> {
+        let (file, folder) = match floe_replay::bundle::is_bundle(path)? {
+            false => (path.to_owned(), None),
+            true => {
+                let folder = TemporaryFolder::new()?;
+                floe_replay::bundle::unpack(path, folder.path())?;
+                (folder.path().join("pipeline.toml"), Some(folder))
+            }
+        };
+        let spec = Arc::new(load::pipeline(&file)?);
+        let redacted = match &folder {
+            None => Vec::new(),
+            Some(folder) => redacted_fields(folder.path())?,
+        };
+        let modules = wire::modules_in(&spec, &engine)?;
+        let decoder = wire::decoder(&spec, &modules)?;
+        let links = modules
+            .chain
+            .into_iter()
+            .map(|it| Link {
+                name: Arc::from(it.name.as_str()),
+                dead_letters: it.on_error == OnError::DeadLetter,
+                factory: it.factory,
+            })
+            .collect();
+        let store = wire::store_to_read(&spec)?.ok_or_else(|| {
+            Error::invalid(format!(
+                "pipeline {:?} has no checkpoint in {}",
+                spec.id, spec.checkpoint.store
+            ))
+        })?;
+        let (engine, is_bundle) = (modules.engine, folder.is_some());
+        Ok(Subject { spec, store, links, decoder, engine, redacted, is_bundle, _folder: folder })
+    }
+
+    pub(crate) async fn plan(
+        &self,
+        from: u64,
+        to: Option<u64>,
+        only: Option<&TopicPartition>,
+    ) -> Result<Plan> {
+        let plan = floe_replay::plan::load(&*self.store, &self.spec.id, from, to, only).await?;
+        self.check(&plan)?;
+        Ok(plan)
+    }
+
+    /// The modules here are those that made the checkpoint.
+    fn check(&self, plan: &Plan) -> Result<()> {
+        let made = &plan.identity;
+        let opened = plan.all_tasks().iter().any(|it| !plan.tasks.contains_key(it));
+        if made.operators.len() != self.links.len() {
+            return Err(Error::invalid(format!(
+                "the checkpoint was made by {} operators, and the pipeline file has {}",
+                made.operators.len(),
+                self.links.len()
+            )));
+        }
+        for (link, made) in self.links.iter().zip(&made.operators) {
+            let here = link.factory.describe();
+            if here.module_hash != made.module_hash {
+                return Err(Error::invalid(format!(
+                    "operator {:?} is another module (blake3 {}) than the one that made the checkpoint ({})\n→ put that module there again; --operator FILE runs another one on the same input and shows what differs",
+                    made.name,
+                    short_hex(&here.module_hash),
+                    short_hex(&made.module_hash)
+                )));
+            }
+            // An image has its configuration inside; only a task that begins needs it from the file.
+            if here.config_hash != made.config_hash && opened {
+                return Err(Error::invalid(format!(
+                    "operator {:?} is configured otherwise than when the checkpoint was made",
+                    made.name
+                )));
+            }
+        }
+        if made.decoder != self.decoder.name() {
+            return Err(Error::invalid(format!(
+                "values are decoded by {:?} here, and were by {:?}",
+                self.decoder.name(),
+                made.decoder
+            )));
+        }
+        Ok(())
+    }
+
+    /// What may make a difference and is none by itself, for people.
+    pub(crate) fn notes(&self, made: &PipelineIdentity) -> Vec<String> {
+        let mut notes = Vec::new();
+        if made.engine != self.engine {
+            notes.push(format!("made by engine {:?}, replayed by {:?}", made.engine, self.engine));
+        }
+        if made.isa != std::env::consts::ARCH {
+            notes.push(format!("made on {}, replayed on {}", made.isa, std::env::consts::ARCH));
+        }
+        if !self.redacted.is_empty() {
+            notes.push(format!(
+                "the bundle's records are redacted ({}): input and state are not compared",
+                self.redacted.join(", ")
+            ));
+        }
+        notes
+    }
+}
+
+/// The file in a bundle that names the redacted fields, one a line.
+pub(crate) const REDACTED: &str = "redacted.txt";
+
+fn redacted_fields(folder: &Path) -> Result<Vec<String>> {
+    let file: PathBuf = folder.join(REDACTED);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(Error::invalid(format!("{} cannot be read: {error}", file.display()))),
+    }
+}

@@ -1,0 +1,125 @@
+//! Records one by one: what each makes an operator emit, reject and write.
+//!
+//! A batch's memory depends on its bounds (an input region grows with the batch), so this runs beside the
+//! batch, on instances of its own, and decides nothing.
+
+use arrow_array::RecordBatch;
+use floe_core::chain::{self, ChainStop};
+use floe_core::image::{OperatorImage, PAGE_BYTES};
+use floe_core::ports::Decoder;
+use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
+
+use crate::compare::pages;
+use crate::task::{Calls, Link, Watch, restore};
+
+/// What one record did.
+pub struct Stepped {
+    pub offset: Offset,
+    pub timestamp: EventTime,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub emitted: Vec<RecordBatch>,
+    /// (operator, reason).
+    pub rejected: Vec<(String, String)>,
+    /// The operator that it stops, and how.
+    pub stopped: Option<(String, String)>,
+    /// (operator, numbers of the 4 KiB pages that differ afterwards).
+    pub dirty: Vec<(String, Vec<usize>)>,
+    /// Over the chain; none where calls are not metered.
+    pub fuel: Option<u64>,
+}
+
+pub(crate) fn step(
+    links: &[Link],
+    task: &TopicPartition,
+    images: &[(String, OperatorImage)],
+    decoder: &mut dyn Decoder,
+    records: &Records,
+    now: EventTime,
+) -> Result<Vec<Stepped>> {
+    let mut before = images.to_vec();
+    let mut instances = restore(links, task, &before)?;
+    let mut all = Vec::with_capacity(records.len());
+    for index in 0..records.len() {
+        let record = records.slice(index..index + 1);
+        let mut stepped = Stepped::of(record.get(0));
+        let decoded = decoder.decode(&record)?;
+        for row in &decoded.rejected {
+            stepped.rejected.push((links[0].name.to_string(), row.reason.clone()));
+        }
+        let mut refused = Refused(Vec::new());
+        let mut calls = Calls {
+            links,
+            instances: &mut instances,
+            now,
+            records: Some(&record),
+            rows: decoded.rows.as_deref(),
+            dead_letters: 0,
+            epoch: 0,
+            watch: &mut refused,
+        };
+        let made = chain::process(&mut calls, decoded.batch);
+        stepped.rejected.extend(refused.0);
+        match made {
+            Ok(made) => {
+                stepped.emitted = made;
+                stepped.fuel = instances.iter().map(|it| it.last_fuel()).sum();
+                let mut after = Vec::with_capacity(links.len());
+                for (link, instance) in links.iter().zip(&mut instances) {
+                    after.push((link.name.to_string(), instance.capture()?));
+                }
+                stepped.dirty = dirty(&before, &after);
+                before = after;
+            }
+            Err(ChainStop::Refused(error)) => return Err(error),
+            Err(ChainStop::Operator { link, error }) => {
+                stepped.stopped = Some((links[link].name.to_string(), error.message));
+                instances = restore(links, task, &before)?;
+            }
+        }
+        all.push(stepped);
+    }
+    Ok(all)
+}
+
+impl Stepped {
+    fn of(record: Record<'_>) -> Stepped {
+        Stepped {
+            offset: record.offset(),
+            timestamp: record.timestamp(),
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            emitted: Vec::new(),
+            rejected: Vec::new(),
+            stopped: None,
+            dirty: Vec::new(),
+            fuel: None,
+        }
+    }
+}
+
+struct Refused(Vec<(String, String)>);
+
+impl Watch for Refused {
+    fn refused(&mut self, _: u64, _: Option<Record<'_>>, operator: &str, why: &str) {
+        self.0.push((operator.to_owned(), why.to_owned()));
+    }
+}
+
+fn dirty(
+    before: &[(String, OperatorImage)],
+    after: &[(String, OperatorImage)],
+) -> Vec<(String, Vec<usize>)> {
+    let none = [0; PAGE_BYTES];
+    before
+        .iter()
+        .zip(after)
+        .map(|((name, before), (_, after))| {
+            let mut was = pages(before);
+            let written = pages(after).enumerate().filter_map(|(number, page)| {
+                (was.next().unwrap_or(&none) != page).then_some(number)
+            });
+            (name.clone(), written.collect())
+        })
+        .collect()
+}

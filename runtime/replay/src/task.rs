@@ -1,0 +1,453 @@
+//! One task, replayed: records go in as they come, each epoch comes out compared.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use floe_checkpoint::state_hash;
+use floe_core::chain::{self, Chain, ChainStop};
+use floe_core::image::OperatorImage;
+use floe_core::journal::{BatchStep, Step};
+use floe_core::ports::{Decoder, DecoderFactory, Operator, OperatorFactory, RejectedRow, Staged};
+use floe_core::task::CapturedTask;
+use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::pending::Pending;
+use crate::plan::PlannedTask;
+use crate::rows::RowHasher;
+use crate::step::{Stepped, step};
+
+/// One operator of the chain.
+#[derive(Clone)]
+pub struct Link {
+    pub name: Arc<str>,
+    pub factory: Arc<dyn OperatorFactory>,
+    /// What it rejects becomes a row of the table of dead letters.
+    pub dead_letters: bool,
+}
+
+pub struct TaskReplay {
+    task: TopicPartition,
+    links: Vec<Link>,
+    instances: Vec<Box<dyn Operator>>,
+    decoder: Box<dyn Decoder>,
+    now: EventTime,
+    pending: Pending,
+    epochs: VecDeque<(Epoch, PlannedTask)>,
+    /// The step of the first of `epochs` that is next.
+    at_step: usize,
+    open: EpochDone,
+    /// Of the open epoch.
+    rows: RowHasher,
+    /// Records that are looked at one by one, beside the batch that they are in.
+    pub examine: Option<RangeInclusive<Offset>>,
+    /// Records may be other ones than the run saw: nothing is compared.
+    pub altered: bool,
+    /// All instances are made anew from their images between any two batches.
+    pub restore_between: bool,
+    differs: bool,
+}
+
+/// One epoch of one task, replayed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochDone {
+    pub epoch: u64,
+    pub steps: u64,
+    pub records: u64,
+    pub rows: u64,
+    pub dead_letters: u64,
+    pub rows_hash: u64,
+    pub state_hash: [u8; 32],
+    /// The first difference to what the run did.
+    pub difference: Option<Difference>,
+    /// The state at the difference, where it is the state that differs.
+    pub found: Option<Vec<(String, OperatorImage)>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The records are not those that the run took.
+    Input { first: Offset, last: Offset, expected_count: u32, found_count: usize },
+    /// An operator stopped where none had stopped in the run.
+    Stopped { first: Offset, last: Offset, operator: String, message: String },
+    /// The same steps, and another state.
+    State { expected: [u8; 32], found: [u8; 32] },
+}
+
+/// Looks on while a task is replayed.
+pub trait Watch {
+    /// Rows that reached the sink from these records; from a watermark there are none.
+    fn rows(&mut self, _epoch: u64, _records: Option<&Records>, _rows: &RecordBatch) {}
+
+    /// A record or row that was not taken. `record` is absent for a row that an operator made.
+    fn refused(&mut self, _epoch: u64, _record: Option<Record<'_>>, _operator: &str, _why: &str) {}
+
+    fn stepped(&mut self, _epoch: u64, _stepped: Stepped) {}
+}
+
+/// Sees nothing.
+pub struct Nobody;
+
+impl Watch for Nobody {}
+
+impl TaskReplay {
+    /// As the checkpoint left it; without one, as at the pipeline's beginning.
+    pub fn new(
+        pipeline: &str,
+        task: &TopicPartition,
+        captured: Option<&CapturedTask>,
+        links: &[Link],
+        decoder: &dyn DecoderFactory,
+        epochs: Vec<(Epoch, PlannedTask)>,
+    ) -> Result<TaskReplay> {
+        let instances = match captured {
+            Some(captured) => restore(links, task, &captured.operators)?,
+            None => links
+                .iter()
+                .map(|it| it.factory.open(task, seed(pipeline, task, &it.name)))
+                .collect::<Result<Vec<_>>>()?,
+        };
+        Ok(TaskReplay {
+            task: task.clone(),
+            links: links.to_vec(),
+            instances,
+            decoder: decoder.decoder(),
+            now: captured.map_or(EventTime::MIN, |it| it.virtual_time),
+            pending: Pending::new(task.clone()),
+            epochs: epochs.into(),
+            at_step: 0,
+            open: EpochDone::default(),
+            rows: RowHasher::default(),
+            examine: None,
+            altered: false,
+            restore_between: false,
+            differs: false,
+        })
+    }
+
+    pub fn task(&self) -> &TopicPartition {
+        &self.task
+    }
+
+    /// All epochs are through, or one differed.
+    pub fn is_done(&self) -> bool {
+        self.epochs.is_empty() || self.differs
+    }
+
+    /// Takes records, in offset order over all calls, and gives the epochs that became whole.
+    pub fn feed(&mut self, records: Records, watch: &mut dyn Watch) -> Result<Vec<EpochDone>> {
+        self.pending.push(records);
+        self.go_on(watch)
+    }
+
+    /// Does all that can be done with the records that are here.
+    pub fn go_on(&mut self, watch: &mut dyn Watch) -> Result<Vec<EpochDone>> {
+        let mut done = Vec::new();
+        while !self.is_done() {
+            let (epoch, planned) = &self.epochs[0];
+            let epoch = epoch.0;
+            self.open.epoch = epoch;
+            let Some(step) = planned.journal.steps.get(self.at_step).copied() else {
+                done.push(self.close_epoch()?);
+                continue;
+            };
+            let last = match step {
+                Step::Batch(batch) => Some(batch.last),
+                Step::Skip(offset) => Some(offset),
+                Step::Watermark(_) => None,
+            };
+            if last.is_some_and(|last| self.pending.last().is_none_or(|it| it < last)) {
+                break;
+            }
+            self.at_step += 1;
+            self.open.steps += 1;
+            let difference = match step {
+                Step::Batch(batch) => self.batch(epoch, &batch, watch)?,
+                Step::Watermark(watermark) => self.watermark(epoch, watermark, watch)?,
+                Step::Skip(offset) => self.skip(epoch, offset, watch)?,
+            };
+            if difference.is_some() {
+                self.open.difference = difference;
+                self.differs = true;
+                done.push(std::mem::take(&mut self.open));
+            }
+        }
+        Ok(done)
+    }
+
+    /// What is left to do lacks records: the recording ends before the journal does.
+    pub fn lacking(&self) -> Option<Error> {
+        if self.is_done() {
+            return None;
+        }
+        let (epoch, planned) = &self.epochs[0];
+        let wanted = match planned.journal.steps.get(self.at_step) {
+            Some(Step::Batch(batch)) => batch.last,
+            Some(Step::Skip(offset)) => *offset,
+            Some(Step::Watermark(_)) | None => return None,
+        };
+        let has = match self.pending.last() {
+            Some(last) => format!("it ends at offset {last}"),
+            None => "it has none of them".to_owned(),
+        };
+        Some(Error::invalid(format!(
+            "the recording lacks records of {} that epoch {epoch} took, up to offset {wanted}: {has}",
+            self.task
+        )))
+    }
+
+    /// Runs records behind the last checkpoint: there is no journal to follow and nothing to compare with.
+    pub fn run_on(&mut self, watch: &mut dyn Watch) -> Result<EpochDone> {
+        self.open = EpochDone::default();
+        self.rows = RowHasher::default();
+        for records in self.pending.drain() {
+            let newest = records.iter().map(|it| it.timestamp()).max().unwrap_or(EventTime::MIN);
+            self.now = self.now.max(newest);
+            self.open.steps += 1;
+            if let Some(stopped) = self.records(0, &records, watch)? {
+                self.open.difference = Some(stopped);
+                break;
+            }
+        }
+        Ok(std::mem::take(&mut self.open))
+    }
+
+    fn close_epoch(&mut self) -> Result<EpochDone> {
+        let (_, planned) = self.epochs.pop_front().expect("go_on looked at it");
+        self.at_step = 0;
+        self.rows = RowHasher::default();
+        let images = self.capture()?;
+        let mut done = std::mem::take(&mut self.open);
+        done.state_hash = state_hash(&images);
+        if done.state_hash != planned.state_hash && !self.altered {
+            let (expected, found) = (planned.state_hash, done.state_hash);
+            done.difference = Some(Difference::State { expected, found });
+            done.found = Some(images);
+            self.differs = true;
+        }
+        Ok(done)
+    }
+
+    pub fn capture(&mut self) -> Result<Vec<(String, OperatorImage)>> {
+        let both = self.links.iter().zip(&mut self.instances);
+        both.map(|(link, it)| Ok((link.name.to_string(), it.capture()?))).collect()
+    }
+
+    fn batch(
+        &mut self,
+        epoch: u64,
+        step: &BatchStep,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
+        let records = self.pending.take(step.first, step.last);
+        let mut hash = Xxh3::new();
+        records.digest(|bytes| hash.update(bytes));
+        let same = records.len() == step.count as usize && hash.digest() == step.input_hash;
+        if !same && !self.altered {
+            return Ok(Some(Difference::Input {
+                first: step.first,
+                last: step.last,
+                expected_count: step.count,
+                found_count: records.len(),
+            }));
+        }
+        self.now = step.virtual_time;
+        self.records(epoch, &records, watch)
+    }
+
+    fn records(
+        &mut self,
+        epoch: u64,
+        records: &Records,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
+        let (Some(first), Some(last)) = (records.first_offset(), records.last_offset()) else {
+            return Ok(None);
+        };
+        if self.restore_between {
+            let images = self.capture()?;
+            self.instances = restore(&self.links, &self.task, &images)?;
+        }
+        if let Some(examined) = self.examine.clone()
+            && first <= *examined.end()
+            && *examined.start() <= last
+        {
+            let images = self.capture()?;
+            let each =
+                step(&self.links, &self.task, &images, &mut *self.decoder, records, self.now)?;
+            for stepped in each.into_iter().filter(|it| examined.contains(&it.offset)) {
+                watch.stepped(epoch, stepped);
+            }
+        }
+        let decoded = self.decoder.decode(records)?;
+        for RejectedRow { row, reason } in &decoded.rejected {
+            self.open.dead_letters += u64::from(self.links[0].dead_letters);
+            watch.refused(epoch, Some(records.get(*row)), &self.links[0].name, reason);
+        }
+        let mut calls = Calls {
+            links: &self.links,
+            instances: &mut self.instances,
+            now: self.now,
+            records: Some(records),
+            rows: decoded.rows.as_deref(),
+            dead_letters: 0,
+            epoch,
+            watch,
+        };
+        let made = chain::process(&mut calls, decoded.batch);
+        self.open.dead_letters += calls.dead_letters;
+        self.open.records += records.len() as u64;
+        match made {
+            Ok(made) => {
+                self.take_rows(epoch, Some(records), &made, watch);
+                Ok(None)
+            }
+            Err(ChainStop::Refused(error)) => Err(error),
+            Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
+                first,
+                last,
+                operator: self.links[link].name.to_string(),
+                message: error.message,
+            })),
+        }
+    }
+
+    fn watermark(
+        &mut self,
+        epoch: u64,
+        watermark: EventTime,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
+        let mut calls = Calls {
+            links: &self.links,
+            instances: &mut self.instances,
+            now: self.now,
+            records: None,
+            rows: None,
+            dead_letters: 0,
+            epoch,
+            watch,
+        };
+        let made = chain::watermark(&mut calls, watermark);
+        self.open.dead_letters += calls.dead_letters;
+        match made {
+            Ok(made) => {
+                self.take_rows(epoch, None, &made, watch);
+                Ok(None)
+            }
+            Err(ChainStop::Refused(error)) => Err(error),
+            Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
+                first: self.pending.last().unwrap_or(Offset(0)),
+                last: self.pending.last().unwrap_or(Offset(0)),
+                operator: self.links[link].name.to_string(),
+                message: error.message,
+            })),
+        }
+    }
+
+    /// The run had found that this record stops an operator. Its decision stands.
+    fn skip(
+        &mut self,
+        epoch: u64,
+        offset: Offset,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
+        let records = self.pending.take(offset, offset);
+        if records.is_empty() {
+            return Ok(Some(Difference::Input {
+                first: offset,
+                last: offset,
+                expected_count: 1,
+                found_count: 0,
+            }));
+        }
+        self.open.records += 1;
+        self.open.dead_letters += u64::from(self.links.iter().any(|it| it.dead_letters));
+        if self.examine.as_ref().is_some_and(|it| it.contains(&offset)) {
+            let images = self.capture()?;
+            let now = self.now.max(records.get(0).timestamp());
+            let each = step(&self.links, &self.task, &images, &mut *self.decoder, &records, now)?;
+            each.into_iter().for_each(|it| watch.stepped(epoch, it));
+        }
+        watch.refused(
+            epoch,
+            Some(records.get(0)),
+            "",
+            "skipped, as the run did: it stops an operator",
+        );
+        Ok(None)
+    }
+
+    fn take_rows(
+        &mut self,
+        epoch: u64,
+        records: Option<&Records>,
+        made: &[RecordBatch],
+        watch: &mut dyn Watch,
+    ) {
+        for batch in made.iter().filter(|it| it.num_rows() > 0) {
+            self.open.rows += batch.num_rows() as u64;
+            self.rows.update(batch);
+            watch.rows(epoch, records, batch);
+        }
+        self.open.rows_hash = self.rows.finish();
+    }
+}
+
+pub(crate) fn restore(
+    links: &[Link],
+    task: &TopicPartition,
+    images: &[(String, OperatorImage)],
+) -> Result<Vec<Box<dyn Operator>>> {
+    if images.len() != links.len() {
+        return Err(Error::invalid(format!(
+            "the checkpoint of {task} has {} operators, and the pipeline {}",
+            images.len(),
+            links.len()
+        )));
+    }
+    links.iter().zip(images).map(|(link, (_, image))| link.factory.restore(task, image)).collect()
+}
+
+/// As a run has it: the same for the same pipeline, task and operator.
+fn seed(pipeline: &str, task: &TopicPartition, operator: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(format!("{pipeline}\0{task}\0{operator}").as_bytes())
+}
+
+/// The chain while it takes one batch or one watermark.
+pub(crate) struct Calls<'a> {
+    pub(crate) links: &'a [Link],
+    pub(crate) instances: &'a mut [Box<dyn Operator>],
+    pub(crate) now: EventTime,
+    pub(crate) records: Option<&'a Records>,
+    pub(crate) rows: Option<&'a [u32]>,
+    pub(crate) dead_letters: u64,
+    pub(crate) epoch: u64,
+    pub(crate) watch: &'a mut dyn Watch,
+}
+
+impl Chain for Calls<'_> {
+    fn len(&self) -> usize {
+        self.instances.len()
+    }
+
+    fn process(&mut self, link: usize, batch: &RecordBatch) -> Result<Staged> {
+        self.instances[link].process(batch, self.now)
+    }
+
+    fn watermark(&mut self, link: usize, watermark: EventTime) -> Result<Staged> {
+        self.instances[link].watermark(watermark, self.now)
+    }
+
+    fn refuse(&mut self, link: usize, row: &RejectedRow) -> Result<()> {
+        self.dead_letters += u64::from(self.links[link].dead_letters);
+        let record = self
+            .records
+            .filter(|_| link == 0)
+            .map(|records| records.get(self.rows.map_or(row.row, |rows| rows[row.row] as usize)));
+        self.watch.refused(self.epoch, record, &self.links[link].name, &row.reason);
+        Ok(())
+    }
+}

@@ -21,3 +21,4 @@ mod bad_files;
 mod bad_world;
 mod readers;
 mod readme;
+mod replay;

@@ -3,10 +3,12 @@
 //! A batch's memory depends on its bounds (an input region grows with the batch), so this runs beside the
 //! batch, on instances of its own, and decides nothing.
 
+use std::ops::RangeInclusive;
+
 use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop};
 use floe_core::image::{OperatorImage, PAGE_BYTES};
-use floe_core::ports::Decoder;
+use floe_core::ports::{Decoder, Operator};
 use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
 
 use crate::compare::pages;
@@ -29,30 +31,51 @@ pub struct Stepped {
     pub fuel: Option<u64>,
 }
 
+/// The records of `examined` one by one; those before them as one batch.
 pub(crate) fn step(
     links: &[Link],
     task: &TopicPartition,
     images: &[(String, OperatorImage)],
     decoder: &mut dyn Decoder,
     records: &Records,
+    examined: &RangeInclusive<Offset>,
     now: EventTime,
 ) -> Result<Vec<Stepped>> {
-    let mut before = images.to_vec();
-    let mut instances = restore(links, task, &before)?;
-    let mut all = Vec::with_capacity(records.len());
-    for index in 0..records.len() {
-        let record = records.slice(index..index + 1);
-        let mut stepped = Stepped::of(record.get(0));
-        let decoded = decoder.decode(&record)?;
+    let mut stepping =
+        Stepping { links, task, instances: restore(links, task, images)?, before: images.to_vec() };
+    let first = records.iter().take_while(|it| it.offset() < *examined.start()).count();
+    let end = records.iter().take_while(|it| it.offset() <= *examined.end()).count();
+    if first > 0 {
+        stepping.take(&records.slice(0..first), decoder, now)?;
+    }
+    (first..end).map(|it| stepping.take(&records.slice(it..it + 1), decoder, now)).collect()
+}
+
+struct Stepping<'a> {
+    links: &'a [Link],
+    task: &'a TopicPartition,
+    instances: Vec<Box<dyn Operator>>,
+    before: Vec<(String, OperatorImage)>,
+}
+
+impl Stepping<'_> {
+    fn take(
+        &mut self,
+        records: &Records,
+        decoder: &mut dyn Decoder,
+        now: EventTime,
+    ) -> Result<Stepped> {
+        let mut stepped = Stepped::of(records.get(0));
+        let decoded = decoder.decode(records)?;
         for row in &decoded.rejected {
-            stepped.rejected.push((links[0].name.to_string(), row.reason.clone()));
+            stepped.rejected.push((self.links[0].name.to_string(), row.reason.clone()));
         }
         let mut refused = Refused(Vec::new());
         let mut calls = Calls {
-            links,
-            instances: &mut instances,
+            links: self.links,
+            instances: &mut self.instances,
             now,
-            records: Some(&record),
+            records: Some(records),
             rows: decoded.rows.as_deref(),
             dead_letters: 0,
             epoch: 0,
@@ -63,23 +86,22 @@ pub(crate) fn step(
         match made {
             Ok(made) => {
                 stepped.emitted = made;
-                stepped.fuel = instances.iter().map(|it| it.last_fuel()).sum();
-                let mut after = Vec::with_capacity(links.len());
-                for (link, instance) in links.iter().zip(&mut instances) {
+                stepped.fuel = self.instances.iter().map(|it| it.last_fuel()).sum();
+                let mut after = Vec::with_capacity(self.links.len());
+                for (link, instance) in self.links.iter().zip(&mut self.instances) {
                     after.push((link.name.to_string(), instance.capture()?));
                 }
-                stepped.dirty = dirty(&before, &after);
-                before = after;
+                stepped.dirty = dirty(&self.before, &after);
+                self.before = after;
             }
             Err(ChainStop::Refused(error)) => return Err(error),
             Err(ChainStop::Operator { link, error }) => {
-                stepped.stopped = Some((links[link].name.to_string(), error.message));
-                instances = restore(links, task, &before)?;
+                stepped.stopped = Some((self.links[link].name.to_string(), error.message));
+                self.instances = restore(self.links, self.task, &self.before)?;
             }
         }
-        all.push(stepped);
+        Ok(stepped)
     }
-    Ok(all)
 }
 
 impl Stepped {

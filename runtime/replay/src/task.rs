@@ -274,12 +274,7 @@ impl TaskReplay {
             && first <= *examined.end()
             && *examined.start() <= last
         {
-            let images = self.capture()?;
-            let each =
-                step(&self.links, &self.task, &images, &mut *self.decoder, records, self.now)?;
-            for stepped in each.into_iter().filter(|it| examined.contains(&it.offset)) {
-                watch.stepped(epoch, stepped);
-            }
+            self.step(epoch, records, &examined, self.now, watch)?;
         }
         let decoded = self.decoder.decode(records)?;
         for RejectedRow { row, reason } in &decoded.rejected {
@@ -366,10 +361,8 @@ impl TaskReplay {
         self.open.records += 1;
         self.open.dead_letters += u64::from(self.links.iter().any(|it| it.dead_letters));
         if self.examine.as_ref().is_some_and(|it| it.contains(&offset)) {
-            let images = self.capture()?;
             let now = self.now.max(records.get(0).timestamp());
-            let each = step(&self.links, &self.task, &images, &mut *self.decoder, &records, now)?;
-            each.into_iter().for_each(|it| watch.stepped(epoch, it));
+            self.step(epoch, &records, &(offset..=offset), now, watch)?;
         }
         watch.refused(
             epoch,
@@ -378,6 +371,22 @@ impl TaskReplay {
             "skipped, as the run did: it stops an operator",
         );
         Ok(None)
+    }
+
+    /// Beside the batch, and without an effect on it.
+    fn step(
+        &mut self,
+        epoch: u64,
+        records: &Records,
+        examined: &RangeInclusive<Offset>,
+        now: EventTime,
+        watch: &mut dyn Watch,
+    ) -> Result<()> {
+        let images = self.capture()?;
+        let (links, task) = (&self.links, &self.task);
+        let each = step(links, task, &images, &mut *self.decoder, records, examined, now)?;
+        each.into_iter().for_each(|it| watch.stepped(epoch, it));
+        Ok(())
     }
 
     fn take_rows(

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::args::BundleArgs;
 use crate::replay::folder::TemporaryFolder;
-use crate::replay::subject::{REDACTED, Subject};
+use crate::replay::subject::{ABOUT, About, BUNDLE_VERSION, Subject};
 use crate::terminal::Terminal;
 use crate::{load, logging, show};
 
@@ -34,9 +34,13 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
         bundle.add("README.txt", readme(&plan, records, &redacted).as_bytes())?;
         let secrets = load::environment_of(&args.pipeline)?;
         bundle.add("pipeline.toml", pipeline_text(&subject, &secrets)?.as_bytes())?;
-        if !args.redact.is_empty() {
-            bundle.add(REDACTED, args.redact.join("\n").as_bytes())?;
-        }
+        let about = About {
+            version: BUNDLE_VERSION,
+            from: first(&plan),
+            to: last(&plan),
+            redacted: args.redact.clone(),
+        };
+        bundle.add(ABOUT, &serde_json::to_vec_pretty(&about)?)?;
         for (index, operator) in subject.spec.operators.iter().enumerate() {
             bundle.add_file(&format!("operator-{index}.wasm"), &operator.module)?;
         }

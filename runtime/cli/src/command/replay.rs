@@ -5,14 +5,14 @@
 
 use std::io::{BufWriter, Write};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use arrow_array::{RecordBatch, StructArray};
 use floe_core::ports::Source;
 use floe_core::{Error, Offset, Record, Records, Result, TopicPartition};
-use floe_pipeline::config::LogFormat;
+use floe_pipeline::config::{LogFormat, Origin};
 use floe_replay::step::Stepped;
 use floe_replay::{Difference, Plan, TaskReplay, Watch};
 
@@ -98,20 +98,16 @@ pub(crate) async fn range(
     checkpoint: Option<u64>,
     to: Option<u64>,
 ) -> Result<(u64, Option<u64>)> {
-    if let (Some(from), false) = (checkpoint, subject.is_bundle) {
+    if let Some(about) = &subject.about {
+        let from = checkpoint.unwrap_or(about.from);
+        return Ok((from, to.or(Some(about.to).filter(|it| *it > from))));
+    }
+    if let Some(from) = checkpoint {
         return Ok((from, to));
     }
+    // The newest that has one behind it.
     let kept = floe_checkpoint::list_checkpoints(&*subject.store, &subject.spec.id).await?;
-    let (first, last) = (kept.first().map(|it| it.epoch), kept.last().map(|it| it.epoch));
-    match (checkpoint, subject.is_bundle) {
-        (from, true) => {
-            let from = from.or(first).unwrap_or(0);
-            Ok((from, to.or(last.filter(|it| *it > from))))
-        }
-        // The newest that has one behind it.
-        (None, false) => Ok((kept.iter().rev().nth(1).map_or(0, |it| it.epoch), to)),
-        (Some(from), false) => Ok((from, to)),
-    }
+    Ok((kept.iter().rev().nth(1).map_or(0, |it| it.epoch), to))
 }
 
 pub(crate) fn parse_task(text: &str) -> Result<TopicPartition> {
@@ -135,7 +131,7 @@ pub(crate) fn tasks_of(subject: &Subject, plan: &Plan) -> Result<Vec<TaskReplay>
                 &*subject.decoder,
                 plan.of_task(task),
             )?;
-            replay.altered = !subject.redacted.is_empty();
+            replay.altered = subject.is_redacted();
             Ok(replay)
         })
         .collect()
@@ -157,7 +153,13 @@ fn beyond(plan: &Plan, args: &ReplayArgs) -> bool {
 /// What the journals name; behind them, what there is, up to `--until`.
 async fn ranges(subject: &Subject, plan: &Plan, args: &ReplayArgs, beyond: bool) -> Result<Ranges> {
     let mut ranges = plan.input();
-    if !beyond {
+    let own = match &subject.spec.source.origin {
+        Origin::Recording { file } => Some(file),
+        Origin::Kafka { .. } => None,
+    };
+    // A bundle may hold no record at all.
+    let is_empty = |it: &PathBuf| std::fs::metadata(it).is_ok_and(|it| it.len() == 0);
+    if !beyond || args.recording.as_ref().or(own).is_some_and(is_empty) {
         return Ok(ranges);
     }
     let mut source: Box<dyn Source> = match &args.recording {

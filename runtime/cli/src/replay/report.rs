@@ -29,6 +29,7 @@ pub(crate) struct Report {
     pub(crate) journal_bytes: u64,
     pub(crate) seconds: f64,
     pub(crate) records_per_second: f64,
+    pub(crate) compared: bool,
     pub(crate) identical: bool,
     pub(crate) notes: Vec<String>,
     pub(crate) difference: Option<DifferenceView>,
@@ -83,7 +84,8 @@ impl Report {
             journal_bytes,
             seconds,
             records_per_second: records as f64 / seconds.max(1e-9),
-            identical: difference.is_none(),
+            compared: !subject.is_redacted(),
+            identical: difference.is_none() && !subject.is_redacted(),
             notes: subject.notes(&plan.identity),
             difference,
         })
@@ -94,6 +96,7 @@ impl Report {
             println!("note: {note}");
         }
         let verdict = match &self.difference {
+            None if !self.compared => "not compared".to_owned(),
             None => "state hashes identical ✓".to_owned(),
             Some(it) => format!("differs in epoch {}", it.epoch),
         };
@@ -202,7 +205,7 @@ fn rows_differ<W>(
     plan: &Plan,
     replayed: &[Replayed<W>],
 ) -> Option<DifferenceView> {
-    if !subject.redacted.is_empty() {
+    if subject.is_redacted() {
         return None;
     }
     plan.epochs.iter().filter(|it| it.tasks.len() == it.manifest.tasks.len()).find_map(|planned| {

@@ -1,6 +1,6 @@
 //! What is replayed: a pipeline file's checkpoints and source, or a bundle's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use floe_core::manifest::PipelineIdentity;
@@ -9,6 +9,7 @@ use floe_core::{Error, Result, TopicPartition};
 use floe_operator::Engine;
 use floe_pipeline::config::{OnError, PipelineSpec};
 use floe_replay::{Link, Plan};
+use serde::{Deserialize, Serialize};
 
 use super::folder::TemporaryFolder;
 use crate::show::short_hex;
@@ -21,9 +22,8 @@ pub(crate) struct Subject {
     pub(crate) decoder: Arc<dyn DecoderFactory>,
     /// What of the engine decides results.
     pub(crate) engine: String,
-    /// Fields that a bundle's maker made unreadable: records are not those that the run took.
-    pub(crate) redacted: Vec<String>,
-    pub(crate) is_bundle: bool,
+    /// Of a bundle.
+    pub(crate) about: Option<About>,
     /// Where a bundle was laid out.
     _folder: Option<TemporaryFolder>,
 }
@@ -44,10 +44,7 @@ impl Subject {
             }
         };
         let spec = Arc::new(load::pipeline(&file)?);
-        let redacted = match &folder {
-            None => Vec::new(),
-            Some(folder) => redacted_fields(folder.path())?,
-        };
+        let about = folder.as_ref().map(|it| about(it.path())).transpose()?;
         let modules = wire::modules_in(&spec, &engine)?;
         let decoder = wire::decoder(&spec, &modules)?;
         let links = modules
@@ -65,8 +62,8 @@ impl Subject {
                 spec.id, spec.checkpoint.store
             ))
         })?;
-        let (engine, is_bundle) = (modules.engine, folder.is_some());
-        Ok(Subject { spec, store, links, decoder, engine, redacted, is_bundle, _folder: folder })
+        let engine = modules.engine;
+        Ok(Subject { spec, store, links, decoder, engine, about, _folder: folder })
     }
 
     pub(crate) async fn plan(
@@ -128,24 +125,45 @@ impl Subject {
         if made.isa != std::env::consts::ARCH {
             notes.push(format!("made on {}, replayed on {}", made.isa, std::env::consts::ARCH));
         }
-        if !self.redacted.is_empty() {
+        if let Some(about) = self.about.as_ref().filter(|it| !it.redacted.is_empty()) {
             notes.push(format!(
-                "the bundle's records are redacted ({}): input and state are not compared",
-                self.redacted.join(", ")
+                "the bundle's records are redacted ({}): input, rows and state are not compared",
+                about.redacted.join(", ")
             ));
         }
         notes
     }
+
+    /// Records are not those that the run took, so nothing can be compared.
+    pub(crate) fn is_redacted(&self) -> bool {
+        self.about.as_ref().is_some_and(|it| !it.redacted.is_empty())
+    }
 }
 
-/// The file in a bundle that names the redacted fields, one a line.
-pub(crate) const REDACTED: &str = "redacted.txt";
+/// The file in a bundle that says what it is.
+pub(crate) const ABOUT: &str = "bundle.json";
 
-fn redacted_fields(folder: &Path) -> Result<Vec<String>> {
-    let file: PathBuf = folder.join(REDACTED);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(Error::invalid(format!("{} cannot be read: {error}", file.display()))),
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct About {
+    pub(crate) version: u32,
+    /// The checkpoint to restore, and the last one behind it.
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    /// Fields of records that were made unreadable.
+    pub(crate) redacted: Vec<String>,
+}
+
+pub(crate) const BUNDLE_VERSION: u32 = 1;
+
+fn about(folder: &Path) -> Result<About> {
+    let file = folder.join(ABOUT);
+    let wrong = |what: String| Error::invalid(format!("the bundle's {ABOUT}: {what}"));
+    let text = std::fs::read_to_string(&file).map_err(|it| wrong(it.to_string()))?;
+    let about: About = serde_json::from_str(&text).map_err(|it| wrong(it.to_string()))?;
+    match about.version {
+        BUNDLE_VERSION => Ok(about),
+        other => Err(wrong(format!(
+            "its version is {other}, and this program reads version {BUNDLE_VERSION}"
+        ))),
     }
 }

@@ -1,0 +1,227 @@
+//! Checkpoints of the real program, run again by the real program: identical, or the difference is named.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::lab::check;
+use crate::scene::{Place, Scene};
+
+/// `floe VERB …` in the scene's folder: exit code and what it said.
+fn floe(scene: &Scene<'_>, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let mut command = Command::new(&scene.lab.floe);
+    command.args(arguments).current_dir(&scene.folder).stdin(Stdio::null());
+    let out = command.output().context("start floe")?;
+    let mut said = String::from_utf8_lossy(&out.stdout).into_owned();
+    said += &String::from_utf8_lossy(&out.stderr);
+    ensure!(!said.contains("panicked"), "{said}");
+    Ok((out.status.code(), said))
+}
+
+fn must(scene: &Scene<'_>, code: i32, words: &[&str], arguments: &[&str]) -> Result<String> {
+    let (ended, said) = floe(scene, arguments)?;
+    ensure!(ended == Some(code), "floe {arguments:?} ended with {ended:?}, not {code}\n{said}");
+    for word in words {
+        ensure!(said.contains(word), "floe {arguments:?}: {word:?} is not in\n{said}");
+    }
+    Ok(said)
+}
+
+fn json(scene: &Scene<'_>, arguments: &[&str]) -> Result<Value> {
+    let said = must(scene, 0, &[], arguments)?;
+    serde_json::from_str(&said).with_context(|| said)
+}
+
+/// Epochs that a run of the scene left.
+fn epochs(scene: &Scene<'_>) -> Result<u64> {
+    let kept = json(scene, &["checkpoint", "list", "pipeline.toml", "--json"])?;
+    kept.as_array().and_then(|it| it.last()).and_then(|it| it["epoch"].as_u64()).context("no epoch")
+}
+
+fn ran<'a>(lab: &'a crate::lab::Lab, name: &str, records: u64) -> Result<Scene<'a>> {
+    let mut scene = Scene::new(lab, name, Place::Local)?;
+    scene.settings.keep = 1000;
+    scene.settings.interval = "20ms";
+    scene.make_input(records, 11)?;
+    std::fs::copy(scene.input(), scene.recording())?;
+    scene.write_pipeline()?;
+    scene.run_until_end()?;
+    Ok(scene)
+}
+
+#[test]
+fn every_epoch_comes_out_identical() {
+    check("replay::every_epoch", &[], |lab| {
+        let scene = ran(lab, "replay-all", 40_000)?;
+        let last = epochs(&scene)?;
+        ensure!(last >= 3, "{last} epochs");
+        let all =
+            ["replay", "pipeline.toml", "--checkpoint", "0", "--to", &last.to_string(), "--json"];
+        let report = json(&scene, &all)?;
+        ensure!(report["identical"] == true && report["epochs_identical"] == last, "{report}");
+        ensure!(report["records"] == 40_000, "{report}");
+        let number = |name: &str| report[name].as_u64().unwrap_or_default();
+        ensure!(number("journal_bytes") <= 16 * number("steps"), "{report}");
+        ensure!(number("rows") == scene.row_count()? as u64, "{report}");
+        for from in [1, last - 1] {
+            must(
+                &scene,
+                0,
+                &["identical ✓"],
+                &["replay", "pipeline.toml", "--checkpoint", &from.to_string()],
+            )?;
+        }
+        scene.done();
+        Ok(())
+    });
+}
+
+#[test]
+fn what_differs_is_named() {
+    check("replay::what_differs", &[], |lab| {
+        let scene = ran(lab, "replay-differs", 20_000)?;
+        let text = std::fs::read_to_string(scene.recording())?;
+        let altered = text.replacen("\\\"amount_minor\\\":", "\\\"amount_minor\\\":1", 1);
+        ensure!(altered != text, "nothing was altered");
+        std::fs::write(scene.folder.join("altered.jsonl"), altered)?;
+        let with = ["replay", "pipeline.toml", "--checkpoint", "0", "--recording", "altered.jsonl"];
+        must(&scene, 5, &["first difference: epoch 1", "not those that the run took"], &with)?;
+        std::fs::write(scene.folder.join("short.jsonl"), text.lines().next().context("empty")?)?;
+        let short = ["replay", "pipeline.toml", "--checkpoint", "0", "--recording", "short.jsonl"];
+        let (code, said) = floe(&scene, &short)?;
+        ensure!(code.is_some_and(|it| it != 0 && it != 5), "{code:?} {said}");
+        must(&scene, 2, &["it has 0 to"], &["replay", "pipeline.toml", "--checkpoint", "4000"])?;
+        must(
+            &scene,
+            2,
+            &["no task"],
+            &["replay", "pipeline.toml", "--checkpoint", "0", "--task", "x/0"],
+        )?;
+        // Another build of the operator is none of the checkpoint's.
+        let module = scene.folder.join("other.wasm");
+        std::fs::copy(&scene.settings.module, &module)?;
+        let mut bytes = std::fs::read(&module)?;
+        // A custom section: another module by its hash, the same by what it does.
+        bytes.extend_from_slice(&[0, 2, 1, b'x']);
+        std::fs::write(&module, bytes)?;
+        let pipeline = std::fs::read_to_string(scene.pipeline())?;
+        let other = pipeline.replace(&scene.settings.module.display().to_string(), "other.wasm");
+        std::fs::write(scene.folder.join("other.toml"), other)?;
+        must(&scene, 2, &["another module"], &["replay", "other.toml", "--checkpoint", "0"])?;
+        let through = ["replay", "pipeline.toml", "--checkpoint", "0", "--operator", "other.wasm"];
+        must(&scene, 0, &["the same rows"], &through)?;
+        scene.done();
+        Ok(())
+    });
+}
+
+#[test]
+fn the_record_that_stopped_the_pipeline_is_shown() {
+    check("replay::the_record_that_stopped", &[], |lab| {
+        let mut scene = Scene::new(lab, "replay-stopped", Place::Local)?;
+        scene.settings.keep = 1000;
+        let line = |partition: u32, offset: u32, amount: i64| {
+            let value = format!(
+                r#"{{"txn_id":"t-{partition}-{offset}","merchant_id":"m","amount_minor":{amount}}}"#
+            );
+            let line = serde_json::json!({ "partition": partition, "offset": offset, "timestamp": 1000 + offset, "value": value });
+            format!("{line}\n")
+        };
+        let mut text: String = (0..40).map(|it| line(it % 2, it / 2, 5)).collect();
+        std::fs::write(scene.recording(), &text)?;
+        scene.write_pipeline()?;
+        scene.run_until_end()?;
+        text += &(20..30)
+            .map(|it| line(1, it, if it == 25 { i64::MAX } else { 1 }))
+            .collect::<String>();
+        std::fs::write(scene.recording(), &text)?;
+        must(&scene, 1, &["payments/1 @ 25"], &["run", "pipeline.toml", "--until-end"])?;
+        let last = epochs(&scene)?.to_string();
+        let step = [
+            "replay",
+            "pipeline.toml",
+            "--checkpoint",
+            &last,
+            "--task",
+            "payments/1",
+            "--until",
+            "25",
+            "--step",
+        ];
+        let words = [
+            "payments/1 @ 24",
+            "\"running_total\":104",
+            "payments/1 @ 25",
+            "rejected  by",
+            "leaves 64 bits",
+            "fuel",
+            "no checkpoint to compare with",
+        ];
+        let said = must(&scene, 0, &words, &step)?;
+        ensure!(!said.contains("payments/1 @ 26"), "{said}");
+        scene.done();
+        Ok(())
+    });
+}
+
+#[test]
+fn a_bundle_needs_nothing_else() {
+    check("replay::a_bundle", &[], |lab| {
+        let scene = ran(lab, "replay-bundle", 20_000)?;
+        let bundle =
+            ["bundle", "pipeline.toml", "--checkpoint", "1", "--to", "3", "-o", "a.bundle"];
+        must(&scene, 0, &["raw records", "secrets"], &bundle)?;
+        let hidden = [
+            "bundle",
+            "pipeline.toml",
+            "--checkpoint",
+            "0",
+            "--redact",
+            "merchant_id",
+            "-o",
+            "b.bundle",
+        ];
+        must(&scene, 0, &["merchant_id"], &hidden)?;
+        // Elsewhere, with nothing of the pipeline left, and no network.
+        let elsewhere = scene.folder.join("elsewhere");
+        std::fs::create_dir(&elsewhere)?;
+        for name in ["a.bundle", "b.bundle"] {
+            std::fs::rename(scene.folder.join(name), elsewhere.join(name))?;
+        }
+        for gone in ["checkpoints", "lake", "payments.jsonl", "pipeline.toml", "lake.db"] {
+            std::fs::rename(scene.folder.join(gone), scene.folder.join(format!("{gone}.gone")))?;
+        }
+        let replay = |name: &str| -> Result<String> {
+            let mut command = without_network(lab.floe.clone());
+            command.args(["replay", name]).current_dir(&elsewhere);
+            let out = command.output().context("start floe without a network")?;
+            let said = String::from_utf8_lossy(&out.stdout).into_owned();
+            ensure!(out.status.success(), "{name}: {said}{}", String::from_utf8_lossy(&out.stderr));
+            Ok(said)
+        };
+        let said = replay("a.bundle")?;
+        ensure!(said.contains("epoch 1 → 3") && said.contains("identical ✓"), "{said}");
+        let said = replay("b.bundle")?;
+        ensure!(said.contains("redacted (merchant_id)") && said.contains("not compared"), "{said}");
+        let left = std::fs::read_dir(&elsewhere)?.count();
+        ensure!(left == 2, "a replay left {} files", left - 2);
+        scene.done();
+        Ok(())
+    });
+}
+
+/// In a network namespace of its own where this machine allows one.
+fn without_network(floe: PathBuf) -> Command {
+    for flags in ["-n", "-rn"] {
+        let tried = Command::new("unshare").args([flags, "true"]).stderr(Stdio::null()).status();
+        if tried.is_ok_and(|it| it.success()) {
+            let mut command = Command::new("unshare");
+            command.arg(flags).arg(floe);
+            return command;
+        }
+    }
+    println!("this machine allows no network namespace: the bundle is replayed with the network");
+    Command::new(floe)
+}

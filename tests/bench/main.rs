@@ -139,7 +139,7 @@ impl Bench {
             let (_, manifest) = log.newest_manifest().context("the run left a checkpoint")?;
             let tasks = floe_checkpoint::read_parts(&*store, pipeline, manifest).await?;
             let images = tasks.iter().flat_map(|it| &it.operators);
-            let bytes = images.map(|(_, image)| image.memory.len() as u64).sum();
+            let bytes = images.map(|(_, image)| image.memory.bytes).sum();
             Ok((tasks.iter().map(|it| it.records).sum(), bytes))
         })
     }

@@ -16,9 +16,12 @@ mod sweep;
 pub mod view;
 
 mod part;
-pub mod read;
 pub mod state_hash;
+mod chain;
 pub mod write;
+mod pack;
+mod clean;
+pub mod read;
 
 pub mod list;
 

@@ -159,7 +159,7 @@ fn detail(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointDetail {
                 virtual_time_ms: time(it.virtual_time),
                 watermark_ms: time(it.watermark),
                 records: it.records,
-                bytes: it.len,
+                bytes: it.parts().map(|it| it.len).sum(),
                 state_hash: hex(&it.state_hash),
             })
             .collect(),

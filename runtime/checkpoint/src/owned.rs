@@ -1,6 +1,6 @@
 //! OwnedLog: the log of one pipeline after the claim. Completing a checkpoint is filling its next slot.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,14 +13,15 @@ use floe_core::ports::{CheckpointDraft, CheckpointLog, LogView, ObjectStore, Swe
 use floe_core::task::CapturedTask;
 use floe_core::{Error, ErrorKind, Result};
 
+use crate::chain::Chains;
 use crate::claim::time_of_day;
 use crate::fill::{Filled, fill_slot};
 use crate::log::{LogReading, read_entry, reference, seal};
 use crate::paths::Paths;
-use crate::read::read_parts;
+use crate::read::read_with_chains;
 use crate::sweep::Swept;
 use crate::view::View;
-use crate::write::write_parts;
+use crate::write::{Written, write_onto};
 
 /// The right to write. Only `claim` makes one.
 pub struct OwnedLog {
@@ -33,6 +34,9 @@ pub struct OwnedLog {
     new_id: Box<dyn FnMut() -> EntryId + Send + Sync>,
     patience: Duration,
     swept: Swept,
+    /// What the next checkpoint is written onto: the newest one, since it was completed or restored here.
+    /// Locked for a moment only, since a restore does not need the log for itself.
+    chains: Mutex<Chains>,
     /// Set while a put is under way and once nothing more may be written: why.
     closed: Option<Error>,
 }
@@ -58,6 +62,7 @@ impl OwnedLog {
             new_id,
             patience,
             swept: Swept::default(),
+            chains: Mutex::default(),
             closed: None,
         })
     }
@@ -175,9 +180,17 @@ impl CheckpointLog for OwnedLog {
     }
 
     async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>> {
-        let error = match read_parts(&*self.store, &self.pipeline, manifest).await {
+        let read = read_with_chains(&*self.store, &self.pipeline, manifest).await;
+        let error = match read {
+            Ok((tasks, chains)) => {
+                let newest = self.reading.newest_manifest().map(|it| it.0.id);
+                if newest == Some(manifest.id) {
+                    *self.chains.lock().unwrap_or_else(PoisonError::into_inner) = chains;
+                }
+                return Ok(tasks);
+            }
             Err(error) if error.kind == ErrorKind::Corrupt => error,
-            done => return done,
+            Err(error) => return Err(error),
         };
         // A new owner sweeps, also what this process is about to read: then nothing is damaged.
         let slot = self.reading.end();
@@ -193,8 +206,11 @@ impl CheckpointLog for OwnedLog {
     ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
         self.check_open()?;
         let id = (self.new_id)();
-        let (objects, tasks) =
-            write_parts(&self.store, &self.pipeline, draft.epoch, id, draft.tasks).await?;
+        // Taken out: after an error the chains are not what any visible checkpoint holds.
+        let before =
+            std::mem::take(&mut *self.chains.lock().unwrap_or_else(PoisonError::into_inner));
+        let Written { objects, tasks, chains } =
+            write_onto(&self.store, &self.pipeline, draft.epoch, id, draft.tasks, before).await?;
         let manifest = CheckpointManifest {
             id,
             epoch: draft.epoch,
@@ -210,6 +226,7 @@ impl CheckpointLog for OwnedLog {
         let at = self.append(manifest).await?;
         let (newest, manifest) = self.reading.newest_manifest().expect("it was just appended");
         assert_eq!(newest, at);
+        *self.chains.lock().unwrap_or_else(PoisonError::into_inner) = chains;
         Ok((at, manifest.clone()))
     }
 

@@ -1,69 +1,76 @@
-//! One task's part as bytes: a head with everything small, then the non-zero pages, compressed.
+//! Parts as bytes: a task's head with everything small, and pages of one memory, compressed.
+//!
+//! Version 1 had one part a task, with head and whole memories; it is still read.
 
 use std::io::{Read, Write};
 
 use bytes::Bytes;
 use floe_core::encoding::{DecodeError, Decoder, Encoder};
 use floe_core::event_time::EventTime;
-use floe_core::image::{OperatorImage, PAGE_BYTES};
+use floe_core::image::{MemoryImage, OperatorImage, PAGE_BYTES, ZERO_PAGE};
 use floe_core::journal::Journal;
 use floe_core::position::{Offset, TopicPartition};
 use floe_core::task::CapturedTask;
 
-use crate::state_hash::{MemoryHasher, StateHasher, decode_globals, encode_globals};
+use crate::state_hash::{decode_globals, encode_globals};
 
-const MAGIC: &[u8; 8] = b"floepart";
+const HEAD_MAGIC: &[u8; 8] = b"floehead";
+const PAGES_MAGIC: &[u8; 8] = b"floepage";
+const MAGIC_1: &[u8; 8] = b"floepart";
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-pub(crate) const PART_VERSION: u32 = 1;
+pub(crate) const PART_VERSION: u32 = 2;
+const PART_VERSION_1: u32 = 1;
+
+/// Pages of one part at the most: 4 MiB, so that a large memory is compressed, read and cleaned piece by
+/// piece, and compresses within 1 % of what it would as a whole.
+pub(crate) const PART_PAGES_MAX: usize = 1024;
 
 /// WebAssembly's page, of which a memory is a multiple, and the most that 32-bit addresses reach.
-const WASM_PAGE_BYTES: u64 = 64 * 1024;
-const MEMORY_BYTES_MAX: u64 = 65_536 * WASM_PAGE_BYTES;
+pub(crate) const WASM_PAGE_BYTES: u64 = 64 * 1024;
+pub(crate) const MEMORY_BYTES_MAX: u64 = 65_536 * WASM_PAGE_BYTES;
 
 /// zstd-1: 1.1 GB/s on memory images (DESIGN §3); more levels cost time that the next epoch waits for.
 const ZSTD_LEVEL: i32 = 1;
 
-/// An encoded part and the hash of the state in it.
-pub(crate) struct EncodedPart {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) state_hash: [u8; 32],
+/// A page with its number.
+pub(crate) struct Page<'a> {
+    pub(crate) number: u32,
+    pub(crate) content: &'a [u8],
 }
 
-/// Encodes. One pass over the memory finds the non-zero pages and hashes them, a second compresses them.
-pub(crate) fn encode_part(task: &CapturedTask) -> std::io::Result<EncodedPart> {
-    let mut state = StateHasher::new(task.operators.len());
-    let mut all_runs = Vec::with_capacity(task.operators.len());
-    for (_, image) in &task.operators {
-        assert!((image.memory.len() as u64).is_multiple_of(WASM_PAGE_BYTES));
-        assert!(image.memory.len() as u64 <= MEMORY_BYTES_MAX);
-        let mut memory = MemoryHasher::new();
-        let mut runs: Vec<Run> = Vec::new();
-        for (index, page) in image.memory.chunks_exact(PAGE_BYTES).enumerate() {
-            if memory.page(page) {
-                continue;
-            }
-            match runs.last_mut() {
-                Some(run) if run.end() == index => run.page_count += 1,
-                _ => runs.push(Run { first_page: index, page_count: 1 }),
-            }
-        }
-        state.operator(image, memory);
-        all_runs.push(runs);
-    }
-
-    let head = encode_head(task, &all_runs);
+/// Encodes pages, which come in the order of their numbers. Zeros are named and not stored.
+pub(crate) fn encode_pages(pages: &[Page<'_>]) -> std::io::Result<Vec<u8>> {
+    assert!(pages.len() <= PART_PAGES_MAX);
+    assert!(pages.is_sorted_by(|a, b| a.number < b.number));
+    let (zeros, stored): (Vec<_>, Vec<_>) = pages.iter().partition(|it| *it.content == ZERO_PAGE);
     let mut e = Encoder::new();
-    e.raw(MAGIC);
+    e.raw(PAGES_MAGIC);
     e.u32(PART_VERSION);
-    e.bytes(&head);
-    let mut pages = zstd::stream::write::Encoder::new(e.finish(), ZSTD_LEVEL)?;
-    for ((_, image), runs) in task.operators.iter().zip(&all_runs) {
-        for run in runs {
-            pages.write_all(&image.memory[run.first_page * PAGE_BYTES..run.end() * PAGE_BYTES])?;
+    encode_runs(&mut e, &stored);
+    encode_runs(&mut e, &zeros);
+    let mut frame = zstd::stream::write::Encoder::new(e.finish(), ZSTD_LEVEL)?;
+    frame.set_pledged_src_size(Some((stored.len() * PAGE_BYTES) as u64))?;
+    for page in stored {
+        frame.write_all(page.content)?;
+    }
+    frame.finish()
+}
+
+fn encode_runs(e: &mut Encoder, pages: &[&Page<'_>]) {
+    let mut runs: Vec<Run> = Vec::new();
+    for page in pages {
+        match runs.last_mut() {
+            Some(run) if run.end() == page.number as usize => run.page_count += 1,
+            _ => runs.push(Run { first_page: page.number as usize, page_count: 1 }),
         }
     }
-    Ok(EncodedPart { bytes: pages.finish()?, state_hash: state.finish() })
+    let mut next = 0;
+    e.list(&runs, |e, run| {
+        e.varint((run.first_page - next) as u64);
+        e.varint(run.page_count as u64);
+        next = run.end();
+    });
 }
 
 /// Pages that follow each other, by their numbers in the memory.
@@ -76,10 +83,16 @@ impl Run {
     fn end(&self) -> usize {
         self.first_page + self.page_count
     }
+
+    fn pages(&self) -> impl Iterator<Item = u32> {
+        self.first_page as u32..self.end() as u32
+    }
 }
 
-fn encode_head(task: &CapturedTask, all_runs: &[Vec<Run>]) -> Vec<u8> {
+pub(crate) fn encode_head(task: &CapturedTask) -> Vec<u8> {
     let mut e = Encoder::new();
+    e.raw(HEAD_MAGIC);
+    e.u32(PART_VERSION);
     e.string(&task.task.topic);
     e.signed(i64::from(task.task.partition));
     e.signed(task.next_offset.0);
@@ -87,21 +100,14 @@ fn encode_head(task: &CapturedTask, all_runs: &[Vec<Run>]) -> Vec<u8> {
     e.signed(task.watermark.0);
     e.varint(task.records);
     task.journal.encode(&mut e);
-    e.varint(task.operators.len() as u64);
-    for ((name, image), runs) in task.operators.iter().zip(all_runs) {
+    e.list(&task.operators, |e, (name, image)| {
         e.string(name);
-        e.varint(image.memory.len() as u64);
-        let mut next = 0;
-        e.list(runs, |e, run| {
-            e.varint((run.first_page - next) as u64);
-            e.varint(run.page_count as u64);
-            next = run.end();
-        });
-        encode_globals(&mut e, &image.globals);
+        e.varint(image.memory.bytes);
+        encode_globals(e, &image.globals);
         e.u32(image.input_region.0);
         e.u32(image.input_region.1);
         image.rng_state.iter().for_each(|it| e.u64(*it));
-    }
+    });
     e.finish()
 }
 
@@ -111,75 +117,91 @@ pub(crate) enum PartError {
     Head(#[from] DecodeError),
     #[error("its pages cannot be decompressed: {0}")]
     Pages(#[from] std::io::Error),
-    #[error("its version is {0}, and this program reads version {PART_VERSION}")]
+    #[error("its version is {0}, and this program reads versions 1 to {PART_VERSION}")]
     Version(u32),
 }
 
-/// Decodes a part, with the state hash of what came out.
-pub(crate) fn decode_part(bytes: &[u8]) -> Result<(CapturedTask, [u8; 32]), PartError> {
-    let mut d = Decoder::new(bytes);
-    if d.raw(MAGIC.len())? != MAGIC {
-        d.invalid("does not begin as a part does")?;
-    }
-    match d.u32()? {
-        PART_VERSION => {}
-        other => return Err(PartError::Version(other)),
-    }
-    let (mut task, all_runs) = decode_head(d.bytes()?)?;
-    let mut pages = zstd::stream::read::Decoder::new(&bytes[d.at()..])?;
-    let mut state = StateHasher::new(task.operators.len());
-    for ((_, image), (memory_bytes, runs)) in task.operators.iter_mut().zip(all_runs) {
-        let mut memory = vec![0u8; memory_bytes];
-        for run in runs {
-            pages.read_exact(&mut memory[run.first_page * PAGE_BYTES..run.end() * PAGE_BYTES])?;
-        }
-        let mut hasher = MemoryHasher::new();
-        for page in memory.chunks_exact(PAGE_BYTES) {
-            hasher.page(page);
-        }
-        image.memory = Bytes::from(memory);
-        state.operator(image, hasher);
-    }
-    if pages.read(&mut [0])? != 0 {
-        d.invalid("has more pages behind it than it counts")?;
-    }
-    Ok((task, state.finish()))
+/// The pages of one part, in the order of their numbers.
+#[derive(Default)]
+pub(crate) struct DecodedPages {
+    pub(crate) numbers: Vec<u32>,
+    /// The content of each page that is not zeros.
+    stored: Vec<u8>,
+    /// For each of `numbers`, its place in `stored`.
+    places: Vec<Option<u32>>,
 }
 
-type MemoryRuns = (usize, Vec<Run>);
+impl DecodedPages {
+    pub(crate) fn into_pages(self) -> Vec<(u32, Bytes)> {
+        let stored = Bytes::from(self.stored);
+        let content = |place: Option<u32>| match place {
+            Some(place) => {
+                stored.slice(place as usize * PAGE_BYTES..(place as usize + 1) * PAGE_BYTES)
+            }
+            None => Bytes::from_static(&ZERO_PAGE),
+        };
+        self.numbers.into_iter().zip(self.places.into_iter().map(content)).collect()
+    }
 
-/// Everything but the memories, which stay empty.
-fn decode_head(bytes: &[u8]) -> Result<(CapturedTask, Vec<MemoryRuns>), DecodeError> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Page<'_>> {
+        self.numbers.iter().zip(&self.places).map(|(number, place)| Page {
+            number: *number,
+            content: match place {
+                Some(place) => &self.stored[*place as usize * PAGE_BYTES..][..PAGE_BYTES],
+                None => &ZERO_PAGE,
+            },
+        })
+    }
+}
+
+/// Decodes a part's pages.
+pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
+    let page_count = MEMORY_BYTES_MAX as usize / PAGE_BYTES;
     let mut d = Decoder::new(bytes);
-    let topic = d.string()?;
-    let Ok(partition) = i32::try_from(d.signed()?) else {
-        return d.invalid("a partition is over 32 bits");
-    };
-    let mut task = CapturedTask {
-        task: TopicPartition::new(&topic, partition),
-        next_offset: Offset(d.signed()?),
-        virtual_time: EventTime(d.signed()?),
-        watermark: EventTime(d.signed()?),
-        records: d.varint()?,
-        journal: Journal::decode(&mut d)?,
-        operators: Vec::new(),
-    };
-    let mut all_runs = Vec::new();
-    task.operators = d.list(|d| {
-        let name = d.string()?;
-        let memory_bytes = d.varint()?;
-        if memory_bytes > MEMORY_BYTES_MAX || !memory_bytes.is_multiple_of(WASM_PAGE_BYTES) {
-            return d.invalid("a memory is no whole number of WebAssembly pages");
-        }
-        let page_count = memory_bytes as usize / PAGE_BYTES;
-        all_runs.push((memory_bytes as usize, decode_runs(d, page_count)?));
-        let globals = decode_globals(d)?;
-        let input_region = (d.u32()?, d.u32()?);
-        let rng_state = [d.u64()?, d.u64()?, d.u64()?, d.u64()?];
-        Ok((name, OperatorImage { memory: Bytes::new(), globals, input_region, rng_state }))
-    })?;
-    d.finish()?;
-    Ok((task, all_runs))
+    check_begin(&mut d, PAGES_MAGIC, PART_VERSION)?;
+    let stored = decode_runs(&mut d, page_count)?;
+    let zeros = decode_runs(&mut d, page_count)?;
+    let stored_pages = stored.iter().map(|it| it.page_count).sum::<usize>();
+    if stored_pages + zeros.iter().map(|it| it.page_count).sum::<usize>() > PART_PAGES_MAX {
+        d.invalid("has more pages than a part may")?;
+    }
+    let mut content = vec![0; stored_pages * PAGE_BYTES];
+    read_frame(&mut d, bytes, &mut [&mut content])?;
+    let mut pages: Vec<(u32, Option<u32>)> =
+        stored.iter().flat_map(Run::pages).zip((0..).map(Some)).collect();
+    pages.extend(zeros.iter().flat_map(Run::pages).map(|it| (it, None)));
+    pages.sort_unstable();
+    if pages.windows(2).any(|it| it[0].0 == it[1].0) {
+        d.invalid("names a page twice")?;
+    }
+    let (numbers, places) = pages.into_iter().unzip();
+    Ok(DecodedPages { numbers, stored: content, places })
+}
+
+fn check_begin(d: &mut Decoder<'_>, magic: &[u8; 8], version: u32) -> Result<(), PartError> {
+    if d.raw(magic.len())? != magic {
+        d.invalid("does not begin as such a part does")?;
+    }
+    match d.u32()? {
+        found if found == version => Ok(()),
+        other => Err(PartError::Version(other)),
+    }
+}
+
+/// The frame to the end of the part holds these bytes and no more.
+fn read_frame(
+    d: &mut Decoder<'_>,
+    bytes: &[u8],
+    targets: &mut [&mut [u8]],
+) -> Result<(), PartError> {
+    let mut frame = zstd::stream::read::Decoder::new(&bytes[d.at()..])?;
+    for target in targets {
+        frame.read_exact(target)?;
+    }
+    if frame.read(&mut [0])? != 0 {
+        d.invalid("has more pages behind it than it counts")?;
+    }
+    Ok(())
 }
 
 fn decode_runs(d: &mut Decoder<'_>, page_count_max: usize) -> Result<Vec<Run>, DecodeError> {
@@ -195,4 +217,86 @@ fn decode_runs(d: &mut Decoder<'_>, page_count_max: usize) -> Result<Vec<Run>, D
         next = end;
         Ok(Run { first_page, page_count })
     })
+}
+
+/// Everything but the memories, of which the length is known and no page.
+pub(crate) fn decode_head(bytes: &[u8]) -> Result<CapturedTask, PartError> {
+    let mut d = Decoder::new(bytes);
+    check_begin(&mut d, HEAD_MAGIC, PART_VERSION)?;
+    let mut task = decode_task(&mut d)?;
+    task.operators = d.list(|d| decode_operator(d, |_, _| Ok(())))?;
+    d.finish()?;
+    Ok(task)
+}
+
+/// Whether a part is of version 1.
+pub(crate) fn is_version_1(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC_1)
+}
+
+/// Decodes a part of version 1: the task with its whole memories.
+pub(crate) fn decode_version_1(bytes: &[u8]) -> Result<CapturedTask, PartError> {
+    let mut d = Decoder::new(bytes);
+    check_begin(&mut d, MAGIC_1, PART_VERSION_1)?;
+    let mut head = Decoder::new(d.bytes()?);
+    let mut task = decode_task(&mut head)?;
+    let mut all_runs = Vec::new();
+    task.operators = head.list(|d| {
+        decode_operator(d, |d, page_count| {
+            all_runs.push(decode_runs(d, page_count)?);
+            Ok(())
+        })
+    })?;
+    head.finish()?;
+    let mut memories: Vec<Vec<u8>> =
+        task.operators.iter().map(|(_, it)| vec![0; it.memory.bytes as usize]).collect();
+    let mut targets: Vec<&mut [u8]> = Vec::new();
+    for (memory, runs) in memories.iter_mut().zip(&all_runs) {
+        let (mut rest, mut at) = (&mut memory[..], 0);
+        for run in runs {
+            let (_, from) = rest.split_at_mut((run.first_page - at) * PAGE_BYTES);
+            let (target, behind) = from.split_at_mut(run.page_count * PAGE_BYTES);
+            targets.push(target);
+            (rest, at) = (behind, run.end());
+        }
+    }
+    read_frame(&mut d, bytes, &mut targets)?;
+    for ((_, image), memory) in task.operators.iter_mut().zip(memories) {
+        image.memory = MemoryImage::from(Bytes::from(memory));
+    }
+    Ok(task)
+}
+
+fn decode_task(d: &mut Decoder<'_>) -> Result<CapturedTask, DecodeError> {
+    let topic = d.string()?;
+    let Ok(partition) = i32::try_from(d.signed()?) else {
+        return d.invalid("a partition is over 32 bits");
+    };
+    Ok(CapturedTask {
+        task: TopicPartition::new(&topic, partition),
+        next_offset: Offset(d.signed()?),
+        virtual_time: EventTime(d.signed()?),
+        watermark: EventTime(d.signed()?),
+        records: d.varint()?,
+        journal: Journal::decode(d)?,
+        operators: Vec::new(),
+    })
+}
+
+/// `runs` reads what version 1 has behind the memory's length.
+fn decode_operator(
+    d: &mut Decoder<'_>,
+    runs: impl FnOnce(&mut Decoder<'_>, usize) -> Result<(), DecodeError>,
+) -> Result<(String, OperatorImage), DecodeError> {
+    let name = d.string()?;
+    let bytes = d.varint()?;
+    if bytes > MEMORY_BYTES_MAX || !bytes.is_multiple_of(WASM_PAGE_BYTES) {
+        return d.invalid("a memory is no whole number of WebAssembly pages");
+    }
+    runs(d, bytes as usize / PAGE_BYTES)?;
+    let globals = decode_globals(d)?;
+    let input_region = (d.u32()?, d.u32()?);
+    let rng_state = [d.u64()?, d.u64()?, d.u64()?, d.u64()?];
+    let memory = MemoryImage { bytes, whole: true, runs: Vec::new() };
+    Ok((name, OperatorImage { memory, globals, input_region, rng_state }))
 }

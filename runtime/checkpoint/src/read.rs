@@ -1,23 +1,26 @@
 //! Reads the parts of a checkpoint, and hands out only what is verified.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
-use floe_core::manifest::{CheckpointManifest, ObjectRef, TaskEntry};
+use floe_core::image::{PAGE_BYTES, PageRun};
+use floe_core::manifest::{CheckpointManifest, ObjectRef, PartRef, TaskEntry};
 use floe_core::ports::ObjectStore;
-use floe_core::position::TopicPartition;
 use floe_core::task::CapturedTask;
 use floe_core::{Error, Result};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 
-use crate::part::decode_part;
+use crate::chain::{Chains, MemoryChain, ObjectNumber};
+use crate::part::{DecodedPages, decode_head, decode_pages, decode_version_1, is_version_1};
 use crate::paths::Paths;
-use crate::write::on_a_thread;
+use crate::state_hash::{PageHash, page_hash};
+use crate::write::{on_a_thread, state_hash};
 
-/// Objects in memory at a time while restoring.
-const DOWNLOADS_MAX: usize = 2;
+/// Objects on their way at a time while restoring.
+const DOWNLOADS_MAX: usize = 4;
 
-/// Reads every task of a checkpoint, in the manifest's order.
+/// Reads every task of a checkpoint, in the manifest's order, with whole images.
 ///
 /// An object that is missing, torn or altered, and a part that is not what the manifest says, is an error
 /// of kind `Corrupt` with the object's path.
@@ -26,36 +29,93 @@ pub async fn read_parts(
     pipeline: &str,
     manifest: &CheckpointManifest,
 ) -> Result<Vec<CapturedTask>> {
-    let paths = Paths::of(pipeline)?;
-    let mut wanted: Vec<Vec<TaskEntry>> = vec![Vec::new(); manifest.objects.len()];
-    for entry in &manifest.tasks {
-        let Some(of_object) = wanted.get_mut(entry.object as usize) else {
-            return Err(Error::corrupt(format!(
-                "the manifest of epoch {} names no object {}",
-                manifest.epoch, entry.object
-            )));
-        };
-        of_object.push(entry.clone());
-    }
-    let objects: Vec<(ObjectRef, Vec<TaskEntry>)> =
-        manifest.objects.iter().cloned().zip(wanted).collect();
-    let read = stream::iter(objects)
-        .map(|(object, entries)| read_object(store, &paths, object, entries))
-        .buffered(DOWNLOADS_MAX);
-    let mut tasks: Vec<CapturedTask> = read.try_concat().await?;
-    let order: BTreeMap<&TopicPartition, usize> =
-        manifest.tasks.iter().enumerate().map(|(index, it)| (&it.task, index)).collect();
-    tasks.sort_by_key(|it| order.get(&it.task).copied());
-    assert_eq!(tasks.len(), manifest.tasks.len());
-    Ok(tasks)
+    Ok(read_with_chains(store, pipeline, manifest).await?.0)
 }
 
-async fn read_object(
+/// With the chains onto which the next checkpoint is written.
+pub(crate) async fn read_with_chains(
+    store: &dyn ObjectStore,
+    pipeline: &str,
+    manifest: &CheckpointManifest,
+) -> Result<(Vec<CapturedTask>, Chains)> {
+    let paths = Paths::of(pipeline)?;
+    let mut reading = Reading::begin(store, &paths, manifest).await?;
+    let wanted = wanted_pages(manifest)?;
+    let objects = wanted.into_iter().map(|(object, parts)| {
+        let kept = reading.kept.remove(&object);
+        fetch(store, &paths, manifest, object, kept, parts)
+    });
+    let objects: Vec<_> = objects.collect();
+    let mut objects = stream::iter(objects).buffered(DOWNLOADS_MAX);
+    while let Some(fetched) = objects.next().await {
+        let (bytes, path, parts) = fetched?;
+        let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
+        let mut decoded = stream::iter(parts)
+            .map(|wanted| decode_one(&path, &bytes, manifest, wanted))
+            .buffered(threads);
+        while let Some(decoded) = decoded.next().await {
+            reading.apply(&path, manifest, decoded?)?;
+        }
+    }
+    reading.finish(manifest).await
+}
+
+/// One part of a memory: the task's place in the manifest, the operator's in the chain.
+#[derive(Clone, Copy)]
+struct Wanted {
+    task: usize,
+    operator: usize,
+    part: PartRef,
+}
+
+/// For each object the parts of memories in it, oldest first.
+fn wanted_pages(manifest: &CheckpointManifest) -> Result<BTreeMap<u32, Vec<Wanted>>> {
+    let mut wanted: BTreeMap<u32, Vec<Wanted>> = BTreeMap::new();
+    for (task, entry) in manifest.tasks.iter().enumerate() {
+        for (operator, parts) in entry.memories.iter().enumerate() {
+            if !parts.is_sorted_by_key(|it| (it.object, it.start)) {
+                return Err(Error::corrupt(format!(
+                    "the manifest of epoch {} names the parts of {} out of order",
+                    manifest.epoch, entry.task
+                )));
+            }
+            for part in parts {
+                wanted.entry(part.object).or_default().push(Wanted { task, operator, part: *part });
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+async fn fetch(
     store: &dyn ObjectStore,
     paths: &Paths,
-    object: ObjectRef,
-    entries: Vec<TaskEntry>,
-) -> Result<Vec<CapturedTask>> {
+    manifest: &CheckpointManifest,
+    object: u32,
+    kept: Option<Bytes>,
+    parts: Vec<Wanted>,
+) -> Result<(Bytes, String, Vec<Wanted>)> {
+    let object = object_of(manifest, object)?;
+    let path = paths.object(&object.path)?;
+    let bytes = match kept {
+        Some(bytes) => bytes,
+        None => read_object(store, paths, object).await?,
+    };
+    Ok((bytes, path, parts))
+}
+
+fn object_of(manifest: &CheckpointManifest, object: u32) -> Result<&ObjectRef> {
+    manifest.objects.get(object as usize).ok_or_else(|| {
+        Error::corrupt(format!("the manifest of epoch {} names no object {object}", manifest.epoch))
+    })
+}
+
+/// The object as it was written: length and hash agree.
+pub(crate) async fn read_object(
+    store: &dyn ObjectStore,
+    paths: &Paths,
+    object: &ObjectRef,
+) -> Result<Bytes> {
     let path = paths.object(&object.path)?;
     let Some(bytes) = store.get(&path).await? else {
         return Err(damaged(&path, "it is missing"));
@@ -69,40 +129,197 @@ async fn read_object(
     if hash != object.hash {
         return Err(damaged(&path, "its content is not what was written: the hash differs"));
     }
-    let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
-    stream::iter(entries)
-        .map(|entry| read_task(path.clone(), bytes.clone(), entry))
-        .buffered(threads)
-        .try_collect()
-        .await
+    Ok(bytes)
 }
 
-async fn read_task(path: String, object: Bytes, entry: TaskEntry) -> Result<CapturedTask> {
-    let end = entry.start.checked_add(entry.len).filter(|it| *it <= object.len() as u64);
-    let Some(end) = end else {
-        return Err(damaged(&path, &format!("the part of {} is outside of it", entry.task)));
-    };
-    let part = object.slice(entry.start as usize..end as usize);
-    on_a_thread(move || {
-        let (task, state_hash) = decode_part(&part)
-            .map_err(|error| damaged(&path, &format!("the part of {}: {error}", entry.task)))?;
-        let agrees = task.task == entry.task
-            && task.next_offset == entry.next_offset
-            && task.virtual_time == entry.virtual_time
-            && task.watermark == entry.watermark
-            && task.records == entry.records;
-        match (agrees, state_hash == entry.state_hash) {
-            (true, true) => Ok(task),
-            (false, _) => Err(damaged(
-                &path,
-                &format!("the part of {} is not the one that the manifest names", entry.task),
-            )),
-            (true, false) => {
-                Err(damaged(&path, &format!("the state hash of {} differs", entry.task)))
-            }
-        }
+struct Decoded {
+    wanted: Wanted,
+    pages: DecodedPages,
+    hashes: Vec<PageHash>,
+}
+
+async fn decode_one(
+    path: &str,
+    object: &Bytes,
+    manifest: &CheckpointManifest,
+    wanted: Wanted,
+) -> Result<Decoded> {
+    let task = &manifest.tasks[wanted.task].task;
+    let part = part_of(path, object, wanted.part, task)?;
+    let decoded = on_a_thread(move || {
+        let pages = decode_pages(&part)?;
+        let hashes = pages.iter().map(|it| page_hash(it.content)).collect();
+        Ok(Decoded { wanted, pages, hashes })
+    });
+    decoded.await?.map_err(|error: crate::part::PartError| {
+        damaged(path, &format!("a part of {task}: {error}"))
     })
-    .await?
+}
+
+fn part_of(
+    path: &str,
+    object: &Bytes,
+    part: PartRef,
+    task: &floe_core::TopicPartition,
+) -> Result<Bytes> {
+    let end = part.start.checked_add(part.len).filter(|it| *it <= object.len() as u64);
+    match end {
+        Some(end) => Ok(object.slice(part.start as usize..end as usize)),
+        None => Err(damaged(path, &format!("a part of {task} is outside of it"))),
+    }
+}
+
+/// The tasks so far.
+struct Reading {
+    tasks: Vec<CapturedTask>,
+    /// For each task, by operator: the memory, and where its pages are.
+    memories: Vec<Vec<(Vec<u8>, MemoryChain)>>,
+    /// For each task, the path of its head's object.
+    paths: Vec<String>,
+    /// Objects that hold heads, which may hold pages too.
+    kept: BTreeMap<u32, Bytes>,
+}
+
+impl Reading {
+    /// Reads the heads.
+    async fn begin(
+        store: &dyn ObjectStore,
+        paths: &Paths,
+        manifest: &CheckpointManifest,
+    ) -> Result<Reading> {
+        let mut reading = Reading {
+            tasks: Vec::new(),
+            memories: Vec::new(),
+            paths: Vec::new(),
+            kept: BTreeMap::new(),
+        };
+        for entry in &manifest.tasks {
+            let object = object_of(manifest, entry.head.object)?;
+            let path = paths.object(&object.path)?;
+            let bytes = match reading.kept.entry(entry.head.object) {
+                Entry::Occupied(kept) => kept.into_mut(),
+                Entry::Vacant(kept) => kept.insert(read_object(store, paths, object).await?),
+            };
+            let part = part_of(&path, bytes, entry.head, &entry.task)?;
+            let (task, memories) = match is_version_1(&part) {
+                true => read_version_1(&path, entry, part).await?,
+                false => read_head(&path, entry, &part)?,
+            };
+            reading.tasks.push(task);
+            reading.memories.push(memories);
+            reading.paths.push(path);
+        }
+        Ok(reading)
+    }
+
+    fn apply(&mut self, path: &str, manifest: &CheckpointManifest, decoded: Decoded) -> Result<()> {
+        let Decoded { wanted, pages, hashes } = decoded;
+        let (memory, chain) = &mut self.memories[wanted.task][wanted.operator];
+        if pages.numbers.last().is_some_and(|it| *it as usize >= chain.page_count()) {
+            let task = &manifest.tasks[wanted.task].task;
+            return Err(damaged(path, &format!("a part of {task} is outside of its memory")));
+        }
+        for page in pages.iter() {
+            let at = page.number as usize * PAGE_BYTES;
+            memory[at..at + PAGE_BYTES].copy_from_slice(page.content);
+        }
+        let place = (ObjectNumber(wanted.part.object.into()), wanted.part.start, wanted.part.len);
+        chain.add(place, false, pages.numbers.iter().copied().zip(hashes));
+        Ok(())
+    }
+
+    /// Compares all with the manifest.
+    async fn finish(self, manifest: &CheckpointManifest) -> Result<(Vec<CapturedTask>, Chains)> {
+        let mut tasks = Vec::with_capacity(self.tasks.len());
+        let mut chains = Chains {
+            epoch: None,
+            objects: (0u64..).map(ObjectNumber).zip(manifest.objects.iter().cloned()).collect(),
+            tasks: BTreeMap::new(),
+        };
+        let all = self.tasks.into_iter().zip(self.memories).zip(self.paths);
+        for (((mut task, memories), path), entry) in all.zip(&manifest.tasks) {
+            let agrees = task.task == entry.task
+                && task.next_offset == entry.next_offset
+                && task.virtual_time == entry.virtual_time
+                && task.watermark == entry.watermark
+                && task.records == entry.records;
+            if !agrees {
+                let what =
+                    format!("the part of {} is not the one that the manifest names", entry.task);
+                return Err(damaged(&path, &what));
+            }
+            let (contents, of_task): (Vec<_>, Vec<_>) = memories.into_iter().unzip();
+            if state_hash(&task, &of_task) != entry.state_hash {
+                return Err(damaged(&path, &format!("the state hash of {} differs", entry.task)));
+            }
+            for (((_, image), content), chain) in
+                task.operators.iter_mut().zip(contents).zip(&of_task)
+            {
+                image.memory.runs = in_runs(content.into(), chain.present());
+            }
+            chains.tasks.insert(task.task.clone(), of_task);
+            tasks.push(task);
+        }
+        Ok((tasks, chains))
+    }
+}
+
+type Memories = Vec<(Vec<u8>, MemoryChain)>;
+
+fn read_head(path: &str, entry: &TaskEntry, part: &Bytes) -> Result<(CapturedTask, Memories)> {
+    let task = decode_head(part)
+        .map_err(|error| damaged(path, &format!("the part of {}: {error}", entry.task)))?;
+    if task.operators.len() != entry.memories.len() {
+        let what = format!("the part of {} has other operators than the manifest", entry.task);
+        return Err(damaged(path, &what));
+    }
+    let empty = |bytes: u64| {
+        let mut chain = MemoryChain::default();
+        chain.resize(bytes as usize / PAGE_BYTES);
+        // Fresh zeros take no memory until they are written.
+        (vec![0; bytes as usize], chain)
+    };
+    let memories = task.operators.iter().map(|(_, it)| empty(it.memory.bytes)).collect();
+    Ok((task, memories))
+}
+
+/// The memories are in the same part.
+async fn read_version_1(
+    path: &str,
+    entry: &TaskEntry,
+    part: Bytes,
+) -> Result<(CapturedTask, Memories)> {
+    let place = (ObjectNumber(entry.head.object.into()), entry.head.start, entry.head.len);
+    let decoded = on_a_thread(move || {
+        let task = decode_version_1(&part)?;
+        let memory = |memory: &floe_core::image::MemoryImage| {
+            let mut chain = MemoryChain::default();
+            chain.resize(memory.bytes as usize / PAGE_BYTES);
+            let pages = memory.pages().map(|(number, page)| (number, page_hash(page)));
+            chain.add(place, true, pages.collect::<Vec<_>>().into_iter());
+            (memory.to_vec(), chain)
+        };
+        let memories = task.operators.iter().map(|(_, it)| memory(&it.memory)).collect();
+        Ok((task, memories))
+    });
+    decoded.await?.map_err(|error: crate::part::PartError| {
+        damaged(path, &format!("the part of {}: {error}", entry.task))
+    })
+}
+
+fn in_runs(content: Bytes, present: impl Iterator<Item = u32>) -> Vec<PageRun> {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for page in present {
+        match runs.last_mut() {
+            Some((_, end)) if *end == page => *end += 1,
+            _ => runs.push((page, page + 1)),
+        }
+    }
+    let run = |(from, to): (u32, u32)| PageRun {
+        first_page: from,
+        content: content.slice(from as usize * PAGE_BYTES..to as usize * PAGE_BYTES),
+    };
+    runs.into_iter().map(run).collect()
 }
 
 fn damaged(path: &str, why: &str) -> Error {

@@ -3,22 +3,36 @@
 //! It is over the canonical, uncompressed content of the operator images, in the order of the chain: how
 //! an image was stored does not show in it.
 
-use floe_core::encoding::Encoder;
-use floe_core::image::{GlobalValue, OperatorImage, PAGE_BYTES};
+use std::sync::LazyLock;
 
-pub(crate) static ZERO_PAGE: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
+use floe_core::encoding::Encoder;
+use floe_core::image::{GlobalValue, OperatorImage, PAGE_BYTES, ZERO_PAGE};
 
 const DOMAIN: &[u8] = b"floe state 1";
 
-/// The hash that a `TaskEntry` holds.
+pub(crate) type PageHash = [u8; 32];
+
+pub(crate) static ZERO_PAGE_HASH: LazyLock<PageHash> =
+    LazyLock::new(|| *blake3::hash(&ZERO_PAGE).as_bytes());
+
+pub(crate) fn page_hash(page: &[u8]) -> PageHash {
+    match *page == ZERO_PAGE {
+        true => *ZERO_PAGE_HASH,
+        false => *blake3::hash(page).as_bytes(),
+    }
+}
+
+/// The hash that a `TaskEntry` holds, of whole images.
 pub fn state_hash(operators: &[(String, OperatorImage)]) -> [u8; 32] {
     let mut state = StateHasher::new(operators.len());
     for (_, image) in operators {
-        let mut memory = MemoryHasher::new();
-        for page in image.memory.chunks(PAGE_BYTES) {
-            memory.page(page);
+        assert!(image.memory.whole, "changes alone have no state hash");
+        let page_count = image.memory.bytes as usize / PAGE_BYTES;
+        let mut hashes = vec![*ZERO_PAGE_HASH; page_count];
+        for (number, page) in image.memory.pages() {
+            hashes[number as usize] = page_hash(page);
         }
-        state.operator(image, memory);
+        state.operator(image, &hashes);
     }
     state.finish()
 }
@@ -34,10 +48,13 @@ impl StateHasher {
         StateHasher(hasher)
     }
 
-    pub(crate) fn operator(&mut self, image: &OperatorImage, memory: MemoryHasher) {
+    /// The root is over the hashes of all pages in order: 8 MiB of hashes for a GiB, 2 ms of background
+    /// time, so a tree that is kept up to date would not pay.
+    pub(crate) fn operator(&mut self, image: &OperatorImage, page_hashes: &[PageHash]) {
+        assert_eq!((page_hashes.len() * PAGE_BYTES) as u64, image.memory.bytes);
         let mut e = Encoder::new();
-        e.u64(image.memory.len() as u64);
-        e.raw(memory.root().as_bytes());
+        e.u64(image.memory.bytes);
+        e.raw(blake3::hash(page_hashes.as_flattened()).as_bytes());
         encode_globals(&mut e, &image.globals);
         e.u32(image.input_region.0);
         e.u32(image.input_region.1);
@@ -47,30 +64,6 @@ impl StateHasher {
 
     pub(crate) fn finish(self) -> [u8; 32] {
         *self.0.finalize().as_bytes()
-    }
-}
-
-/// The root over the hashes of the 4 KiB pages, in order.
-pub(crate) struct MemoryHasher {
-    root: blake3::Hasher,
-    zero_page: blake3::Hash,
-}
-
-impl MemoryHasher {
-    pub(crate) fn new() -> MemoryHasher {
-        MemoryHasher { root: blake3::Hasher::new(), zero_page: blake3::hash(&ZERO_PAGE) }
-    }
-
-    /// Returns whether the page is all zeros.
-    pub(crate) fn page(&mut self, page: &[u8]) -> bool {
-        let zero = page == ZERO_PAGE;
-        let hash = if zero { self.zero_page } else { blake3::hash(page) };
-        self.root.update(hash.as_bytes());
-        zero
-    }
-
-    fn root(&self) -> blake3::Hash {
-        self.root.finalize()
     }
 }
 

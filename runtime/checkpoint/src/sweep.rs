@@ -22,8 +22,8 @@ use crate::spine;
 /// What this owner has swept so far.
 #[derive(Default)]
 pub(crate) struct Swept {
-    /// Manifests that stay in the log, between kept ones, without their objects.
-    emptied: BTreeSet<Slot>,
+    /// Objects that are deleted, and that manifests between kept ones still name.
+    gone: BTreeSet<String>,
     /// What a killed predecessor left half swept was looked for.
     tidied: bool,
 }
@@ -60,20 +60,10 @@ impl Swept {
             store.put(&sweep.paths.hint(), bytes).await?;
             hit(CrashPoint::AfterHint);
         }
-        let doomed: BTreeSet<&String> = plan.objects.iter().collect();
-        let emptied = facts.iter().filter(|it| {
-            !it.objects.is_empty() && it.objects.iter().all(|object| doomed.contains(object))
-        });
-        let emptied: BTreeSet<Slot> = emptied.map(|it| it.slot).collect();
-        let done: BTreeSet<&String> = facts
-            .iter()
-            .filter(|it| self.emptied.contains(&it.slot))
-            .flat_map(|it| &it.objects)
-            .collect();
-        for object in plan.objects.iter().filter(|it| !done.contains(it)) {
+        for object in plan.objects.iter().filter(|it| !self.gone.contains(*it)) {
             sweep.delete_object(object).await?;
         }
-        self.emptied = emptied;
+        self.gone = plan.objects.iter().cloned().collect();
         if let Some(hint) = plan.hint {
             let kept = spine::kept_below(hint);
             // What the spine held for the old first slot alone.
@@ -93,7 +83,6 @@ impl Swept {
                 }
             }
             reading.drop_below(hint);
-            self.emptied = self.emptied.split_off(&hint);
         }
         Ok(sweep.report)
     }

@@ -1,33 +1,33 @@
-//! Writes the parts of a checkpoint: hashed and compressed on blocking threads, packed into few objects.
+//! Writes the parts of a checkpoint: what changed is hashed and compressed on blocking threads and packed
+//! into few objects; what did not change is named where it is.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::epoch::{EntryId, Epoch};
+use floe_core::image::{MemoryImage, PAGE_BYTES, PageRun, ZERO_PAGE};
 use floe_core::manifest::{ObjectRef, TaskEntry};
-use floe_core::ports::{ObjectStore, Put};
+use floe_core::ports::ObjectStore;
 use floe_core::task::CapturedTask;
-use floe_core::{Error, ErrorKind, Result};
-use futures::stream::{FuturesOrdered, StreamExt};
+use floe_core::{Error, Result, TopicPartition};
+use futures::stream::StreamExt;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::part::{EncodedPart, encode_part};
-use crate::paths::{Paths, part_object};
+use crate::chain::{Chains, MemoryChain, part_ref};
+use crate::clean::clean;
+use crate::pack::Packer;
+use crate::part::{PART_PAGES_MAX, Page, encode_head, encode_pages};
+use crate::paths::Paths;
+use crate::state_hash::{PageHash, StateHasher, ZERO_PAGE_HASH, page_hash};
 
-/// A thousand small tasks are a few objects; an object is one put, and is read as a whole.
-const OBJECT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A thousand small tasks are a few objects; an object is one put, and is read as a whole. Three of them
+/// are in memory at a time. The odd MiB is for four parts of pages that do not compress.
+pub(crate) const OBJECT_BYTES: usize = 17 * 1024 * 1024;
 
-/// Objects on their way at a time: they bound the memory that waits for the network.
-const UPLOADS_MAX: usize = 4;
-
-const ATTEMPTS_MAX: u32 = 6;
-
-/// Writes the parts; when this returns, every object named is durable (I1).
+/// Writes a checkpoint of whole images that builds on no other.
 ///
-/// The names hold the manifest's id, so the objects of an attempt that comes to nothing are named by
-/// nobody, and are harmless.
+/// When this returns, every object named is durable (I1). The names hold the manifest's id, so the objects
+/// of an attempt that comes to nothing are named by nobody, and are harmless.
 pub async fn write_parts(
     store: &Arc<dyn ObjectStore>,
     pipeline: &str,
@@ -35,53 +35,233 @@ pub async fn write_parts(
     manifest: EntryId,
     tasks: Vec<CapturedTask>,
 ) -> Result<(Vec<ObjectRef>, Vec<TaskEntry>)> {
-    let paths = Paths::of(pipeline)?;
-    let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
-    let mut encoded =
-        futures::stream::iter(tasks.into_iter().map(encode_on_a_thread)).buffered(threads);
-
-    let mut entries = Vec::new();
-    let mut objects = Vec::new();
-    let mut uploads = FuturesOrdered::new();
-    let mut packed: Vec<u8> = Vec::new();
-    let mut object_count = 0;
-    loop {
-        let part = encoded.next().await.transpose()?;
-        let full = match &part {
-            Some((_, part)) => packed.len() + part.bytes.len() > OBJECT_BYTES_MAX,
-            None => true,
-        };
-        if full && !packed.is_empty() {
-            if uploads.len() == UPLOADS_MAX {
-                objects.extend(uploads.next().await.transpose()?);
-            }
-            let path = part_object(epoch, manifest, object_count);
-            uploads.push_back(upload(store, &paths, path, std::mem::take(&mut packed)));
-            object_count += 1;
-        }
-        let Some((task, part)) = part else { break };
-        entries.push(entry(&task, &part, object_count, packed.len())?);
-        match packed.is_empty() {
-            true => packed = part.bytes,
-            false => packed.extend_from_slice(&part.bytes),
-        }
-    }
-    while let Some(object) = uploads.next().await {
-        objects.push(object?);
-    }
-    assert_eq!(objects.len(), object_count);
-    Ok((objects, entries))
+    let written = write_onto(store, pipeline, epoch, manifest, tasks, Chains::default()).await?;
+    Ok((written.objects, written.tasks))
 }
 
-/// The task without its memory, and its part.
-async fn encode_on_a_thread(task: CapturedTask) -> Result<(CapturedTask, EncodedPart)> {
-    let encode = move || {
-        let part = encode_part(&task).map_err(|error| {
-            Error::retry(format!("compress the state of {}: {error}", task.task))
-        })?;
-        Ok((CapturedTask { operators: Vec::new(), ..task }, part))
+pub(crate) struct Written {
+    pub(crate) objects: Vec<ObjectRef>,
+    pub(crate) tasks: Vec<TaskEntry>,
+    /// Once the manifest is visible, the next checkpoint builds on these.
+    pub(crate) chains: Chains,
+}
+
+/// Writes a checkpoint onto the one that `chains` are of. After an error they are gone, and with them the
+/// right to write changes: only whole images, or those of a restore, go on.
+pub(crate) async fn write_onto(
+    store: &Arc<dyn ObjectStore>,
+    pipeline: &str,
+    epoch: Epoch,
+    manifest: EntryId,
+    tasks: Vec<CapturedTask>,
+    chains: Chains,
+) -> Result<Written> {
+    let paths = Paths::of(pipeline)?;
+    let own = chains.next_object();
+    let mut packer = Packer::new(store, paths.clone(), epoch, manifest, own);
+    let mut chains = Onto::of(epoch, &tasks, chains)?;
+
+    let mut heads = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        let (head, memories) = take_memories(task);
+        for (index, memory) in memories.into_iter().enumerate() {
+            let chain = chains.memory(&head.task, index);
+            write_memory(&mut packer, chain, memory)
+                .await
+                .map_err(|error| error.context(format!("write the state of {}", head.task)))?;
+        }
+        heads.push(head);
+    }
+    let mut chains = chains.0;
+    for group in chains.to_clean(own) {
+        clean(&**store, &paths, &mut chains, &mut packer, &group).await?;
+    }
+    chains.retire(own);
+
+    let mut places = Vec::with_capacity(heads.len());
+    for head in &heads {
+        places.push(packer.add(&encode_head(head)).await?);
+    }
+    chains.objects.extend(packer.finish().await?);
+    chains.epoch = Some(epoch.next());
+    let (objects, indexes) = chains.named();
+    let entry = |(head, (object, start, len)): (&CapturedTask, _)| {
+        let memories = &chains.tasks[&head.task];
+        TaskEntry {
+            task: head.task.clone(),
+            head: part_ref(&indexes, object, start, len),
+            memories: memories
+                .iter()
+                .map(|it| {
+                    let parts = it.parts().iter();
+                    parts.map(|it| part_ref(&indexes, it.object, it.start, it.len)).collect()
+                })
+                .collect(),
+            state_hash: state_hash(head, memories),
+            next_offset: head.next_offset,
+            virtual_time: head.virtual_time,
+            watermark: head.watermark,
+            records: head.records,
+        }
     };
-    on_a_thread(encode).await?
+    let tasks = heads.iter().zip(places).map(entry).collect();
+    Ok(Written { objects, tasks, chains })
+}
+
+pub(crate) fn state_hash(head: &CapturedTask, memories: &[MemoryChain]) -> [u8; 32] {
+    let mut state = StateHasher::new(head.operators.len());
+    for ((_, image), chain) in head.operators.iter().zip(memories) {
+        state.operator(image, &chain.hashes);
+    }
+    state.finish()
+}
+
+/// The chains with a place for every memory that is written, and for no other.
+struct Onto(Chains);
+
+impl Onto {
+    fn of(epoch: Epoch, tasks: &[CapturedTask], mut chains: Chains) -> Result<Onto> {
+        let in_step = chains.epoch.is_none_or(|it| it == epoch);
+        let mut before = std::mem::take(&mut chains.tasks);
+        for task in tasks {
+            let mut memories = before.remove(&task.task).unwrap_or_default();
+            let known = memories.len();
+            memories.resize_with(task.operators.len(), MemoryChain::default);
+            for (index, (name, image)) in task.operators.iter().enumerate() {
+                let page_count = image.memory.bytes as usize / PAGE_BYTES;
+                if !image.memory.whole {
+                    let fits = index < known && memories[index].page_count() <= page_count;
+                    if !in_step || !fits {
+                        return Err(Error::corrupt(format!(
+                            "the changes of operator {name} of {} do not follow the checkpoint before epoch {epoch}: this is a defect of floe\n  → start it again: it goes on at the newest checkpoint",
+                            task.task
+                        )));
+                    }
+                } else if page_count < memories[index].page_count() {
+                    // Another instance, which began anew.
+                    memories[index] = MemoryChain::default();
+                }
+                memories[index].resize(page_count);
+            }
+            chains.tasks.insert(task.task.clone(), memories);
+        }
+        Ok(Onto(chains))
+    }
+
+    fn memory(&mut self, task: &TopicPartition, index: usize) -> &mut MemoryChain {
+        &mut self.0.tasks.get_mut(task).expect("each task got its place")[index]
+    }
+}
+
+/// The task without its memories' pages, and these.
+fn take_memories(mut task: CapturedTask) -> (CapturedTask, Vec<MemoryImage>) {
+    let memories = task
+        .operators
+        .iter_mut()
+        .map(|(_, image)| {
+            let memory = &mut image.memory;
+            MemoryImage { runs: std::mem::take(&mut memory.runs), ..*memory }
+        })
+        .collect();
+    (task, memories)
+}
+
+/// Writes what differs from the chain, piece by piece: the captured pages are given back on the way.
+async fn write_memory(
+    packer: &mut Packer,
+    chain: &mut MemoryChain,
+    memory: MemoryImage,
+) -> Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
+    let mut encoded = futures::stream::iter(in_pieces(memory, chain))
+        .map(|piece| on_a_thread(move || piece.encode()))
+        .buffered(threads);
+    while let Some(part) = encoded.next().await {
+        let Some(part) = part?.map_err(|error| Error::retry(format!("compress: {error}")))? else {
+            continue;
+        };
+        let place = packer.add(&part.bytes).await?;
+        chain.add(place, false, part.pages.into_iter());
+    }
+    Ok(())
+}
+
+pub(crate) struct EncodedPart {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) pages: Vec<(u32, PageHash)>,
+}
+
+/// Pages for one part.
+#[derive(Default)]
+struct Piece {
+    runs: Vec<PageRun>,
+    /// For each page the hash that the chain has.
+    before: Vec<PageHash>,
+}
+
+impl Piece {
+    /// A page that was written and is as it was before is no change. `None`: no page changed.
+    fn encode(self) -> std::io::Result<Option<EncodedPart>> {
+        let mut changed = Vec::with_capacity(self.before.len());
+        let mut pages = Vec::with_capacity(self.before.len());
+        let of_run = |run: &PageRun| (run.first_page..).zip(0..run.content.len() / PAGE_BYTES);
+        let all = self.runs.iter().flat_map(|run| of_run(run).map(move |it| (run, it)));
+        for ((run, (number, index)), before) in all.zip(&self.before) {
+            let content = &run.content[index * PAGE_BYTES..(index + 1) * PAGE_BYTES];
+            let hash = page_hash(content);
+            if hash != *before {
+                pages.push(Page { number, content });
+                changed.push((number, hash));
+            }
+        }
+        if changed.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(EncodedPart { bytes: encode_pages(&pages)?, pages: changed }))
+    }
+
+    fn page_count(&self) -> usize {
+        self.before.len()
+    }
+}
+
+/// Cuts an image into pieces of a part each. Of a whole image, what is in no run is zeros now.
+fn in_pieces(memory: MemoryImage, chain: &MemoryChain) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut piece = Piece::default();
+    let mut push = |mut run: PageRun| {
+        while !run.content.is_empty() {
+            if piece.page_count() == PART_PAGES_MAX {
+                pieces.push(std::mem::take(&mut piece));
+            }
+            let room = PART_PAGES_MAX - piece.page_count();
+            let taken = room.min(run.page_count() as usize);
+            let rest = run.content.split_off(taken * PAGE_BYTES);
+            let (first, next) = (run.first_page as usize, run.first_page as usize + taken);
+            piece.before.extend_from_slice(&chain.hashes[first..next]);
+            piece.runs.push(run);
+            run = PageRun { first_page: next as u32, content: rest };
+        }
+    };
+    let were_not_zeros = |from: u32, to: u32| {
+        let hashes = if memory.whole { &chain.hashes[from as usize..to as usize] } else { &[] };
+        (from..)
+            .zip(hashes)
+            .filter(|(_, hash)| **hash != *ZERO_PAGE_HASH)
+            .map(|(page, _)| PageRun { first_page: page, content: Bytes::from_static(&ZERO_PAGE) })
+    };
+    let mut next = 0u32;
+    for run in memory.runs {
+        assert!(next <= run.first_page, "runs are in order");
+        were_not_zeros(next, run.first_page).for_each(&mut push);
+        next = run.first_page + run.page_count();
+        push(run);
+    }
+    were_not_zeros(next, chain.page_count() as u32).for_each(&mut push);
+    if piece.page_count() > 0 {
+        pieces.push(piece);
+    }
+    pieces
 }
 
 /// On a runtime of one thread, which a simulation uses, it is done at once: the order stays the seed's.
@@ -94,71 +274,4 @@ pub(crate) async fn on_a_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::retry(format!("a thread for checkpoints ended: {error}")))
-}
-
-fn entry(
-    task: &CapturedTask,
-    part: &EncodedPart,
-    object: usize,
-    start: usize,
-) -> Result<TaskEntry> {
-    let object = u32::try_from(object)
-        .map_err(|_| Error::refused(format!("a checkpoint of {object} objects is too large")))?;
-    Ok(TaskEntry {
-        task: task.task.clone(),
-        object,
-        start: start as u64,
-        len: part.bytes.len() as u64,
-        state_hash: part.state_hash,
-        next_offset: task.next_offset,
-        virtual_time: task.virtual_time,
-        watermark: task.watermark,
-        records: task.records,
-    })
-}
-
-async fn upload(
-    store: &Arc<dyn ObjectStore>,
-    paths: &Paths,
-    path: String,
-    bytes: Vec<u8>,
-) -> Result<ObjectRef> {
-    let bytes = Bytes::from(bytes);
-    let hashed = bytes.clone();
-    let hash = on_a_thread(move || *blake3::hash(&hashed).as_bytes()).await?;
-    let whole = paths.object(&path)?;
-    hit(CrashPoint::BeforePart);
-    put_part(&**store, &whole, &bytes).await?;
-    hit(CrashPoint::AfterPart);
-    Ok(ObjectRef { path, len: bytes.len() as u64, hash })
-}
-
-/// Puts until the store says that it is there. Nobody else uses the name, so what exists is our own
-/// earlier attempt, and is read back to be sure.
-async fn put_part(store: &dyn ObjectStore, path: &str, bytes: &Bytes) -> Result<()> {
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let error = match store.put_if_absent(path, bytes.clone()).await {
-            Ok(Put::Created) => return Ok(()),
-            Ok(Put::Exists) => match store.get(path).await {
-                Ok(Some(found)) if found == *bytes => return Ok(()),
-                Ok(Some(_)) => {
-                    return Err(Error::corrupt(format!("{path} exists with other content")));
-                }
-                Ok(None) => Error::retry(format!("{path} exists and cannot be read")),
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        if !matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry) {
-            return Err(error);
-        }
-        if attempt == ATTEMPTS_MAX {
-            // Whether this object is there does not matter: no manifest names it.
-            return Err(Error::retry(error.message));
-        }
-        tracing::warn!(path, error = %error, attempt, "a part was not written, trying again");
-        tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-    }
 }

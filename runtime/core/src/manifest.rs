@@ -12,7 +12,10 @@ use crate::event_time::EventTime;
 use crate::position::{Offset, Position, TopicPartition};
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
+
+/// Still read: a task was one part that held its whole memory.
+const MANIFEST_VERSION_1: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointManifest {
@@ -22,7 +25,8 @@ pub struct CheckpointManifest {
     /// The manifest before this one, whatever stands between them in the log.
     pub predecessor: Option<ManifestRef>,
     pub identity: PipelineIdentity,
-    /// Objects of this checkpoint, in order; tasks refer to them by index.
+    /// Every object that a restore reads, this checkpoint's own and those of earlier ones that it builds
+    /// on, in order; parts refer to them by index.
     pub objects: Vec<ObjectRef>,
     pub tasks: Vec<TaskEntry>,
     pub sinks: Vec<SinkEntry>,
@@ -70,13 +74,23 @@ pub struct ObjectRef {
     pub hash: [u8; 32],
 }
 
-/// One task's part: a range of an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TaskEntry {
-    pub task: TopicPartition,
+/// A range of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRef {
     pub object: u32,
     pub start: u64,
     pub len: u64,
+}
+
+/// One task: its head, and the pages of its operators' memories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskEntry {
+    pub task: TopicPartition,
+    /// Everything but the memories. Of version 1: the memories, too.
+    pub head: PartRef,
+    /// For each operator of the chain its parts, oldest first: a later part's pages replace an earlier
+    /// one's, and pages in no part are zeros.
+    pub memories: Vec<Vec<PartRef>>,
     /// blake3 over the task's operator images, uncompressed: two runs are equal if these are.
     pub state_hash: [u8; 32],
     pub next_offset: Offset,
@@ -97,6 +111,12 @@ pub struct SinkEntry {
     pub predecessor: Option<ManifestRef>,
     /// The newest commit that was verified when this manifest was written.
     pub committed: Option<CommittedSnapshot>,
+}
+
+impl TaskEntry {
+    pub fn parts(&self) -> impl Iterator<Item = &PartRef> {
+        std::iter::once(&self.head).chain(self.memories.iter().flatten())
+    }
 }
 
 impl CheckpointManifest {
@@ -129,9 +149,8 @@ impl CheckpointManifest {
         e.list(&self.tasks, |e, task| {
             e.string(&task.task.topic);
             e.signed(i64::from(task.task.partition));
-            e.varint(u64::from(task.object));
-            e.varint(task.start);
-            e.varint(task.len);
+            encode_part(e, &task.head);
+            e.list(&task.memories, |e, parts| e.list(parts, encode_part));
             e.raw(&task.state_hash);
             e.signed(task.next_offset.0);
             e.signed(task.virtual_time.0);
@@ -160,7 +179,8 @@ impl CheckpointManifest {
 
     pub fn decode(bytes: &[u8]) -> Result<CheckpointManifest, DecodeError> {
         let mut d = Decoder::new(bytes);
-        if d.u32()? != MANIFEST_VERSION {
+        let version = d.u32()?;
+        if version != MANIFEST_VERSION && version != MANIFEST_VERSION_1 {
             return d.invalid("a checkpoint manifest of another version");
         }
         let manifest = CheckpointManifest {
@@ -172,7 +192,7 @@ impl CheckpointManifest {
             objects: d.list(|d| {
                 Ok(ObjectRef { path: d.string()?, len: d.varint()?, hash: d.array()? })
             })?,
-            tasks: d.list(decode_task)?,
+            tasks: d.list(|d| decode_task(d, version))?,
             sinks: d.list(decode_sink)?,
             created_ms: d.signed()?,
             savepoint: match d.u8()? {
@@ -182,11 +202,13 @@ impl CheckpointManifest {
             },
         };
         for task in &manifest.tasks {
-            let Some(object) = manifest.objects.get(task.object as usize) else {
-                return d.invalid("a task names an object that is not in the manifest");
-            };
-            if task.start.checked_add(task.len).is_none_or(|end| end > object.len) {
-                return d.invalid("a task's part is outside of its object");
+            for part in task.parts() {
+                let Some(object) = manifest.objects.get(part.object as usize) else {
+                    return d.invalid("a task names an object that is not in the manifest");
+                };
+                if part.start.checked_add(part.len).is_none_or(|end| end > object.len) {
+                    return d.invalid("a task's part is outside of its object");
+                }
             }
         }
         d.finish()?;
@@ -250,7 +272,17 @@ fn decode_ref(d: &mut Decoder<'_>) -> Result<ManifestRef, DecodeError> {
     Ok(ManifestRef { slot: Slot(d.varint()?), id: EntryId(d.array()?), epoch: Epoch(d.varint()?) })
 }
 
-fn decode_task(d: &mut Decoder<'_>) -> Result<TaskEntry, DecodeError> {
+fn encode_part(e: &mut Encoder, part: &PartRef) {
+    e.varint(u64::from(part.object));
+    e.varint(part.start);
+    e.varint(part.len);
+}
+
+fn decode_part(d: &mut Decoder<'_>) -> Result<PartRef, DecodeError> {
+    Ok(PartRef { object: d.varint_u32()?, start: d.varint()?, len: d.varint()? })
+}
+
+fn decode_task(d: &mut Decoder<'_>, version: u32) -> Result<TaskEntry, DecodeError> {
     let topic = d.string()?;
     let partition = d.signed()?;
     let Ok(partition) = i32::try_from(partition) else {
@@ -258,9 +290,11 @@ fn decode_task(d: &mut Decoder<'_>) -> Result<TaskEntry, DecodeError> {
     };
     Ok(TaskEntry {
         task: TopicPartition::new(&topic, partition),
-        object: d.varint_u32()?,
-        start: d.varint()?,
-        len: d.varint()?,
+        head: decode_part(d)?,
+        memories: match version {
+            MANIFEST_VERSION_1 => Vec::new(),
+            _ => d.list(|d| d.list(decode_part))?,
+        },
         state_hash: d.array()?,
         next_offset: Offset(d.signed()?),
         virtual_time: EventTime(d.signed()?),
@@ -323,9 +357,8 @@ pub(crate) mod tests {
             objects: vec![ObjectRef { path: "parts/a".into(), len: 100, hash: [9; 32] }],
             tasks: vec![TaskEntry {
                 task: TopicPartition::new("payments", 3),
-                object: 0,
-                start: 10,
-                len: 90,
+                head: PartRef { object: 0, start: 10, len: 20 },
+                memories: vec![vec![PartRef { object: 0, start: 30, len: 70 }], vec![]],
                 state_hash: [4; 32],
                 next_offset: Offset(17),
                 virtual_time: EventTime(1_760_000_000_000),

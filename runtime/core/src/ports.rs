@@ -14,7 +14,7 @@ use crate::committable::{
 use crate::epoch::{Epoch, Generation};
 use crate::error::{Error, Result};
 use crate::event_time::EventTime;
-use crate::image::OperatorImage;
+use crate::image::{Capture, OperatorImage};
 use crate::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
 use crate::position::{Offset, Position, TopicPartition};
 use crate::protocol::judge::Marker;
@@ -99,7 +99,8 @@ pub trait OperatorFactory: Send + Sync {
     /// A fresh instance: `_initialize`, then `open` with the configuration.
     fn open(&self, task: &TopicPartition, seed: u64) -> Result<Box<dyn Operator>>;
 
-    /// The instance that the image was captured from, in every bit.
+    /// The instance that the image, a whole one, was captured from, in every bit. Its next capture of
+    /// changes is what differs from the image: a checkpoint holds it.
     fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>>;
 
     /// A fresh instance that was opened and then took a state that another told. An error names what the
@@ -132,7 +133,10 @@ pub trait Operator: Send {
 
     fn watermark(&mut self, watermark: EventTime, virtual_time: EventTime) -> Result<Staged>;
 
-    fn capture(&mut self) -> Result<OperatorImage>;
+    fn capture(&mut self, what: Capture) -> Result<OperatorImage>;
+
+    /// The next capture of changes is whole: no checkpoint holds what this instance was restored from.
+    fn forget_captures(&mut self);
 
     fn memory_bytes(&self) -> u64;
 

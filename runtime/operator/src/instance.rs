@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
-use floe_core::image::{GlobalValue, OperatorImage};
+use floe_core::image::{Capture, GlobalValue, MemoryImage, OperatorImage, PAGE_BYTES, ZERO_PAGE};
 use floe_core::ports::{ExportedState, Operator, Staged};
 use floe_core::rng::OperatorRng;
 use floe_core::{Error, ErrorKind, EventTime, Result};
@@ -155,7 +155,7 @@ impl Instance {
             Instance::of(module, name, limits, OperatorRng::from_state(image.rng_state))?;
         let (memory, store) = (instance.memory, &mut instance.store);
         let have = memory.data_size(&*store);
-        let want = image.memory.len();
+        let want = image.memory.bytes as usize;
         let corrupt = |what: String| Error::corrupt(format!("image of operator {name}: {what}"));
         if want < have || !want.is_multiple_of(WASM_PAGE) {
             return Err(corrupt(format!(
@@ -174,15 +174,7 @@ impl Instance {
                 false => corrupt(format!("memory of {want} bytes is over the module's maximum")),
             });
         }
-        // Data segments put bytes there: every byte is written. Zero pages that are zero already are left
-        // alone, so that they cost no memory.
-        for (target, page) in
-            memory.data_mut(&mut *store).chunks_mut(4096).zip(image.memory.chunks(4096))
-        {
-            if target != page {
-                target.copy_from_slice(page);
-            }
-        }
+        write_memory(memory.data_mut(&mut *store), &image.memory);
         if image.globals.len() != instance.globals.len() {
             return Err(corrupt(format!(
                 "{} globals, and the module has {}",
@@ -345,13 +337,13 @@ impl Operator for Instance {
         Ok(self.staged())
     }
 
-    fn capture(&mut self) -> Result<OperatorImage> {
+    fn capture(&mut self, _what: Capture) -> Result<OperatorImage> {
         assert!(!self.trapped, "A23: the instance trapped before");
         let (pointer, capacity) = self.region;
         let memory = self.memory.data_mut(&mut self.store);
         memory[pointer as usize..(pointer + capacity) as usize].fill(0);
         self.region_used = 0;
-        let memory = Bytes::copy_from_slice(memory);
+        let memory = MemoryImage::from(Bytes::copy_from_slice(memory));
         let globals = self
             .globals
             .iter()
@@ -372,6 +364,8 @@ impl Operator for Instance {
         })
     }
 
+    fn forget_captures(&mut self) {}
+
     fn memory_bytes(&self) -> u64 {
         self.memory.data_size(&self.store) as u64
     }
@@ -382,6 +376,26 @@ impl Operator for Instance {
 
     fn last_fuel(&self) -> Option<u64> {
         Some(self.fuel_given.saturating_sub(self.store.get_fuel().ok()?))
+    }
+}
+
+/// Every page: data segments put bytes there. Zero pages that are zero already are left alone, so that they
+/// cost no memory.
+fn write_memory(memory: &mut [u8], image: &MemoryImage) {
+    assert!(image.whole, "changes alone are no memory");
+    let mut next = 0;
+    for run in &image.runs {
+        let start = run.first_page as usize * PAGE_BYTES;
+        write_zeros(&mut memory[next..start]);
+        next = start + run.content.len();
+        memory[start..next].copy_from_slice(&run.content);
+    }
+    write_zeros(&mut memory[next..]);
+}
+
+fn write_zeros(memory: &mut [u8]) {
+    for page in memory.chunks_exact_mut(PAGE_BYTES).filter(|it| **it != ZERO_PAGE) {
+        page.fill(0);
     }
 }
 

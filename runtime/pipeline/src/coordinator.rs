@@ -181,7 +181,7 @@ impl Coordinator {
                 .tasks
                 .iter()
                 .flat_map(|it| &it.operators)
-                .map(|(_, image)| image.memory.len() as u64)
+                .map(|(_, image)| image.memory.bytes)
                 .sum(),
             ..EpochStatus::default()
         });

@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use floe_core::chain::{self, Chain, ChainStop};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::event_time::WatermarkRule;
-use floe_core::image::OperatorImage;
+use floe_core::image::{Capture, OperatorImage};
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
 use floe_core::task::CapturedTask;
@@ -196,8 +196,8 @@ impl Task {
         letters: &mut DeadLetters,
         so_far: &mut Made,
     ) -> Result<(), Stopped> {
-        let images =
-            self.chain.iter_mut().map(|it| it.operator.capture()).collect::<Result<Vec<_>>>()?;
+        let whole = |it: &mut Link| it.operator.capture(Capture::Whole);
+        let images = self.chain.iter_mut().map(whole).collect::<Result<Vec<_>>>()?;
         let (steps, virtual_time, letters_before) =
             (self.journal.steps.len(), self.virtual_time, letters.len());
         let part = records.slice(range.clone());
@@ -231,10 +231,12 @@ impl Task {
         Ok(refusal.settle(&self.task, Place::Record(record), epoch, status, letters)?)
     }
 
-    /// An instance that trapped is never used again: each is made anew from its image.
+    /// An instance that trapped is never used again: each is made anew from its image. No checkpoint holds
+    /// that image, so the next capture for one is whole.
     fn go_back(&mut self, images: &[OperatorImage]) -> Result<()> {
         for (link, image) in self.chain.iter_mut().zip(images) {
             link.operator = link.factory.restore(&self.task, image)?;
+            link.operator.forget_captures();
         }
         Ok(())
     }
@@ -298,7 +300,7 @@ impl Task {
         let operators = self
             .chain
             .iter_mut()
-            .map(|link| Ok((link.name.to_string(), link.operator.capture()?)))
+            .map(|link| Ok((link.name.to_string(), link.operator.capture(Capture::Changes)?)))
             .collect::<Result<Vec<_>>>()?;
         self.careful_from = None;
         Ok(CapturedTask {

@@ -8,9 +8,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
 use floe_core::encoding::{Decoder, Encoder};
-use floe_core::image::{GlobalValue, OperatorImage};
+use floe_core::image::{Capture, GlobalValue, OperatorImage};
 use floe_core::ports::{Operator, OperatorDescription, OperatorFactory, RejectedRow, Staged};
 use floe_core::rng::OperatorRng;
 use floe_core::{Error, EventTime, Result, TopicPartition};
@@ -127,7 +126,8 @@ impl Totals {
     }
 
     fn read(&mut self, image: &OperatorImage) -> Result<(), String> {
-        let mut d = Decoder::new(&image.memory);
+        let memory = image.memory.to_vec();
+        let mut d = Decoder::new(&memory);
         let totals = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
         self.totals = totals.map_err(|error| error.to_string())?.into_iter().collect();
         let windows = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
@@ -226,7 +226,7 @@ impl Operator for Totals {
         Ok(Staged { emitted: vec![(0, rows)], rejected: Vec::new() })
     }
 
-    fn capture(&mut self) -> Result<OperatorImage> {
+    fn capture(&mut self, _what: Capture) -> Result<OperatorImage> {
         if self.trapped {
             self.notice("an instance is captured after it trapped".into());
         }
@@ -242,12 +242,15 @@ impl Operator for Totals {
         let mut memory = e.finish();
         memory.resize(memory.len().next_multiple_of(WASM_PAGE_BYTES), 0);
         Ok(OperatorImage {
-            memory: Bytes::from(memory),
+            memory: memory.into(),
             globals: [self.records, self.newest.0, self.watermark.0].map(GlobalValue::I64).to_vec(),
             input_region: (0, 0),
             rng_state: self.rng.state(),
         })
     }
+
+    /// Its captures are always whole.
+    fn forget_captures(&mut self) {}
 
     fn memory_bytes(&self) -> u64 {
         WASM_PAGE_BYTES as u64

@@ -1,6 +1,7 @@
-//! The stored bytes of version 1 (`testdata/v1`, a whole store) are read, and written, as they were.
+//! The stored bytes of each version (`testdata/v*`, whole stores) are read, and those of the newest version
+//! are written, as they were.
 //!
-//! `FLOE_BLESS=1` writes them anew: only together with a new version and a reader for the old one.
+//! `FLOE_BLESS=1` writes the newest anew: only together with a new version and a reader for the old one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,8 @@ use floe_core::ports::CheckpointLog;
 
 use crate::support::*;
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1")
+fn golden(version: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/v{version}"))
 }
 
 /// The owner before wrote epochs 1 and 2, this one epoch 3, and swept.
@@ -36,13 +37,8 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-#[tokio::test]
-async fn version_1_is_read() {
-    if std::env::var_os("FLOE_BLESS").is_some() {
-        std::fs::remove_dir_all(golden()).ok();
-        write_golden(&golden()).await;
-    }
-    let store = open_store(golden().to_str().unwrap(), &BTreeMap::new()).unwrap();
+async fn check(version: u32) {
+    let store = open_store(golden(version).to_str().unwrap(), &BTreeMap::new()).unwrap();
     let reading = read_log(&*store, PIPELINE).await.unwrap();
     let (at, manifest) = reading.newest_manifest().unwrap();
     assert_eq!((at.slot, at.epoch.0), (Slot(5), 3));
@@ -55,10 +51,51 @@ async fn version_1_is_read() {
 }
 
 #[tokio::test]
-async fn version_1_is_written() {
+async fn version_1_is_read() {
+    check(1).await;
+}
+
+/// A program of this version goes on where one of version 1 stopped, from changes alone.
+#[tokio::test]
+async fn version_1_is_built_upon() {
+    let copy = tempfile::tempdir().unwrap();
+    for (name, bytes) in files(&golden(1)) {
+        let file = copy.path().join(PIPELINE).join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, bytes).unwrap();
+    }
+    let store = open_store(copy.path().to_str().unwrap(), &BTreeMap::new()).unwrap();
+    let mut log = take(&store, 3).await.unwrap();
+    let newest = log.manifests().pop().unwrap().1;
+    log.restore(&newest).await.unwrap();
+    let mut changed = draft(4);
+    changed.tasks = draft(3).tasks;
+    for (_, image) in changed.tasks.iter_mut().flat_map(|it| &mut it.operators) {
+        image.memory.whole = false;
+        image.memory.runs.clear();
+    }
+    log.complete(changed).await.unwrap();
+    let reading = read_log(&*store, PIPELINE).await.unwrap();
+    let (_, manifest) = reading.newest_manifest().unwrap();
+    assert_eq!(manifest.epoch.0, 4);
+    assert_eq!(manifest.objects.len(), 1, "the old object's pages were written anew");
+    assert_eq!(read_parts(&*store, PIPELINE, manifest).await.unwrap(), draft(3).tasks);
+}
+
+#[tokio::test]
+async fn version_2_is_read() {
+    if std::env::var_os("FLOE_BLESS").is_some() {
+        std::fs::remove_dir_all(golden(2)).ok();
+        write_golden(&golden(2)).await;
+    }
+    check(2).await;
+}
+
+#[tokio::test]
+async fn version_2_is_written() {
     let fresh = tempfile::tempdir().unwrap();
     write_golden(fresh.path()).await;
-    let golden_files = files(&golden());
+    let golden_files = files(&golden(2));
     let fresh_files = files(fresh.path());
     assert!(golden_files.keys().eq(fresh_files.keys()), "other names: {:?}", fresh_files.keys());
     for (name, bytes) in &golden_files {

@@ -69,9 +69,9 @@ async fn large_tasks_are_several_objects() {
     tasks.push(with_memory(4, noise(80 * mib, 99)));
     tasks.push(with_memory(5, Vec::new()));
     let manifest = write(&store, tasks.clone()).await;
-    assert_eq!(manifest.objects.len(), 5);
-    assert_eq!(manifest.tasks[3].object, 2, "an empty GiB fits beside any other");
-    assert!(manifest.tasks[3].len < 1024);
+    assert!((12..=15).contains(&manifest.objects.len()), "{} objects", manifest.objects.len());
+    assert!(manifest.objects.iter().all(|it| it.len <= 17 * mib as u64));
+    assert!(manifest.tasks[3].memories[0].is_empty(), "an empty GiB costs nothing");
     let read = read_parts(&*store, PIPELINE, &manifest).await.unwrap();
     assert!(read == tasks, "what was read is not what was written");
 }
@@ -100,7 +100,7 @@ fn the_state_hash_sees_the_state_and_nothing_else() {
             memory[70_000] ^= 1;
             it.memory = memory.into();
         }),
-        altered(|it| it.memory = it.memory.slice(..65_536)),
+        altered(|it| it.memory = it.memory.to_vec()[..65_536].to_vec().into()),
         altered(|it| it.globals.swap(0, 1)),
         altered(|it| it.input_region.1 += 1),
         altered(|it| it.rng_state[3] -= 1),

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use floe_checkpoint::{open_store, random_ids, read_parts, write_parts};
 use floe_core::committable::{CommitRequest, ManifestRef};
 use floe_core::epoch::{EntryId, Epoch, Generation, Slot};
+use floe_core::image::Capture;
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::{LogAnswer, LogView, Operator, SinkWriter, Source};
@@ -118,7 +119,7 @@ impl Naive {
     fn capture(&mut self, next_offset: Offset) -> Result<CapturedTask> {
         Ok(CapturedTask {
             task: self.task.clone(),
-            operators: vec![("counter".to_owned(), self.operator.capture()?)],
+            operators: vec![("counter".to_owned(), self.operator.capture(Capture::Whole)?)],
             journal: Journal::default(),
             next_offset,
             virtual_time: EventTime(0),

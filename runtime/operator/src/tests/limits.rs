@@ -113,7 +113,7 @@ fn many_rows_at_once_are_handed_on_as_batches() {
 fn an_image_over_a_lowered_limit_says_so() {
     let text = module(RUNNING_SUM, TOTAL);
     let mut operator = factory(&text).open(&TopicPartition::new("t", 0), 1).unwrap();
-    let image = operator.capture().unwrap();
+    let image = operator.capture(floe_core::image::Capture::Whole).unwrap();
     let limits = Limits { memory_bytes: 3 << 16, ..limits() };
     let lowered = Factory::new("sum", load(&text), "{}".into(), limits);
     let error =

@@ -1,0 +1,131 @@
+//! One transaction: the epoch's records and the marker, seen together or not at all.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::protocol::judge::Marker;
+use floe_core::{Error, Result};
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+
+use super::config::{DEADLINE, TopicConfig};
+use super::encode::OutRecord;
+use super::marker;
+
+/// A producer that has fenced every older one of this pipeline and sink, and what it then found.
+pub(super) struct Session {
+    producer: ThreadedProducer<Deliveries>,
+    /// Nobody else can move it while this producer is not fenced.
+    pub(super) marker: Option<Marker>,
+}
+
+/// Remembers why a record was not taken.
+#[derive(Clone, Default)]
+struct Deliveries(Arc<Mutex<Option<String>>>);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            let mut first = self.0.lock().expect("no holder of this lock panics");
+            first.get_or_insert_with(|| error.to_string());
+        }
+    }
+}
+
+impl Session {
+    /// Initialises the transactional id first: what an older producer had in the air is then aborted or
+    /// committed, and the marker that is read next is the last word.
+    pub(super) fn open(config: &TopicConfig) -> Result<Session> {
+        let producer: ThreadedProducer<Deliveries> = config
+            .producer()?
+            .create_with_context(Deliveries::default())
+            .map_err(|it| Error::invalid(format!("[sink] properties: {it}")))?;
+        producer.init_transactions(DEADLINE).map_err(|it| failed(config, "begin", &it))?;
+        let marker = marker::read_now(config)?;
+        Ok(Session { producer, marker })
+    }
+
+    /// After an error the session is not to be used again: a new one finds out what became of it.
+    pub(super) fn publish(
+        &mut self,
+        config: &TopicConfig,
+        segments: impl Iterator<Item = Result<Vec<OutRecord>>>,
+        marker: Marker,
+    ) -> Result<()> {
+        self.producer.begin_transaction().map_err(|it| failed(config, "begin", &it))?;
+        for records in segments {
+            for record in &records? {
+                let mut out = BaseRecord::<[u8], [u8]>::to(&config.topic).payload(&record.value);
+                if let Some(key) = &record.key {
+                    out = out.key(key);
+                }
+                self.send(config, out)?;
+            }
+        }
+        let (topic, key, text) = (config.marker_topic(), config.marker_key(), marker.to_string());
+        let record = BaseRecord::<[u8], [u8]>::to(&topic)
+            .partition(0)
+            .key(key.as_bytes())
+            .payload(text.as_bytes());
+        self.send(config, record)?;
+        self.producer.flush(DEADLINE).map_err(|it| failed(config, "send to", &it))?;
+        let refused =
+            self.producer.context().0.lock().expect("no holder of this lock panics").take();
+        if let Some(why) = refused {
+            return Err(Error::retry(format!(
+                "topic {} did not take a record: {why}",
+                config.topic
+            )));
+        }
+        let committed = self.producer.commit_transaction(DEADLINE);
+        hit(CrashPoint::AfterCommitSent);
+        match committed {
+            Ok(()) => {
+                self.marker = Some(marker);
+                Ok(())
+            }
+            Err(error) => Err(Error::unknown(format!(
+                "nobody knows whether topic {} took epoch {}: {error}",
+                config.topic, marker.manifest.epoch
+            ))),
+        }
+    }
+
+    /// Waits while the client's queue is full.
+    fn send(&self, config: &TopicConfig, record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
+        let mut record = record;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    record = back;
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), back)) => {
+                    let bytes = back.payload.map_or(0, <[u8]>::len);
+                    return Err(Error::refused(format!(
+                        "a record of {bytes} bytes is too large for topic {}\n  → raise message.max.bytes in [sink] properties, and max.message.bytes of the topic",
+                        config.topic
+                    )));
+                }
+                Err((error, _)) => return Err(failed(config, "send to", &error)),
+            }
+        }
+    }
+}
+
+fn failed(config: &TopicConfig, what: &str, error: &KafkaError) -> Error {
+    // Fenced by another producer of this pipeline: the log says who owns it, and it is asked at the next write.
+    Error::retry(format!(
+        "{what} a transaction of {} at {}: {error}",
+        config.transactional_id(),
+        config.bootstrap_servers
+    ))
+}

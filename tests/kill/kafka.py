@@ -5,6 +5,7 @@
     kafka.py BOOTSTRAP TOPIC produce --input input.jsonl --rate 10000     (stdin: how many it may; its end: all, at once)
     kafka.py BOOTSTRAP TOPIC reset-group --group payments --offset 3
     kafka.py BOOTSTRAP TOPIC group --group payments                       (prints its offsets)
+    kafka.py BOOTSTRAP TOPIC consume                                      (prints the committed records' values)
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 
@@ -118,6 +119,32 @@ def group(options):
             print(place.partition, place.offset)
 
 
+def consume(options):
+    """What a reader of committed transactions sees, a line each: key, tab, value. No order between partitions."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": options.bootstrap,
+            "group.id": "witness",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    partitions = consumer.list_topics(options.topic, timeout=30).topics[options.topic].partitions
+    consumer.assign([TopicPartition(options.topic, number, 0) for number in partitions])
+    open_partitions = set(partitions)
+    while open_partitions:
+        for record in consumer.consume(10_000, timeout=1):
+            if record.error() is None:
+                key = (record.key() or b"").decode()
+                print(key, record.value().decode(), sep="\t")
+            elif record.error().code() == KafkaError._PARTITION_EOF:
+                open_partitions.discard(record.partition())
+            else:
+                sys.exit(str(record.error()))
+    consumer.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bootstrap")
@@ -137,6 +164,8 @@ def main():
     verb = verbs.add_parser("group")
     verb.add_argument("--group", required=True)
     verb.set_defaults(act=group)
+    verb = verbs.add_parser("consume")
+    verb.set_defaults(act=consume)
     options = parser.parse_args()
     options.act(options)
 

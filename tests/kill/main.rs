@@ -12,6 +12,7 @@ mod scene;
 mod points;
 mod moments;
 mod owners;
+mod topics;
 mod answers;
 mod outages;
 mod offsets;

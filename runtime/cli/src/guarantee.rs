@@ -1,6 +1,6 @@
 //! The guarantee that a pipeline really has, and what it rests on, part by part.
 
-use floe_pipeline::config::{CatalogKind, OnError, Origin, PipelineSpec};
+use floe_pipeline::config::{CatalogKind, OnError, Origin, PipelineSpec, SinkSpec};
 use serde::Serialize;
 
 /// What is promised, what each part adds to it, and what limits it.
@@ -22,8 +22,15 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
     let mut rests_on = vec![
         source.to_owned(),
         "operators: memory and globals are captured together with the position".to_owned(),
-        "sink: Iceberg in two phases; rows show after the checkpoint is complete, once, in order"
-            .to_owned(),
+        match &spec.sink {
+            SinkSpec::Table(_) => {
+                "sink: Iceberg in two phases; rows show after the checkpoint is complete, once, in order"
+            }
+            SinkSpec::Topic(_) => {
+                "sink: Kafka in transactions; records show after the checkpoint is complete, once, in order"
+            }
+        }
+        .to_owned(),
     ];
     if spec.dead_letters.is_some() {
         rests_on
@@ -48,15 +55,24 @@ fn limits(spec: &PipelineSpec) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if spec.sink.catalog.kind == CatalogKind::Sql
-        && spec.sink.catalog.uri.expose().starts_with("sqlite:")
-    {
-        limits.push("catalog: sqlite; one host at a time".to_owned());
+    match &spec.sink {
+        SinkSpec::Table(table)
+            if table.catalog.kind == CatalogKind::Sql
+                && table.catalog.uri.expose().starts_with("sqlite:") =>
+        {
+            limits.push("catalog: sqlite; one host at a time".to_owned());
+        }
+        SinkSpec::Table(_) => {}
+        SinkSpec::Topic(_) => limits.push(
+            "topic: consumers must read with isolation.level=read_committed; others see what was aborted"
+                .to_owned(),
+        ),
     }
     if let Some(dead_letters) = &spec.dead_letters {
         limits.push(format!(
             "{} and {} do not change at the same instant; neither is ahead of a checkpoint",
-            spec.sink.table, dead_letters.table.table
+            spec.sink.name(),
+            dead_letters.table.table
         ));
     }
     limits

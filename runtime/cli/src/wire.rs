@@ -1,5 +1,7 @@
 //! The one place that names Kafka, wasmtime and Iceberg together: from a spec to connected parts.
 
+mod topic;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +19,8 @@ use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Sour
 use floe_core::{Error, Result};
 use floe_operator::{Engine, Factory, InputDecoder, Limits};
 use floe_pipeline::config::{
-    CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, TableSpec, Topics,
+    CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
+    TableSpec, Topics,
 };
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_pipeline::run::{OperatorWiring, SinkWiring};
@@ -206,21 +209,27 @@ pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
     let for_modules = Arc::clone(spec);
     let modules = blocking(move || modules(&for_modules)).await?;
     let decoder = decoder(spec, &modules)?;
-    let (sink, dead_letters) =
-        tokio::try_join!(open_sink(spec, SINK, &spec.sink, modules.output()?), async {
-            match &spec.dead_letters {
-                None => Ok(None),
-                Some(it) => {
-                    let rows = dead_letter_schema();
-                    open_sink(spec, DEAD_LETTERS, &it.table, rows).await.map(Some)
-                }
+    let (sink, dead_letters) = tokio::try_join!(open_sink(spec, modules.output()?), async {
+        match &spec.dead_letters {
+            None => Ok(None),
+            Some(it) => {
+                let rows = dead_letter_schema();
+                open_table(spec, DEAD_LETTERS, &it.table, rows).await.map(Some)
             }
-        })
-        .map_err(|error| name_operator(error, &modules))?;
+        }
+    })
+    .map_err(|error| name_operator(error, &modules))?;
     Ok(Opened { modules, decoder, sink, dead_letters })
 }
 
-async fn open_sink(
+async fn open_sink(spec: &PipelineSpec, rows: SchemaRef) -> Result<SinkWiring> {
+    match &spec.sink {
+        SinkSpec::Table(table) => open_table(spec, SINK, table, rows).await,
+        SinkSpec::Topic(topic) => topic::open(spec, topic, &rows).await,
+    }
+}
+
+async fn open_table(
     spec: &PipelineSpec,
     name: &str,
     table: &TableSpec,
@@ -288,16 +297,20 @@ pub(crate) async fn observe(
     spec: &Arc<PipelineSpec>,
     expected: Option<&CommittedSnapshot>,
 ) -> Result<Option<TableFacts>> {
-    if !catalog_exists(&spec.sink.catalog) {
+    let table = match &spec.sink {
+        SinkSpec::Table(table) => table,
+        SinkSpec::Topic(topic) => return topic::observe(spec, topic).await,
+    };
+    if !catalog_exists(&table.catalog) {
         return Ok(None);
     }
     let for_modules = Arc::clone(spec);
     let rows = blocking(move || modules(&for_modules)?.output()).await?;
-    let catalog = catalog_config(&spec.sink.catalog);
-    if IcebergSink::check_schema(&catalog, &spec.sink.table, &rows).await?.is_none() {
+    let catalog = catalog_config(&table.catalog);
+    if IcebergSink::check_schema(&catalog, &table.table, &rows).await?.is_none() {
         return Ok(None);
     }
-    let config = TableConfig { create: false, ..table_config(&spec.sink) };
+    let config = TableConfig { create: false, ..table_config(table) };
     let sink = IcebergSink::open(&spec.id, SINK, &catalog, &config, rows).await?;
     sink.committer().observe(expected).await.map(Some)
 }
@@ -313,7 +326,10 @@ fn catalog_exists(catalog: &CatalogSpec) -> bool {
 /// Each table against what will be written to it.
 pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<Result<String>> {
     let sink = match modules.output() {
-        Ok(rows) => check_table(&spec.sink, rows).await,
+        Ok(rows) => match &spec.sink {
+            SinkSpec::Table(table) => check_table(table, rows).await,
+            SinkSpec::Topic(topic) => topic::check(spec, topic, &rows).await,
+        },
         Err(error) => Err(error),
     };
     let mut checked = vec![sink.map_err(|error| name_operator(error, modules))];
@@ -413,6 +429,14 @@ pub(crate) async fn claim(spec: &PipelineSpec, take_over: bool) -> Result<OwnedL
         new_id: random_ids(),
     };
     claim_log(store(spec)?, &spec.id, request).await
+}
+
+/// How the sink is reached, without secrets.
+pub(crate) fn sink_text(sink: &SinkSpec) -> String {
+    match sink {
+        SinkSpec::Table(table) => catalog_text(&table.catalog),
+        SinkSpec::Topic(topic) => format!("kafka {}", topic.bootstrap_servers),
+    }
 }
 
 /// "rest http://127.0.0.1:8181 lake", without secrets.

@@ -36,7 +36,7 @@ pub struct PipelineSpec {
     pub source: SourceSpec,
     /// At least one.
     pub operators: Vec<OperatorSpec>,
-    pub sink: TableSpec,
+    pub sink: SinkSpec,
     pub checkpoint: CheckpointSpec,
     pub dead_letters: Option<DeadLettersSpec>,
     pub telemetry: TelemetrySpec,
@@ -129,6 +129,41 @@ pub struct LimitsSpec {
     pub output_per_batch_bytes: Option<u64>,
     pub compile_time: Option<Duration>,
     pub module_bytes: Option<u64>,
+}
+
+/// Where rows go.
+#[derive(Clone, Debug)]
+pub enum SinkSpec {
+    Table(TableSpec),
+    Topic(TopicSpec),
+}
+
+impl SinkSpec {
+    pub fn table(&self) -> Option<&TableSpec> {
+        match self {
+            SinkSpec::Table(table) => Some(table),
+            SinkSpec::Topic(_) => None,
+        }
+    }
+
+    /// The table's or the topic's name.
+    pub fn name(&self) -> &str {
+        match self {
+            SinkSpec::Table(table) => &table.table,
+            SinkSpec::Topic(topic) => &topic.topic,
+        }
+    }
+}
+
+/// A topic to publish to.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    pub topic: String,
+    pub bootstrap_servers: String,
+    /// Columns that make a record's key.
+    pub key: Vec<String>,
+    /// Any librdkafka property.
+    pub properties: Properties,
 }
 
 /// An Iceberg table to append to.

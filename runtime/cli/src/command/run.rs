@@ -140,8 +140,8 @@ fn facts(spec: &PipelineSpec, modules: &[Module], started_ms: i64) -> Facts {
                 }
             })
             .collect(),
-        sink: wire::catalog_text(&spec.sink.catalog),
-        table: spec.sink.table.clone(),
+        sink: wire::sink_text(&spec.sink),
+        table: spec.sink.name().to_owned(),
         dead_letters: spec.dead_letters.as_ref().map(|it| it.table.table.clone()),
         checkpoint_store: spec.checkpoint.store.clone(),
         interval_seconds: spec.checkpoint.interval.as_secs_f64(),

@@ -120,8 +120,8 @@ async fn look(spec: &Arc<PipelineSpec>) -> Result<StatusView> {
         lag_records: (!partitions.is_empty()).then(|| partitions.iter().map(|it| it.lag).sum()),
         partitions,
         table: TableView {
-            table: spec.sink.table.clone(),
-            catalog: wire::catalog_text(&spec.sink.catalog),
+            table: spec.sink.name().to_owned(),
+            catalog: wire::sink_text(&spec.sink),
             table_uuid: table.as_ref().map(|it| show::hex(&it.table_uuid)),
             epoch: table.as_ref().and_then(|it| it.marker.as_ref()).map(|it| it.manifest.epoch.0),
             marker: table.as_ref().and_then(|it| it.marker.as_ref()).map(ToString::to_string),

@@ -151,13 +151,21 @@ pub(super) struct LimitsTable {
     pub(super) module_size: Option<HumanBytes>,
 }
 
-/// The Iceberg table that rows go to.
+/// The Iceberg table, or the Kafka topic, that rows go to.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct SinkTable {
     /// namespace.table
-    pub(super) iceberg: String,
-    pub(super) catalog: CatalogTable,
+    pub(super) iceberg: Option<String>,
+    /// A topic, in place of a table: an epoch's records show in it by one transaction.
+    pub(super) kafka: Option<String>,
+    /// The table's catalog.
+    pub(super) catalog: Option<CatalogTable>,
+    /// The topic's brokers. Default: the environment variable FLOE_KAFKA.
+    pub(super) bootstrap_servers: Option<String>,
+    /// Columns that make a record's key in the topic; records of one key keep their order.
+    #[serde(default)]
+    pub(super) key: Vec<String>,
     /// Make the table from the operator's output if it is not there. Default true.
     pub(super) create: Option<bool>,
     /// Partition transforms for a table that is made: "day(ts)", "bucket(16, merchant_id)", "truncate(4, x)", "x".
@@ -167,7 +175,8 @@ pub(super) struct SinkTable {
     pub(super) mode: Option<ModeName>,
     /// The table's branch to commit to. Default "main".
     pub(super) branch: Option<String>,
-    /// Table properties in Java's spelling, such as "write.target-file-size-bytes".
+    /// Table properties in Java's spelling, such as "write.target-file-size-bytes"; of a topic, any librdkafka
+    /// property.
     #[serde(default)]
     pub(super) properties: Properties,
 }

@@ -18,7 +18,7 @@ use crate::config::time::parse_start;
 use crate::config::{
     CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, EventTimeSpec, Format, Guarantee,
     LimitsSpec, LogFormat, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec,
-    Secret, SourceSpec, TableSpec, TelemetrySpec, Topics,
+    Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, TopicSpec, Topics,
 };
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ pub(super) fn resolve(
             )
             .help(format!(
                 "add [dead-letters] with iceberg = \"{}_dead_letters\"",
-                document.sink.iceberg
+                document.sink.iceberg.as_deref().unwrap_or("lake.records")
             )));
         }
         if let Some(name) = &operator.name
@@ -87,8 +87,8 @@ pub(super) fn resolve(
         }
         operators.push(operator);
     }
-    let sink = sink(document.sink, &base)?;
-    let checkpoint = checkpoint(document.checkpoint, &sink.catalog, &base)?;
+    let sink = sink(document.sink, &base, env)?;
+    let checkpoint = checkpoint(document.checkpoint, sink.table(), &base)?;
     let dead_letters =
         document.dead_letters.map(|it| dead_letters(it, &sink, &base)).transpose()?;
     Ok(PipelineSpec {
@@ -205,16 +205,24 @@ fn topic_names(OneOrMany(mut names): OneOrMany) -> Result<Topics, Problem> {
     }
     names.sort();
     names.dedup();
-    let fits = |name: &String| {
-        !name.is_empty()
-            && name.chars().all(|it| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-'))
-    };
-    match names.iter().find(|name| !fits(name)) {
-        Some(name) => Err(Problem::new("source.kafka", format!("{name:?} cannot be a topic"))
-            .help("letters, digits, '.', '_' and '-'; a pattern alone, between slashes: \"/payments-.*/\"")),
-        None if names.is_empty() => Err(Problem::new("source.kafka", "the list of topics is empty")),
-        None => Ok(Topics::Named(names)),
+    names.iter().try_for_each(|it| check_topic(it, "source.kafka"))?;
+    match names.is_empty() {
+        true => Err(Problem::new("source.kafka", "the list of topics is empty")),
+        false => Ok(Topics::Named(names)),
     }
+}
+
+fn check_topic(name: &str, at: &str) -> Result<(), Problem> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    if !name.is_empty() && name.chars().all(fits) {
+        return Ok(());
+    }
+    let pattern = match at {
+        "source.kafka" => "; a pattern alone, between slashes: \"/payments-.*/\"",
+        _ => "",
+    };
+    Err(Problem::new(at, format!("{name:?} cannot be a topic"))
+        .help(format!("letters, digits, '.', '_' and '-'{pattern}")))
 }
 
 fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<OperatorSpec, Problem> {
@@ -266,11 +274,64 @@ fn limits(table: LimitsTable) -> LimitsSpec {
     }
 }
 
-fn sink(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
+fn sink(table: SinkTable, base: &Base<'_>, env: Env<'_>) -> Result<SinkSpec, Problem> {
+    match (&table.iceberg, &table.kafka) {
+        (Some(_), None) => sink_table(table, base).map(SinkSpec::Table),
+        (None, Some(_)) => sink_topic(table, env).map(SinkSpec::Topic),
+        (Some(_), Some(_)) => Err(Problem::new("sink.kafka", "[sink] has both iceberg and kafka")
+            .help("keep one of them")),
+        (None, None) => Err(Problem::new("sink", "[sink] says neither iceberg nor kafka")
+            .help("iceberg = \"namespace.table\", or kafka = \"topic\"")),
+    }
+}
+
+fn sink_topic(table: SinkTable, env: Env<'_>) -> Result<TopicSpec, Problem> {
+    for (given, key) in [
+        (table.catalog.is_some(), "catalog"),
+        (table.create.is_some(), "create"),
+        (!table.partition_by.is_empty(), "partition-by"),
+        (table.mode.is_some(), "mode"),
+        (table.branch.is_some(), "branch"),
+    ] {
+        if given {
+            return Err(Problem::new(
+                &format!("sink.{key}"),
+                format!("{key} is for a table, and this sink is a topic"),
+            )
+            .help("take it out"));
+        }
+    }
+    let bootstrap_servers =
+        table.bootstrap_servers.or_else(|| env("FLOE_KAFKA")).ok_or_else(|| {
+            Problem::new("sink.bootstrap-servers", "no Kafka server is named")
+                .help("bootstrap-servers = \"host:9092\" in [sink], or FLOE_KAFKA=host:9092")
+        })?;
+    let topic = table.kafka.unwrap_or_default();
+    check_topic(&topic, "sink.kafka")?;
+    Ok(TopicSpec { topic, bootstrap_servers, key: table.key, properties: table.properties })
+}
+
+fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
     let (None | Some(ModeName::Append)) = table.mode;
+    if table.bootstrap_servers.is_some() {
+        return Err(Problem::new(
+            "sink.bootstrap-servers",
+            "bootstrap-servers is for a topic, and this sink is a table",
+        )
+        .help("take it out"));
+    }
+    if !table.key.is_empty() {
+        return Err(Problem::new("sink.key", "key is for a topic, and this sink is a table")
+            .help("take it out"));
+    }
+    let Some(described) = table.catalog else {
+        return Err(Problem::new("sink", "catalog is missing in [sink]").help(
+            "catalog = { type = \"sql\", uri = \"sqlite://lake.db\", warehouse = \"file://./lake\" }",
+        ));
+    };
     Ok(TableSpec {
-        table: table_name(table.iceberg, "sink.iceberg")?,
-        catalog: catalog(table.catalog, "sink.catalog", base)?,
+        table: table_name(table.iceberg.unwrap_or_default(), "sink.iceberg")?,
+        catalog: catalog(described, "sink.catalog", base)?,
         create: table.create.unwrap_or(true),
         partition_by: table.partition_by,
         branch: branch(table.branch)?,
@@ -363,9 +424,10 @@ fn check_uri(kind: CatalogKind, uri: &str, at: &str) -> Result<(), Problem> {
 
 fn checkpoint(
     table: CheckpointTable,
-    catalog: &CatalogSpec,
+    sink: Option<&TableSpec>,
     base: &Base<'_>,
 ) -> Result<CheckpointSpec, Problem> {
+    let catalog = sink.map(|it| &it.catalog);
     if let Some(every) = table.commit_every
         && every != 1
     {
@@ -380,7 +442,7 @@ fn checkpoint(
         return Err(Problem::new("checkpoint.interval", "the interval is below 10ms")
             .help("interval = \"10s\" is the default; \"1s\" is often short enough"));
     }
-    let beside = catalog.warehouse.as_ref().filter(|it| it.contains("://"));
+    let beside = catalog.and_then(|it| it.warehouse.as_ref()).filter(|it| it.contains("://"));
     let store = match (&table.store, beside) {
         (Some(store), _) => base.location(store),
         (None, Some(warehouse)) => {
@@ -389,15 +451,17 @@ fn checkpoint(
         (None, None) => {
             return Err(Problem::new(
                 "checkpoint.store",
-                "nothing says where checkpoints are kept: the catalog's warehouse is no location",
+                match catalog {
+                    Some(_) => "nothing says where checkpoints are kept: the catalog's warehouse is no location",
+                    None => "nothing says where checkpoints are kept: a topic has no place beside it",
+                },
             )
             .help("[checkpoint] store = \"s3://bucket/checkpoints\" or \"file://./checkpoints\""));
         }
     };
     let mut properties: Properties = catalog
-        .properties
-        .expose()
-        .iter()
+        .into_iter()
+        .flat_map(|it| it.properties.expose())
         .filter(|(name, _)| STORE_PROPERTIES.iter().any(|it| name.starts_with(it)))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
@@ -419,15 +483,20 @@ fn checkpoint(
 
 fn dead_letters(
     table: DeadLettersTable,
-    sink: &TableSpec,
+    sink: &SinkSpec,
     base: &Base<'_>,
 ) -> Result<DeadLettersSpec, Problem> {
-    let catalog = match table.catalog {
-        None => sink.catalog.clone(),
-        Some(table) => catalog(table, "dead-letters.catalog", base)?,
+    let catalog = match (table.catalog, sink.table()) {
+        (Some(table), _) => catalog(table, "dead-letters.catalog", base)?,
+        (None, Some(sink)) => sink.catalog.clone(),
+        (None, None) => {
+            return Err(Problem::new("dead-letters", "catalog is missing in [dead-letters]").help(
+                "catalog = { type = \"sql\", uri = \"sqlite://lake.db\", warehouse = \"file://./lake\" }",
+            ));
+        }
     };
     let name = table_name(table.iceberg, "dead-letters.iceberg")?;
-    if name == sink.table {
+    if sink.table().is_some_and(|it| it.table == name) {
         return Err(Problem::new(
             "dead-letters.iceberg",
             format!("{name} is the sink's own table"),

@@ -95,10 +95,10 @@ fn the_smallest_has_every_default() {
     assert_eq!(spec.operators[0].config, "{}");
     assert_eq!(spec.operators[0].on_error, OnError::Fail);
     assert_eq!(spec.operators[0].limits, LimitsSpec::default());
-    assert_eq!(spec.sink.catalog.uri.expose(), "sqlite:///pipe/lake.db");
-    assert_eq!(spec.sink.catalog.warehouse.as_deref(), Some("file:///pipe/lake"));
-    assert!(spec.sink.create);
-    assert_eq!(spec.sink.branch, "main");
+    assert_eq!(spec.sink.table().unwrap().catalog.uri.expose(), "sqlite:///pipe/lake.db");
+    assert_eq!(spec.sink.table().unwrap().catalog.warehouse.as_deref(), Some("file:///pipe/lake"));
+    assert!(spec.sink.table().unwrap().create);
+    assert_eq!(spec.sink.table().unwrap().branch, "main");
     assert_eq!(spec.checkpoint.store, "file:///pipe/lake/.floe/checkpoints");
     assert_eq!(spec.checkpoint.interval, Duration::from_secs(10));
     assert_eq!((spec.checkpoint.keep, spec.checkpoint.commits_pending_max), (10, 4));
@@ -128,7 +128,7 @@ fn the_full_one_is_read_whole() {
     assert_eq!(operator.limits.memory_bytes, Some(512 << 20));
     assert_eq!(operator.limits.compile_time, Some(Duration::from_secs(30)));
     assert_eq!(operator.on_error, OnError::DeadLetter);
-    assert_eq!(spec.sink.catalog.properties.get("credential"), Some("hunter2"));
+    assert_eq!(spec.sink.table().unwrap().catalog.properties.get("credential"), Some("hunter2"));
     assert_eq!(spec.checkpoint.store, "s3://lake/checkpoints");
     assert_eq!(spec.checkpoint.properties.get("s3.endpoint"), Some("http://127.0.0.1:7070"));
     assert_eq!(spec.checkpoint.properties.get("s3.region"), Some("eu-west-1"));
@@ -236,6 +236,10 @@ fn what_is_wrong_is_said_with_its_place() {
             &["two operators"],
         ),
         (table, "iceberg = \"payments\"", "13:1", &["namespace.table"]),
+        (table, "iceberg = \"a.b\"\nkafka = \"out\"", "14:1", &["both iceberg and kafka"]),
+        (table, "kafka = \"out\"", "14:1", &["catalog is for a table"]),
+        (table, "iceberg = \"a.b\"\nkey = [\"id\"]", "14:1", &["key is for a topic"]),
+        (table, "", "12:2", &["neither iceberg nor kafka"]),
         (table, "iceberg = \"a.b\"\nmode = \"upsert\"", "14:8", &["not built yet", "append"]),
         (
             table,
@@ -287,4 +291,43 @@ fn a_rest_catalog_by_name_wants_a_checkpoint_store() {
     assert!(error.contains("where checkpoints are kept"), "{error}");
     let spec = parse(&format!("{text}\n[checkpoint]\nstore = \"./kept\"")).unwrap();
     assert_eq!(spec.checkpoint.store, "file:///pipe/kept");
+}
+
+#[test]
+fn a_topic_may_be_the_sink() {
+    let text = r#"
+[pipeline]
+id = "p"
+[source]
+recording = "r.jsonl"
+[[operator]]
+module = "a.wasm"
+[sink]
+kafka = "out"
+bootstrap-servers = "k:9092"
+key = ["merchant_id"]
+[checkpoint]
+store = "file://./checkpoints"
+"#;
+    let spec = parse(text).unwrap();
+    let SinkSpec::Topic(topic) = &spec.sink else { panic!("{:?}", spec.sink) };
+    assert_eq!((topic.topic.as_str(), topic.bootstrap_servers.as_str()), ("out", "k:9092"));
+    assert_eq!(
+        (spec.sink.name(), topic.key.as_slice()),
+        ("out", ["merchant_id".to_owned()].as_slice())
+    );
+    assert_eq!(spec.checkpoint.store, "file:///pipe/checkpoints");
+    let place = "[checkpoint]\nstore = \"file://./checkpoints\"";
+    for (what, by, word) in [
+        (place, "", "where checkpoints are kept"),
+        ("\"out\"", "\"a b\"", "cannot be a topic"),
+        (
+            place,
+            "[checkpoint]\nstore = \"file://./c\"\n[dead-letters]\niceberg = \"a.b\"",
+            "catalog is missing in [dead-letters]",
+        ),
+    ] {
+        let error = parse(&text.replace(what, by)).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
 }

@@ -20,7 +20,12 @@ pub(crate) fn rows(args: RowsArgs) -> anyhow::Result<()> {
         (None, true) => {
             return Err(Error::invalid("the pipeline has no [dead-letters]").into());
         }
-        (_, false) => &spec.sink,
+        (_, false) => spec.sink.table().ok_or_else(|| {
+            Error::invalid(format!(
+                "the pipeline's sink is topic {}, not a table\n→ read it with a Kafka consumer, isolation.level=read_committed",
+                spec.sink.name()
+            ))
+        })?,
     };
     super::block_on(async move {
         let batches = wire::rows(table, args.snapshot).await?;

@@ -1,6 +1,6 @@
 //! Two states side by side: the first difference, and all of them in numbers.
 
-use floe_core::image::{GlobalValue, OperatorImage, PAGE_BYTES};
+use floe_core::image::{GlobalValue, OperatorImage, PAGE_BYTES, ZERO_PAGE};
 use serde::Serialize;
 
 /// How one operator's state differs between two images.
@@ -50,7 +50,11 @@ impl StateDiff {
 
 /// The 4 KiB pages of an image, in order.
 pub(crate) fn pages(image: &OperatorImage) -> impl Iterator<Item = &[u8]> {
-    image.memory.chunks_exact(PAGE_BYTES)
+    let mut held = image.memory.pages().peekable();
+    (0..(image.memory.bytes / PAGE_BYTES as u64) as u32).map(move |index| {
+        held.next_if(|(page, _)| *page == index)
+            .map_or(ZERO_PAGE.as_slice(), |(_, content)| content)
+    })
 }
 
 /// One entry an operator that differs; empty for equal states.
@@ -68,7 +72,7 @@ pub fn compare(
 fn compare_images(name: &str, left: &OperatorImage, right: &OperatorImage) -> StateDiff {
     let mut diff = StateDiff {
         operator: name.to_owned(),
-        memory_bytes: (left.memory.len() as u64, right.memory.len() as u64),
+        memory_bytes: (left.memory.bytes, right.memory.bytes),
         input_region: (left.input_region != right.input_region)
             .then_some((left.input_region, right.input_region)),
         random_differs: left.rng_state != right.rng_state,

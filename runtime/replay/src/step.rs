@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop};
-use floe_core::image::{OperatorImage, PAGE_BYTES};
+use floe_core::image::{Capture, OperatorImage, PAGE_BYTES};
 use floe_core::ports::{Decoder, Operator};
 use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
 
@@ -89,7 +89,7 @@ impl Stepping<'_> {
                 stepped.fuel = self.instances.iter().map(|it| it.last_fuel()).sum();
                 let mut after = Vec::with_capacity(self.links.len());
                 for (link, instance) in self.links.iter().zip(&mut self.instances) {
-                    after.push((link.name.to_string(), instance.capture()?));
+                    after.push((link.name.to_string(), instance.capture(Capture::Whole)?));
                 }
                 stepped.dirty = dirty(&self.before, &after);
                 self.before = after;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use floe_checkpoint::state_hash;
 use floe_core::chain::{self, Chain, ChainStop};
-use floe_core::image::OperatorImage;
+use floe_core::image::{Capture, OperatorImage};
 use floe_core::journal::{BatchStep, Step};
 use floe_core::ports::{Decoder, DecoderFactory, Operator, OperatorFactory, RejectedRow, Staged};
 use floe_core::task::CapturedTask;
@@ -232,7 +232,7 @@ impl TaskReplay {
 
     pub fn capture(&mut self) -> Result<Vec<(String, OperatorImage)>> {
         let both = self.links.iter().zip(&mut self.instances);
-        both.map(|(link, it)| Ok((link.name.to_string(), it.capture()?))).collect()
+        both.map(|(link, it)| Ok((link.name.to_string(), it.capture(Capture::Whole)?))).collect()
     }
 
     fn batch(

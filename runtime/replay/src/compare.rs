@@ -133,7 +133,7 @@ mod tests {
 
     fn image(memory: Vec<u8>, global: i32) -> Vec<(String, OperatorImage)> {
         let image = OperatorImage {
-            memory: Bytes::from(memory),
+            memory: Bytes::from(memory).into(),
             globals: vec![GlobalValue::I32(7), GlobalValue::I32(global)],
             input_region: (0, 0),
             rng_state: [1; 4],

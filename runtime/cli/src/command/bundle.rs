@@ -146,7 +146,7 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
     let _ = write!(
         text,
         "\n# A replay opens no table.\n[sink]\niceberg = {}\ncatalog = {catalog}\n\n[checkpoint]\nstore = \"file://./checkpoints\"\n",
-        quoted(spec.sink.name())
+        quoted(spec.sink.table().map_or("none.none", |it| it.table.as_str()))
     );
     if let Some(dead_letters) = &spec.dead_letters {
         let _ = write!(text, "\n[dead-letters]\niceberg = {}\n", quoted(&dead_letters.table.table));

@@ -7,11 +7,16 @@ use floe_core::{Error, Result};
 use wasmtime::{Config, OperatorCost, Strategy, WasmBacktraceDetails};
 
 use crate::cache::Cache;
+use crate::dirty::memory::Creator;
+use crate::dirty::{DirtyPages, Method};
+use crate::staging::Staging;
 
 /// Compiles and runs modules. One for the process.
 pub struct Engine {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) cache: Option<Cache>,
+    pub(crate) memories: Arc<Creator>,
+    pub(crate) staging: Staging,
 }
 
 /// Wasm stack of an instance. Depth in frames differs between machines, so a stack trap is written down
@@ -24,7 +29,18 @@ const WASMTIME: &str = "48";
 impl Engine {
     /// `cache` is the folder for compiled modules; without one, each start compiles.
     pub fn new(cache: Option<PathBuf>) -> Result<Arc<Engine>> {
-        let wasm = wasmtime::Engine::new(&config()).map_err(|error| {
+        Engine::with_dirty_pages(cache, DirtyPages::Auto)
+    }
+
+    /// With the method by which captures find what was written; it decides no result.
+    pub fn with_dirty_pages(cache: Option<PathBuf>, wanted: DirtyPages) -> Result<Arc<Engine>> {
+        let method = Method::choose(wanted).map_err(|why| {
+            Error::invalid(format!(
+                "dirty-pages = \"userfaultfd\" does not work here: {why}\n  → dirty-pages = \"auto\" in [checkpoint] compares page hashes instead"
+            ))
+        })?;
+        let memories = Arc::new(Creator::new(Arc::new(method)));
+        let wasm = wasmtime::Engine::new(&config(Arc::clone(&memories))).map_err(|error| {
             Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
         })?;
         let cache = match cache {
@@ -34,7 +50,12 @@ impl Engine {
                 .inspect_err(|error| tracing::warn!("compiled modules are not cached: {error}"))
                 .ok(),
         };
-        Ok(Arc::new(Engine { wasm, cache }))
+        Ok(Arc::new(Engine { wasm, cache, memories, staging: Staging::default() }))
+    }
+
+    /// The method by which captures find written pages here, and why if it is not the kernel's.
+    pub fn dirty_pages(&self) -> String {
+        self.memories.method.describe()
     }
 
     /// What decides results: it is in every checkpoint's identity.
@@ -43,7 +64,7 @@ impl Engine {
     }
 }
 
-fn config() -> Config {
+fn config(memories: Arc<Creator>) -> Config {
     let mut config = Config::new();
     config
         // Winch had an escape from the sandbox in 2026.
@@ -67,6 +88,8 @@ fn config() -> Config {
         .memory_reservation(4 << 30)
         .memory_guard_size(32 << 20)
         .memory_may_move(false)
+        // Memories of our own know which of their pages were written.
+        .with_host_memory(memories)
         // Memory is written whole at a restore; pages shared with a file would only be copied first.
         .memory_init_cow(false)
         // File and line in backtraces. DWARF addresses count from the code section's start, and the

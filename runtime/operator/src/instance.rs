@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use bytes::Bytes;
-use floe_core::image::{Capture, GlobalValue, MemoryImage, OperatorImage, PAGE_BYTES, ZERO_PAGE};
+use floe_core::image::{Capture, GlobalValue, OperatorImage};
 use floe_core::ports::{ExportedState, Operator, Staged};
 use floe_core::rng::OperatorRng;
 use floe_core::{Error, ErrorKind, EventTime, Result};
@@ -13,6 +12,7 @@ use wasmtime::{Global, InstancePre, Memory, Store, TypedFunc, Val};
 
 use crate::abi;
 use crate::arrow_in::Plan;
+use crate::dirty::Written;
 use crate::engine::Engine;
 use crate::host::{Host, Limiter};
 use crate::limits::Limits;
@@ -21,11 +21,14 @@ use crate::module::Module;
 use crate::schema::read_schema;
 use crate::trap::explain;
 
+mod capture;
 mod state;
 
 pub(crate) struct Instance {
     store: Store<Host>,
     memory: Memory,
+    written: Written,
+    engine: Arc<Engine>,
     globals: Vec<Global>,
     input: TypedFunc<i32, i32>,
     process: TypedFunc<i32, i32>,
@@ -51,7 +54,7 @@ const REGION_BYTES_MIN: u64 = 64 << 10;
 
 impl Instance {
     fn new(
-        engine: &Engine,
+        engine: &Arc<Engine>,
         pre: &InstancePre<Host>,
         name: &str,
         outputs: Vec<SchemaRef>,
@@ -93,6 +96,8 @@ impl Instance {
         let instance = pre.instantiate(&mut store).map_err(failed)?;
         let memory = instance.get_memory(&mut store, abi::MEMORY).expect("checked at load");
         store.data_mut().memory = Some(memory);
+        let written = Written::of(&engine.memories, memory.data_ptr(&store))
+            .expect("the engine's memories are made by its own creator");
         let globals = globals
             .iter()
             .map(|it| {
@@ -106,6 +111,8 @@ impl Instance {
         Ok(Instance {
             store,
             memory,
+            written,
+            engine: Arc::clone(engine),
             globals,
             input,
             process,
@@ -174,7 +181,7 @@ impl Instance {
                 false => corrupt(format!("memory of {want} bytes is over the module's maximum")),
             });
         }
-        write_memory(memory.data_mut(&mut *store), &image.memory);
+        capture::write_memory(memory.data_mut(&mut *store), &image.memory);
         if image.globals.len() != instance.globals.len() {
             return Err(corrupt(format!(
                 "{} globals, and the module has {}",
@@ -197,6 +204,7 @@ impl Instance {
         if u64::from(pointer) + u64::from(capacity) > want as u64 {
             return Err(corrupt("the input region is outside of the memory".to_owned()));
         }
+        instance.written.begin(instance.memory.data(&instance.store));
         Ok(instance)
     }
 
@@ -337,34 +345,13 @@ impl Operator for Instance {
         Ok(self.staged())
     }
 
-    fn capture(&mut self, _what: Capture) -> Result<OperatorImage> {
-        assert!(!self.trapped, "A23: the instance trapped before");
-        let (pointer, capacity) = self.region;
-        let memory = self.memory.data_mut(&mut self.store);
-        memory[pointer as usize..(pointer + capacity) as usize].fill(0);
-        self.region_used = 0;
-        let memory = MemoryImage::from(Bytes::copy_from_slice(memory));
-        let globals = self
-            .globals
-            .iter()
-            .map(|it| match it.get(&mut self.store) {
-                Val::I32(value) => GlobalValue::I32(value),
-                Val::I64(value) => GlobalValue::I64(value),
-                Val::F32(bits) => GlobalValue::F32(bits),
-                Val::F64(bits) => GlobalValue::F64(bits),
-                Val::V128(bits) => GlobalValue::V128(bits.as_u128()),
-                _ => unreachable!("mutable reference globals are refused at load"),
-            })
-            .collect();
-        Ok(OperatorImage {
-            memory,
-            globals,
-            input_region: self.region,
-            rng_state: self.store.data().rng.state(),
-        })
+    fn capture(&mut self, what: Capture) -> Result<OperatorImage> {
+        self.capture_image(what)
     }
 
-    fn forget_captures(&mut self) {}
+    fn forget_captures(&mut self) {
+        self.written.forget();
+    }
 
     fn memory_bytes(&self) -> u64 {
         self.memory.data_size(&self.store) as u64
@@ -376,26 +363,6 @@ impl Operator for Instance {
 
     fn last_fuel(&self) -> Option<u64> {
         Some(self.fuel_given.saturating_sub(self.store.get_fuel().ok()?))
-    }
-}
-
-/// Every page: data segments put bytes there. Zero pages that are zero already are left alone, so that they
-/// cost no memory.
-fn write_memory(memory: &mut [u8], image: &MemoryImage) {
-    assert!(image.whole, "changes alone are no memory");
-    let mut next = 0;
-    for run in &image.runs {
-        let start = run.first_page as usize * PAGE_BYTES;
-        write_zeros(&mut memory[next..start]);
-        next = start + run.content.len();
-        memory[start..next].copy_from_slice(&run.content);
-    }
-    write_zeros(&mut memory[next..]);
-}
-
-fn write_zeros(memory: &mut [u8]) {
-    for page in memory.chunks_exact_mut(PAGE_BYTES).filter(|it| **it != ZERO_PAGE) {
-        page.fill(0);
     }
 }
 
@@ -411,7 +378,7 @@ pub(crate) struct Said {
 
 /// Asks the module, in an instance that is dropped afterwards.
 pub(crate) fn describe(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     pre: &InstancePre<Host>,
     path: &str,
     limits: &Limits,

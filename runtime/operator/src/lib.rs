@@ -12,6 +12,8 @@ mod rewrite;
 mod cache;
 mod factory;
 mod instance;
+mod dirty;
+mod staging;
 mod host;
 mod memory;
 mod schema;
@@ -24,6 +26,7 @@ mod tests;
 
 pub use abi::BATCH_ROWS_MAX;
 pub use check::Anatomy;
+pub use dirty::DirtyPages;
 pub use engine::{Engine, STACK_BYTES};
 pub use factory::Factory;
 pub use input::{Format, InputDecoder};

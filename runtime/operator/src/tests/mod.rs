@@ -1,6 +1,7 @@
 //! Operators as WAT text, which needs no guest toolchain: what they compute, how they are captured and
 //! restored, and what becomes of those that are wrong or hostile.
 
+mod dirty;
 mod emitted;
 mod hostile;
 mod limits;

@@ -1,11 +1,15 @@
 //! A world that is not there, or full: said within bounds, and nothing is lost when it is back.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::answers::Supervisor;
 use crate::lab::check;
 use crate::process::{End, PATIENCE};
 use crate::scene::{Place, Scene};
@@ -118,4 +122,107 @@ fn limited(scene: &Scene<'_>, blocks: u32) -> Result<(Option<i32>, String)> {
     let out = command.current_dir(&scene.folder).output().context("start sh")?;
     let said = [out.stdout, out.stderr].concat();
     Ok((out.status.code(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+/// A disk that is really full: a small one in memory, where mounting is allowed.
+#[test]
+fn a_disk_without_room_loses_nothing() {
+    check("bad_world::a_disk_without_room", &[], |lab| {
+        for (name, folder) in [("full-store", "checkpoints"), ("full-lake", "lake")] {
+            let mut scene = Scene::new(lab, name, Place::Local)?;
+            let Some(disk) = Disk::mount(scene.folder.join(folder))? else {
+                println!("skipped bad_world::a_disk_without_room: mounting is not allowed here");
+                scene.done();
+                return Ok(());
+            };
+            scene.settings.interval = "40ms";
+            scene.settings.catalog = Some(
+                "type = \"sql\"\nuri = \"sqlite://lake/lake.db\"\nwarehouse = \"file://./lake\""
+                    .into(),
+            );
+            scene.make_input(30_000, 32)?;
+            scene.write_pipeline()?;
+            let feed = scene.feed_all(6_000)?;
+            let mut supervisor = Supervisor::start(&scene)?;
+            for _ in 0..3 {
+                let before = scene.commits()?;
+                supervisor.until(PATIENCE, || Ok(scene.commits()? >= before + 2))?;
+                // What a sweep deletes is taken as well.
+                let begin = Instant::now();
+                supervisor.until(PATIENCE, || {
+                    disk.fill()?;
+                    Ok(begin.elapsed() > Duration::from_millis(300))
+                })?;
+                let before = scene.commits()?;
+                supervisor.until(PATIENCE, || {
+                    disk.fill()?;
+                    Ok(begin.elapsed() > Duration::from_millis(800))
+                })?;
+                ensure!(scene.commits()? == before, "there are commits without room");
+                disk.make_room()?;
+            }
+            let before = scene.commits()?;
+            supervisor.until(PATIENCE, || Ok(scene.commits()? > before))?;
+            let starts = supervisor.kill()?;
+            println!("{name}: full three times, {starts} starts");
+            feed.finish()?;
+            scene.run_until_end()?;
+            let rows = scene.rows()?.len();
+            // The readers know the catalog at its usual place.
+            std::fs::copy(scene.folder.join("lake/lake.db"), scene.folder.join("lake.db"))?;
+            let compared = scene.compare(&[])?;
+            ensure!(compared.rows == rows as u64, "{rows} rows, and {} are right", compared.rows);
+            drop(disk);
+            scene.done();
+        }
+        Ok(())
+    });
+}
+
+/// Some megabytes of memory as a disk. Unmounted when dropped.
+struct Disk {
+    at: PathBuf,
+}
+
+impl Disk {
+    /// `None` where mounting is not allowed.
+    fn mount(at: PathBuf) -> Result<Option<Disk>> {
+        std::fs::create_dir_all(&at)?;
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(&at);
+        let out = command.output().context("start mount")?;
+        Ok(out.status.success().then_some(Disk { at }))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.at.join("filler")
+    }
+
+    /// Writes until there is no room.
+    fn fill(&self) -> Result<()> {
+        let mut filler = File::options().create(true).append(true).open(self.filler())?;
+        let block = [1_u8; 4096];
+        loop {
+            match filler.write_all(&block) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
+                Err(error) => return Err(error).context("fill the disk"),
+            }
+        }
+    }
+
+    fn make_room(&self) -> Result<()> {
+        std::fs::remove_file(self.filler()).context("make room")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a process that the test did not end may still have a file open there.
+        match Command::new("umount").arg("--lazy").arg(&self.at).status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => eprintln!("umount {}: {status}", self.at.display()),
+            Err(error) => eprintln!("umount {}: {error}", self.at.display()),
+        }
+    }
 }

@@ -35,6 +35,8 @@ fn kafka_postgres_and_local_files() {
 /// When a process is killed.
 #[derive(Debug)]
 enum Aim {
+    /// So long after its start that it has not committed anything of its own: while it recovers, mostly.
+    Recovery(Duration),
     /// So long after its start.
     After(Duration),
     /// When the nth new file appears in a folder, and so long after that.
@@ -50,28 +52,31 @@ fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'stat
         println!("{name}: FLOE_KILL_SEED={seed}");
         let mut scene = Scene::new(lab, &format!("moments-{place:?}").to_lowercase(), place)?;
         scene.settings.partition_by = partition_by;
-        scene.settings.interval = if records > 500_000 { "250ms" } else { "60ms" };
-        scene.settings.batch_records = if records > 500_000 { 8192 } else { 512 };
+        scene.settings.interval = if records > 300_000 { "250ms" } else { "60ms" };
+        scene.settings.batch_records = if records > 300_000 { 8192 } else { 512 };
         scene.make_input(records, seed)?;
         scene.write_pipeline()?;
         let begin = Instant::now();
         // Each life has its share of the records, so that each kill meets a process at work.
         let share = records / (kills + 1);
+        let mut counted = Kills::default();
         let mut feed = scene.feed((share as f64 / LIFE.as_secs_f64()) as u64 + 1)?;
         for number in 1..=kills {
             feed.allow(number * share)?;
-            let aim = aim(&mut random);
-            live(&scene, &aim).with_context(|| format!("kill {number}, {aim:?}, seed {seed}"))?;
+            let aim = aim(number, &mut random);
+            live(&scene, &aim, &mut counted)
+                .with_context(|| format!("kill {number}, {aim:?}, seed {seed}"))?;
         }
         feed.finish()?;
         scene.run_until_end().with_context(|| format!("after the kills, seed {seed}"))?;
         let compared = scene.compare(&[]).with_context(|| format!("seed {seed}"))?;
+        let Kills { aimed, in_recovery, any } = counted;
         println!(
-            "{name}: {records} records, {kills} kills: {} rows, {} snapshots, each a consistent cut",
+            "{name}: {records} records, {kills} kills ({aimed} aimed, {in_recovery} in recovery, {any} at any time): {} rows, {} snapshots, each a consistent cut",
             compared.rows, compared.snapshots
         );
         let line = format!(
-            "| {place:?} | {records} | {kills} | {} | {} | {} | {:.0} | {seed} |\n",
+            "| {place:?} | {records} | {kills} | {aimed} | {in_recovery} | {} | {} | {} | {:.0} | {seed} |\n",
             scene.commits()?,
             compared.snapshots,
             compared.rows,
@@ -83,10 +88,12 @@ fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'stat
     });
 }
 
-fn aim(random: &mut Random) -> Aim {
-    let life = LIFE.as_millis() as u64;
-    match random.below(4) {
-        0 => Aim::After(Duration::from_millis(100 + random.below(life))),
+/// Of five kills one is at any time and one during the recovery from the kill before; the others are aimed
+/// at the moments just after something durable appeared.
+fn aim(number: u64, random: &mut Random) -> Aim {
+    match number % 5 {
+        0 => Aim::After(Duration::from_millis(100 + random.below(LIFE.as_millis() as u64))),
+        1 => Aim::Recovery(Duration::from_micros(random.below(160_000))),
         _ => Aim::New {
             folder: random.below(4) as usize,
             nth: 1 + random.below(10) as usize,
@@ -96,16 +103,25 @@ fn aim(random: &mut Random) -> Aim {
     }
 }
 
+/// How many kills were what.
+#[derive(Default)]
+struct Kills {
+    aimed: u64,
+    in_recovery: u64,
+    any: u64,
+}
+
 /// One life: from its start to its kill.
-fn live(scene: &Scene<'_>, aim: &Aim) -> Result<()> {
+fn live(scene: &Scene<'_>, aim: &Aim, kills: &mut Kills) -> Result<()> {
     let folders = scene.watched()?;
     let before = match aim {
-        Aim::After(_) => BTreeSet::new(),
+        Aim::After(_) | Aim::Recovery(_) => BTreeSet::new(),
         Aim::New { folder, .. } => names(&folders[*folder]),
     };
     let mut process = scene.start(&["run"])?;
+    let mut met = false;
     match aim {
-        Aim::After(time) => std::thread::sleep(*time),
+        Aim::After(time) | Aim::Recovery(time) => std::thread::sleep(*time),
         Aim::New { folder, nth, then } => {
             let come = wait_for(APPEARS, || {
                 ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
@@ -114,11 +130,20 @@ fn live(scene: &Scene<'_>, aim: &Aim) -> Result<()> {
             })?;
             // Else the share is through, and this is a kill of an idle process.
             if come {
+                met = true;
                 std::thread::sleep(*then);
             }
         }
     }
     ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
+    let said = process.said();
+    if met {
+        kills.aimed += 1;
+    } else if matches!(aim, Aim::Recovery(_)) && !said.contains("committed epoch=") {
+        kills.in_recovery += 1;
+    } else {
+        kills.any += 1;
+    }
     Ok(())
 }
 

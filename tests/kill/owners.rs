@@ -48,8 +48,17 @@ fn a_second_process_is_refused_until_it_takes_over() {
 
 #[test]
 fn a_zombie_is_fenced_when_it_wakes() {
-    check("owners::a_zombie", &[], |lab| {
-        let mut scene = Scene::new(lab, "zombie", Place::Local)?;
+    zombies("owners::a_zombie_is_fenced", Place::Local, 4);
+}
+
+#[test]
+fn a_zombie_between_real_servers_is_fenced_when_it_wakes() {
+    zombies("owners::a_zombie_between", Place::RestS3, 3);
+}
+
+fn zombies(test: &str, place: Place, count: u32) {
+    check(test, place.needs(), |lab| {
+        let mut scene = Scene::new(lab, &format!("zombie-{place:?}").to_lowercase(), place)?;
         scene.settings.interval = "100ms";
         scene.make_input(RECORDS, 12)?;
         scene.write_pipeline()?;
@@ -57,7 +66,7 @@ fn a_zombie_is_fenced_when_it_wakes() {
         let mut zombie = scene.start(&["run"])?;
         let mut successor = None;
         // Each sleeper is woken again when its successor is at work, and becomes the next one's zombie.
-        for _ in 0..4 {
+        for _ in 0..count {
             wait_for_commits(&scene, &mut zombie, 2)?;
             zombie.signal(libc::SIGSTOP)?;
             let mut next = scene.start(&["run", "--take-over"])?;

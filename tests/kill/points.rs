@@ -20,12 +20,35 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn dying_at_each_point_leaves_the_table_right() {
-    check("points::dying_at_each_point", &[], |lab| {
+    visit("points::dying_at_each_point", Place::Local, CrashPoint::ALL);
+}
+
+/// Between the effects that leave this machine. The soak visits all.
+const BETWEEN_SERVERS: &[CrashPoint] = &[
+    CrashPoint::AfterClaim,
+    CrashPoint::AfterPart,
+    CrashPoint::AfterManifest,
+    CrashPoint::AfterCommitSent,
+    CrashPoint::BeforeRecommit,
+    CrashPoint::AfterSweepObject,
+];
+
+#[test]
+fn dying_between_real_servers_leaves_the_table_right() {
+    let points = match std::env::var_os("FLOE_KILL_ALL_POINTS") {
+        Some(_) => CrashPoint::ALL,
+        None => BETWEEN_SERVERS,
+    };
+    visit("points::dying_between_real_servers", Place::RestS3, points);
+}
+
+fn visit(test: &str, place: Place, points: &[CrashPoint]) {
+    check(test, place.needs(), |lab| {
         let only = std::env::var("FLOE_KILL_POINT").ok();
-        let points =
-            CrashPoint::ALL.iter().filter(|it| only.as_ref().is_none_or(|name| name == it.name()));
+        let points = points.iter().filter(|it| only.as_ref().is_none_or(|name| name == it.name()));
         let queue: Mutex<VecDeque<&CrashPoint>> = Mutex::new(points.collect());
-        ensure!(!queue.lock().expect("no one panics with it").is_empty(), "no such crash point");
+        let count = queue.lock().expect("no one panics with it").len();
+        ensure!(count > 0, "no such crash point");
         let failed = Mutex::new(Vec::new());
         // Two at a time: one waits for the disk or the readers while the other works.
         std::thread::scope(|scope| {
@@ -36,7 +59,7 @@ fn dying_at_each_point_leaves_the_table_right() {
                         else {
                             break;
                         };
-                        if let Err(error) = die_at(lab, *point) {
+                        if let Err(error) = die_at(lab, place, *point) {
                             let mut failed = failed.lock().expect("no one panics with it");
                             failed.push(format!("{}: {error:#}", point.name()));
                         }
@@ -52,12 +75,14 @@ fn dying_at_each_point_leaves_the_table_right() {
                 failed.join("\n\n")
             );
         }
+        println!("{test}: {count} points, each fired twice or more, in {place:?}");
         Ok(())
     });
 }
 
-fn die_at(lab: &Lab, point: CrashPoint) -> Result<()> {
-    let mut scene = Scene::new(lab, &format!("at-{}", point.name()), Place::Local)?;
+fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
+    let name = format!("at-{}-{place:?}", point.name()).to_lowercase();
+    let mut scene = Scene::new(lab, &name, place)?;
     scene.settings.interval = "30ms";
     scene.settings.keep = 2;
     let mut records = RECORDS;

@@ -19,8 +19,9 @@ cargo xtask COMMAND
   guests                     build the WebAssembly operators into target/guest
   bench [NAME] [--json] [--records N]
                              measure; NAME is payments
-  soak [--records N] [--kills N]
-                             the kill tests at full size (2,000,000 records, 20 kills); writes target/soak.md
+  soak [--records N] [--kills N] [--seeds N]
+                             the proof at full size: 400,000 records and 170 kills in each of three places,
+                             100,000 seeds, outages of a minute; writes target/soak.md
   components start|stop      real components to try things with; start prints how to reach them
 
 A component that is missing is said and its tests are skipped; with CI=true in the environment it is an error.";

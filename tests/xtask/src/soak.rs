@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the kill tests at full size, with a summary to keep.
+//! `cargo xtask soak`: the proof at full size, with a summary to keep.
 
 use anyhow::{Context, Result, bail};
 
@@ -6,14 +6,24 @@ use crate::build::{self, cargo, target};
 use crate::components::Components;
 use crate::{children, guests};
 
+/// Tests of `tests/kill` that have a full size. Each group is one run, so that one that fails hides no other.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("SIGKILL at random and aimed moments", &["moments::"]),
+    ("every crash point, between real servers", &["points::dying_between_real_servers"]),
+    ("lost, late and untrue answers", &["answers::"]),
+    ("a minute without catalog, store, broker", &["outages::"]),
+    ("fenced owners", &["owners::"]),
+];
+
 pub(crate) fn soak(arguments: &[&str]) -> Result<()> {
-    let (mut records, mut kills) = ("2000000", "20");
+    let (mut records, mut kills, mut seeds) = ("400000", "170", "100000");
     let mut rest = arguments;
     while let [name, value, more @ ..] = rest {
         match *name {
             "--records" => records = value,
             "--kills" => kills = value,
-            _ => bail!("soak takes --records N and --kills N, not {name}"),
+            "--seeds" => seeds = value,
+            _ => bail!("soak takes --records N, --kills N and --seeds N, not {name}"),
         }
         rest = more;
     }
@@ -24,22 +34,38 @@ pub(crate) fn soak(arguments: &[&str]) -> Result<()> {
     children::run(cargo().args(["build", "--release", "--workspace", "--bins", "--tests"]))?;
     let summary = target().join("soak.md");
     let head = format!(
-        "# Soak: {records} records, {kills} kills each\n\n\
-         | where | records | kills | commits said | snapshots | rows | seconds | seed |\n|--|--|--|--|--|--|--|--|\n"
+        "# Soak: {records} records and {kills} kills each\n\n\
+         | where | records | kills | aimed | in recovery | commits said | snapshots | rows | seconds | seed |\n\
+         |--|--|--|--|--|--|--|--|--|--|\n"
     );
     std::fs::write(&summary, head).with_context(|| format!("write {}", summary.display()))?;
+    let mut failed = Vec::new();
+    let mut note = |what: &str, done: Result<()>| match done {
+        Ok(()) => println!("=== {what}: all right"),
+        Err(error) => failed.push(format!("{what}: {error:#}")),
+    };
     let components = Components::start()?;
-    let mut cargo = cargo();
-    cargo.args(["test", "--release", "--workspace", "--test", "kill", "--"]);
-    cargo.args(["--nocapture", "--test-threads=1", "moments::"]);
-    components.export(&mut cargo);
-    cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
-    cargo.env("FLOE_TEST_BIN", build::floe_path());
-    cargo.env("FLOE_KILL_RECORDS", records).env("FLOE_KILL_KILLS", kills);
-    cargo.env("FLOE_KILL_SUMMARY", &summary);
-    let done = children::run(&mut cargo);
+    for (what, tests) in GROUPS {
+        let mut cargo = cargo();
+        cargo.args(["test", "--release", "--workspace", "--test", "kill", "--"]);
+        cargo.args(["--nocapture", "--test-threads=1"]).args(*tests);
+        components.export(&mut cargo);
+        cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
+        cargo.env("FLOE_TEST_BIN", build::floe_path());
+        cargo.env("FLOE_KILL_RECORDS", records).env("FLOE_KILL_KILLS", kills);
+        cargo.env("FLOE_KILL_ALL_POINTS", "1").env("FLOE_KILL_OUTAGE_SECONDS", "60");
+        cargo.env("FLOE_KILL_SUMMARY", &summary);
+        note(what, children::run(&mut cargo));
+    }
     drop(components);
+    let mut simulation = cargo();
+    simulation.args(["test", "--release", "--workspace", "--test", "it", "--"]);
+    simulation.args(["--nocapture", "--test-threads=1", "simulation::"]).env("SIM_SEEDS", seeds);
+    note("simulation", children::run(&mut simulation));
     println!("{}", std::fs::read_to_string(&summary).unwrap_or_default());
     println!("written to {}", summary.display());
-    done
+    if !failed.is_empty() {
+        bail!("{}", failed.join("\n"));
+    }
+    Ok(())
 }

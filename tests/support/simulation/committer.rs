@@ -113,7 +113,8 @@ impl SimCommitter {
         request: &CommitRequest,
         log: &dyn LogView,
     ) -> Result<Verdict> {
-        if self.is(Mutant::NoGuard) {
+        let again = request.information.iter().any(|(key, _)| key == "recommit");
+        if self.is(Mutant::NoGuard) || (again && self.is(Mutant::NoGuardAtRestart)) {
             return Ok(Verdict::Commit);
         }
         if self.is(Mutant::MarkerByNumber) {

@@ -224,7 +224,7 @@ fn sink(process: &Arc<Process>, sink: &'static str, table: &'static str) -> Sink
 }
 
 impl State {
-    fn new_id(&mut self) -> EntryId {
+    pub fn new_id(&mut self) -> EntryId {
         let (high, low) = (self.rng.draw(), self.rng.draw());
         EntryId(((u128::from(high) << 64) | u128::from(low)).to_be_bytes())
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use floe_core::committable::{Committable, ManifestRef};
+use floe_core::epoch::Slot;
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{CheckpointDraft, CheckpointLog, LogView, SweepReport};
 use floe_core::task::CapturedTask;
-use floe_core::{EventTime, Generation, Result};
+use floe_core::{ErrorKind, EventTime, Generation, Result};
 
 use crate::simulation::mutant::Mutant;
-use crate::simulation::world::{PIPELINE, World};
+use crate::simulation::world::{PIPELINE, State, World};
 
 pub struct MutantLog {
     pub inner: Box<dyn CheckpointLog>,
@@ -71,7 +72,26 @@ impl CheckpointLog for MutantLog {
         &mut self,
         draft: CheckpointDraft,
     ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
-        self.inner.complete(draft).await
+        let (epoch, sinks) = (draft.epoch, draft.sinks.clone());
+        let done = self.inner.complete(draft).await;
+        match &done {
+            Err(error)
+                if matches!(error.kind, ErrorKind::Fenced { .. })
+                    && self.mutant == Mutant::FenceIgnored =>
+            {
+                match self.inner.manifests().last() {
+                    Some((place, newest)) => {
+                        let mut taken = (**newest).clone();
+                        taken.id = self.world.with(State::new_id);
+                        (taken.epoch, taken.sinks) = (epoch, sinks);
+                        let slot = Slot(place.slot.0 + 1);
+                        Ok((ManifestRef { slot, id: taken.id, epoch }, Arc::new(taken)))
+                    }
+                    None => done,
+                }
+            }
+            _ => done,
+        }
     }
 
     async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport> {

@@ -40,6 +40,14 @@ pub enum Mutant {
     FileNameReused,
     /// Rows that were not prepared when the run went back to its checkpoint are written all the same.
     RowsNotAbandoned,
+    /// The committer judges, but not when a recovery commits again.
+    NoGuardAtRestart,
+    /// A manifest that a later generation's claim keeps out of the log is taken for written.
+    FenceIgnored,
+    /// A capture of changes leaves a page out.
+    DirtyPageMissed,
+    /// What changed since the last checkpoint is forgotten when the run goes back and does it again.
+    DirtySetDropped,
 }
 
 impl Mutant {
@@ -63,5 +71,9 @@ impl Mutant {
         Mutant::WatermarkNotRestored,
         Mutant::FileNameReused,
         Mutant::RowsNotAbandoned,
+        Mutant::NoGuardAtRestart,
+        Mutant::FenceIgnored,
+        Mutant::DirtyPageMissed,
+        Mutant::DirtySetDropped,
     ];
 }

@@ -8,8 +8,9 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Int32Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use bytes::Bytes;
 use floe_core::encoding::{Decoder, Encoder};
-use floe_core::image::{Capture, GlobalValue, OperatorImage};
+use floe_core::image::{Capture, GlobalValue, MemoryImage, OperatorImage, PAGE_BYTES, PageRun};
 use floe_core::ports::{Operator, OperatorDescription, OperatorFactory, RejectedRow, Staged};
 use floe_core::rng::OperatorRng;
 use floe_core::{Error, EventTime, Result, TopicPartition};
@@ -67,6 +68,7 @@ impl SimFactory {
             newest: EventTime::MIN,
             rng,
             trapped: false,
+            captured: None,
         }
     }
 }
@@ -118,20 +120,74 @@ struct Totals {
     newest: EventTime,
     rng: OperatorRng,
     trapped: bool,
+    /// The memory as the last checkpoint holds it, or will: what differs from it has changed.
+    captured: Option<Vec<u8>>,
 }
 
+/// A key's sums have a page of their own, so that a checkpoint leaves most pages out.
+const WINDOWS_PAGE: usize = 12;
+
 impl Totals {
+    fn memory(&self) -> Vec<u8> {
+        let mut memory = vec![0; WASM_PAGE_BYTES];
+        for (key, (count, sum)) in &self.totals {
+            let page = usize::try_from(*key).expect("keys are small");
+            assert!(page < WINDOWS_PAGE);
+            let mut e = Encoder::new();
+            e.signed(*count);
+            e.signed(*sum);
+            let bytes = e.finish();
+            memory[page * PAGE_BYTES..][..bytes.len()].copy_from_slice(&bytes);
+        }
+        let windows: Vec<_> = self.windows.iter().collect();
+        let mut e = Encoder::new();
+        e.list(&windows, |e, (begin, (count, sum))| {
+            e.signed(**begin);
+            e.signed(*count);
+            e.signed(*sum);
+        });
+        let bytes = e.finish();
+        memory[WINDOWS_PAGE * PAGE_BYTES..][..bytes.len()].copy_from_slice(&bytes);
+        memory
+    }
+
+    /// The pages that differ from what was captured, if anything was.
+    fn changes(&mut self, memory: &[u8]) -> Option<MemoryImage> {
+        let before = self.captured.as_deref()?;
+        let pages = memory.chunks_exact(PAGE_BYTES).zip(before.chunks_exact(PAGE_BYTES));
+        let mut runs: Vec<PageRun> = (0..)
+            .zip(pages)
+            .filter(|(_, (now, before))| now != before)
+            .map(|(first_page, (now, _))| PageRun {
+                first_page,
+                content: Bytes::copy_from_slice(now),
+            })
+            .collect();
+        if self.world.with(|it| it.is(Mutant::DirtyPageMissed)) {
+            runs.pop();
+        }
+        Some(MemoryImage { bytes: memory.len() as u64, whole: false, runs })
+    }
+
     fn notice(&self, what: String) {
         self.world.with(|it| it.history.notice(what));
     }
 
     fn read(&mut self, image: &OperatorImage) -> Result<(), String> {
         let memory = image.memory.to_vec();
-        let mut d = Decoder::new(&memory);
-        let totals = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
-        self.totals = totals.map_err(|error| error.to_string())?.into_iter().collect();
+        for (key, page) in (0..).zip(memory.chunks_exact(PAGE_BYTES)).take(WINDOWS_PAGE) {
+            let mut d = Decoder::new(page);
+            let total = d.signed().and_then(|count| Ok((count, d.signed()?)));
+            let total = total.map_err(|error| error.to_string())?;
+            // A key that was never seen has a page of zeros.
+            if total != (0, 0) {
+                self.totals.insert(key, total);
+            }
+        }
+        let mut d = Decoder::new(&memory[WINDOWS_PAGE * PAGE_BYTES..]);
         let windows = d.list(|d| Ok((d.signed()?, (d.signed()?, d.signed()?))));
         self.windows = windows.map_err(|error| error.to_string())?.into_iter().collect();
+        self.captured = Some(memory);
         match image.globals[..] {
             [GlobalValue::I64(records), GlobalValue::I64(newest), GlobalValue::I64(watermark)] => {
                 (self.records, self.newest) = (records, EventTime(newest));
@@ -226,31 +282,32 @@ impl Operator for Totals {
         Ok(Staged { emitted: vec![(0, rows)], rejected: Vec::new() })
     }
 
-    fn capture(&mut self, _what: Capture) -> Result<OperatorImage> {
+    fn capture(&mut self, what: Capture) -> Result<OperatorImage> {
         if self.trapped {
             self.notice("an instance is captured after it trapped".into());
         }
-        let mut e = Encoder::new();
-        for sums in [&self.totals, &self.windows] {
-            let sums: Vec<_> = sums.iter().collect();
-            e.list(&sums, |e, (key, (count, sum))| {
-                e.signed(**key);
-                e.signed(*count);
-                e.signed(*sum);
-            });
-        }
-        let mut memory = e.finish();
-        memory.resize(memory.len().next_multiple_of(WASM_PAGE_BYTES), 0);
+        let memory = self.memory();
+        let changes = match what {
+            Capture::Whole => None,
+            Capture::Changes => {
+                let changes = self.changes(&memory);
+                self.captured = Some(memory.clone());
+                changes
+            }
+        };
         Ok(OperatorImage {
-            memory: memory.into(),
+            memory: changes.unwrap_or_else(|| memory.into()),
             globals: [self.records, self.newest.0, self.watermark.0].map(GlobalValue::I64).to_vec(),
             input_region: (0, 0),
             rng_state: self.rng.state(),
         })
     }
 
-    /// Its captures are always whole.
-    fn forget_captures(&mut self) {}
+    fn forget_captures(&mut self) {
+        if !self.world.with(|it| it.is(Mutant::DirtySetDropped)) {
+            self.captured = None;
+        }
+    }
 
     fn memory_bytes(&self) -> u64 {
         WASM_PAGE_BYTES as u64

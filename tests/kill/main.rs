@@ -15,6 +15,7 @@ mod owners;
 mod topics;
 mod answers;
 mod outages;
+mod savepoints;
 mod offsets;
 mod bad_records;
 mod hostile;

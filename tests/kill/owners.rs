@@ -34,7 +34,8 @@ fn a_second_process_is_refused_until_it_takes_over() {
         let mut second = scene.start(&["run", "--take-over"])?;
         let end = first.wait(PATIENCE)?;
         ensure!(end == FENCED, "the first ended with {end:?}\n{}", first.last_words());
-        ensure_says(&first, &["fenced", "generation"])?;
+        let started_by = format!("pid {}", second.id());
+        ensure_says(&first, &["fenced: generation 2", "generation 1", "started by", &started_by])?;
 
         wait_for_commits(&scene, &mut second, 2)?;
         ensure!(second.kill()?, "the second ended\n{}", second.last_words());

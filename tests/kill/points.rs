@@ -9,6 +9,7 @@ use floe_core::crash_point::CrashPoint;
 
 use crate::lab::{Lab, check};
 use crate::process::End;
+use crate::savepoints::json;
 use crate::scene::{Place, Scene};
 
 /// Enough for some dozens of epochs at the feed's pace.
@@ -92,12 +93,21 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
         scene.settings.interval = "10ms";
         scene.settings.properties = "\"history.expire.min-snapshots-to-keep\" = \"1\", \"history.expire.max-snapshot-age-ms\" = \"1\"";
     }
+    if is_of_savepoints(point) {
+        // The feed goes on while the savepoints are made.
+        records = 8 * RECORDS;
+    }
     scene.make_input(records, point as u64)?;
     scene.write_pipeline()?;
     let feed = scene.feed_all(RECORDS_PER_SECOND)?;
     if is_of_recovery(point) {
         // Something must be left to do: a checkpoint that is complete and not in the table.
         crash(&scene, CrashPoint::AfterManifest, 3)?;
+    } else if is_of_savepoints(point) {
+        crash(&scene, CrashPoint::AfterManifest, 3)?;
+        json(&scene, "savepoint", &[])?;
+        crash(&scene, point, 1)?;
+        json(&scene, "savepoint", &[])?;
     } else if is_rare(point) {
         crash(&scene, point, 1)?;
     } else {
@@ -156,6 +166,8 @@ fn is_rare(point: CrashPoint) -> bool {
         | CrashPoint::AfterRecommit
         | CrashPoint::BeforeHint
         | CrashPoint::AfterHint
+        | CrashPoint::BeforeSavepointKept
+        | CrashPoint::AfterSavepointKept
         | CrashPoint::BeforeSweepObject
         | CrashPoint::AfterSweepObject
         | CrashPoint::BeforeSweepEntry
@@ -165,6 +177,10 @@ fn is_rare(point: CrashPoint) -> bool {
 
 fn is_of_recovery(point: CrashPoint) -> bool {
     point == CrashPoint::BeforeRecommit || point == CrashPoint::AfterRecommit
+}
+
+fn is_of_savepoints(point: CrashPoint) -> bool {
+    point == CrashPoint::BeforeSavepointKept || point == CrashPoint::AfterSavepointKept
 }
 
 fn is_of_maintenance(point: CrashPoint) -> bool {

@@ -32,6 +32,10 @@ impl Process {
         Ok(Process { child, log, ended: None, peak_kib: 0 })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: i32) -> Result<()> {
         assert!(self.ended.is_none(), "a number of a process that was waited for is nobody's");
         // SAFETY: kill takes numbers alone; the process is our child and was not waited for yet.

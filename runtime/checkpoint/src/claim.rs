@@ -209,6 +209,11 @@ fn owner_facts(reading: &LogReading, request: &ClaimRequest<'_>) -> Option<Owner
     Some(OwnerFacts { same_host, process_alive, advanced: false, take_over: request.take_over })
 }
 
+/// Is the last owner a process of this host that has ended?
+pub(crate) fn dead_on_this_host(reading: &LogReading, request: &ClaimRequest<'_>) -> bool {
+    owner_facts(reading, request).is_some_and(|it| it.same_host && !it.process_alive)
+}
+
 /// Waits for the next entry, for as long as it takes to be sure that none comes. True if one came.
 async fn watch(
     store: &dyn ObjectStore,

@@ -12,7 +12,10 @@ mod spine;
 
 pub mod claim;
 pub mod owned;
+pub mod register;
+pub mod savepoint;
 mod sweep;
+pub mod garbage;
 pub mod view;
 
 mod part;
@@ -26,11 +29,13 @@ pub mod read;
 pub mod list;
 
 pub use claim::{ClaimRequest, OwnerIdentity, claim, process_alive, random_ids};
-pub use list::{CheckpointSummary, list_checkpoints, show_checkpoint};
+pub use garbage::{GarbageFound, sweep_garbage};
+pub use list::{CheckpointSummary, kept_manifests, list_checkpoints, show_checkpoint};
 pub use log::{KeptEntry, LogReading, read_log};
 pub use open::open_store;
 pub use owned::OwnedLog;
 pub use read::read_parts;
+pub use savepoint::{drop_savepoint, make_savepoint, savepoints};
 pub use state_hash::state_hash;
 pub use store::memory_store;
 pub use write::write_parts;

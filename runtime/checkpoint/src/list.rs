@@ -1,5 +1,7 @@
 //! What `floe checkpoint list` and `show` tell people. Reading only: nothing is claimed.
 
+use std::sync::Arc;
+
 use floe_core::committable::ManifestRef;
 use floe_core::epoch::Epoch;
 use floe_core::manifest::CheckpointManifest;
@@ -8,6 +10,8 @@ use floe_core::{Error, EventTime, Result};
 use serde::Serialize;
 
 use crate::log::read_log;
+use crate::register::Register;
+use crate::savepoint::below_the_log;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CheckpointSummary {
@@ -86,8 +90,26 @@ pub async fn list_checkpoints(
     store: &dyn ObjectStore,
     pipeline: &str,
 ) -> Result<Vec<CheckpointSummary>> {
+    Ok(kept_manifests(store, pipeline).await?.iter().map(|(at, it)| summary(*at, it)).collect())
+}
+
+/// Every manifest that can be restored, oldest first: those of the log, and the savepoints below it. One
+/// whose savepoint was given up says so.
+pub async fn kept_manifests(
+    store: &dyn ObjectStore,
+    pipeline: &str,
+) -> Result<Vec<(ManifestRef, Arc<CheckpointManifest>)>> {
+    // The log first: a savepoint below what is read of it was in the register before.
     let reading = read_log(store, pipeline).await?;
-    Ok(reading.manifests().map(|(at, manifest)| summary(at, manifest)).collect())
+    let register = Register::read(store, pipeline).await?;
+    let mut kept = below_the_log(store, pipeline, &reading, &register).await?;
+    kept.extend(reading.manifests().map(|(at, manifest)| {
+        match manifest.savepoint && register.is_given_up(at.slot) {
+            false => (at, Arc::clone(manifest)),
+            true => (at, Arc::new(CheckpointManifest { savepoint: false, ..(**manifest).clone() })),
+        }
+    }));
+    Ok(kept)
 }
 
 /// One checkpoint, the newest if none is named.
@@ -96,13 +118,13 @@ pub async fn show_checkpoint(
     pipeline: &str,
     epoch: Option<Epoch>,
 ) -> Result<CheckpointDetail> {
-    let reading = read_log(store, pipeline).await?;
+    let kept = kept_manifests(store, pipeline).await?;
     let found = match epoch {
-        Some(epoch) => reading.manifests().find(|(at, _)| at.epoch == epoch),
-        None => reading.newest_manifest(),
+        Some(epoch) => kept.iter().find(|(at, _)| at.epoch == epoch),
+        None => kept.last(),
     };
-    match (found, reading.manifests().next(), reading.newest_manifest()) {
-        (Some((at, manifest)), _, _) => Ok(detail(at, manifest)),
+    match (found, kept.first(), kept.last()) {
+        (Some((at, manifest)), _, _) => Ok(detail(*at, manifest)),
         (None, Some((oldest, _)), Some((newest, _))) => Err(Error::invalid(format!(
             "pipeline {pipeline:?} has no checkpoint of epoch {}, it has {} to {}",
             epoch.map_or_else(String::new, |it| it.to_string()),

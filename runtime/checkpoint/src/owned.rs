@@ -112,6 +112,10 @@ impl OwnedLog {
         }
     }
 
+    pub(crate) fn new_id(&mut self) -> EntryId {
+        (self.new_id)()
+    }
+
     pub(crate) fn check_open(&self) -> Result<()> {
         match &self.closed {
             Some(error) => Err(error.clone()),
@@ -228,6 +232,14 @@ impl CheckpointLog for OwnedLog {
         assert_eq!(newest, at);
         *self.chains.lock().unwrap_or_else(PoisonError::into_inner) = chains;
         Ok((at, manifest.clone()))
+    }
+
+    async fn savepoint_asked(&mut self) -> Result<bool> {
+        self.check_open()?;
+        let register = self.swept.register(&*self.store, &self.pipeline).await?;
+        let newest = self.reading.manifests().filter(|(_, it)| it.savepoint).map(|it| it.0.slot);
+        let newest = newest.chain(register.all().map(|it| it.slot)).max();
+        Ok(register.asks(newest))
     }
 
     async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport> {

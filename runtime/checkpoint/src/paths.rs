@@ -50,6 +50,26 @@ impl Paths {
         format!("{}/log/{:020}", self.prefix, slot.0)
     }
 
+    /// A line of the register of savepoints, numbered like the log.
+    pub fn register(&self, number: Slot) -> String {
+        format!("{}/savepoints/{:020}", self.prefix, number.0)
+    }
+
+    pub fn parts(&self) -> String {
+        format!("{}/parts", self.prefix)
+    }
+
+    /// The epoch and the relative name of an object that a listing showed, if it is a part of ours.
+    pub fn part_in(&self, path: &str) -> Option<(Epoch, String)> {
+        let name = path.strip_prefix(&self.parts())?.strip_prefix('/')?;
+        let mut fields = name.split('-');
+        let epoch = fields.next().filter(|it| it.len() == 12)?.parse().ok()?;
+        EntryId::parse(fields.next()?)?;
+        let number = fields.next()?;
+        let whole = fields.next().is_none() && number.bytes().all(|it| it.is_ascii_digit());
+        whole.then(|| (Epoch(epoch), format!("parts/{name}")))
+    }
+
     pub fn hint(&self) -> String {
         format!("{}/log/hint", self.prefix)
     }
@@ -95,6 +115,80 @@ mod tests {
         }
         assert!(pipeline_prefix("").is_err());
         assert!(pipeline_prefix(&"é".repeat(40)).is_err());
+    }
+
+    /// Whatever an id holds, no name leaves the pipeline's folder, and two ids share none.
+    #[test]
+    fn hostile_ids_stay_in_their_folder() {
+        let hostile = [
+            "..",
+            "../..",
+            "/",
+            "//etc",
+            "a/../../b",
+            "%2e%2e",
+            "..%2f",
+            "\\..\\",
+            "~",
+            "a\0b",
+            "a\nb",
+            "CON",
+            "aux.",
+            " ",
+            "a ",
+            "\u{202e}x",
+            "\u{2025}/",
+            "log",
+            "log/hint",
+            "parts",
+            "?x=1",
+            "#f",
+            "s3://other",
+            "*",
+            "a:b",
+            "-",
+            "--",
+            "é",
+            "e\u{301}",
+        ];
+        let mut folders = std::collections::BTreeSet::new();
+        for id in hostile {
+            let paths = Paths::of(id).unwrap();
+            let names = [
+                paths.entry(Slot(u64::MAX)),
+                paths.hint(),
+                paths.register(Slot(1)),
+                paths.object(&part_object(Epoch(u64::MAX), EntryId([255; 16]), 9)).unwrap(),
+            ];
+            for name in names {
+                let parsed = object_store::path::Path::parse(&name).unwrap();
+                assert_eq!(parsed.as_ref(), name, "{id:?}");
+                let fields: Vec<&str> = name.split('/').collect();
+                assert_eq!(fields.len(), 3, "{name}");
+                assert!(fields.iter().all(|it| !it.is_empty() && *it != "." && *it != ".."));
+                assert!(name.bytes().all(|it| it.is_ascii_graphic()), "{name}");
+                folders.insert(fields[0].to_owned());
+            }
+        }
+        assert_eq!(folders.len(), hostile.len());
+    }
+
+    #[test]
+    fn only_our_parts_are_found_in_a_listing() {
+        let paths = Paths::of("p").unwrap();
+        let part = part_object(Epoch(3), EntryId([7; 16]), 12);
+        let found = paths.part_in(&paths.object(&part).unwrap());
+        assert_eq!(found, Some((Epoch(3), part.clone())));
+        for other in [
+            format!("q/{part}"),
+            format!("p/{part}.tmp"),
+            format!("p/x/{part}"),
+            "p/parts/3-a-b".to_owned(),
+            "p/parts/notes.txt".to_owned(),
+            "p/log/hint".to_owned(),
+        ] {
+            assert_eq!(paths.part_in(&other), None, "{other}");
+        }
     }
 
     #[test]

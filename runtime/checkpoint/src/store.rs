@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use floe_core::ports::{ObjectStore, Put};
+use floe_core::ports::{Listed, ObjectStore, Put};
 use floe_core::{Error, Result};
+use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
@@ -77,6 +78,22 @@ impl ObjectStore for Store {
             }
             Err(error) => Err(Error::retry(self.message("read", path, &error.to_string()))),
         }
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let location = self.location(folder)?;
+        let below = match self.prefix.is_empty() {
+            true => String::new(),
+            false => format!("{}/", self.prefix),
+        };
+        let listed = self.inner.list(Some(&location)).try_collect::<Vec<_>>().await;
+        let listed = listed
+            .map_err(|error| Error::retry(self.message("list", folder, &error.to_string())))?;
+        let inside = |path: &Path| path.as_ref().strip_prefix(&below).map(str::to_owned);
+        Ok(listed
+            .into_iter()
+            .filter_map(|it| Some(Listed { path: inside(&it.location)?, bytes: it.size }))
+            .collect())
     }
 
     async fn delete(&self, path: &str) -> Result<()> {

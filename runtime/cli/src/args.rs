@@ -41,6 +41,10 @@ pub(crate) enum Command {
     Record(RecordArgs),
     /// Checkpoints, records, modules and configuration in one file, to be replayed elsewhere
     Bundle(BundleArgs),
+    /// Make a checkpoint that stays until it is given up, or give one up
+    Savepoint(SavepointArgs),
+    /// Delete checkpoints that need not be kept, and what attempts wrote in vain
+    Sweep(SweepArgs),
     /// What a module needs and offers
     Inspect(InspectArgs),
     /// The JSON schema of the pipeline file, for editors
@@ -81,6 +85,36 @@ pub(crate) struct RunArgs {
 pub(crate) struct PipelineArgs {
     /// The pipeline file
     pub(crate) pipeline: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+A running pipeline is asked through the checkpoint store, looks every two seconds, and answers with its
+next checkpoint. Where none runs, the newest checkpoint is written once more as the savepoint.")]
+pub(crate) struct SavepointArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Give up the savepoint of this epoch
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) drop: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+A running pipeline sweeps by itself. This may run beside it and be stopped at any point: it deletes
+nothing that a kept checkpoint, a savepoint, an uncommitted epoch or the epoch being written needs.")]
+pub(crate) struct SweepArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

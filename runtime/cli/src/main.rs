@@ -42,6 +42,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Replay(args) => command::replay::replay(args),
         Command::Record(args) => command::record::record(args),
         Command::Bundle(args) => command::bundle::bundle(args),
+        Command::Savepoint(args) => command::savepoint::savepoint(args),
+        Command::Sweep(args) => command::sweep::sweep(args),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Schema => command::schema::schema(),
         Command::Demo(args) => demo::demo(args),

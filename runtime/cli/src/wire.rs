@@ -11,12 +11,12 @@ use arrow_schema::SchemaRef;
 use floe_checkpoint::claim::PATIENCE;
 use floe_checkpoint::{
     ClaimRequest, OwnedLog, OwnerIdentity, claim as claim_log, open_store, process_alive,
-    random_ids,
+    random_ids, read_log,
 };
 use floe_core::committable::CommittedSnapshot;
 use floe_core::event_time::WatermarkRule;
 use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
-use floe_core::{Error, Result};
+use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{Engine, Factory, InputDecoder, Limits};
 use floe_pipeline::config::{
     CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
@@ -27,7 +27,7 @@ use floe_pipeline::run::{OperatorWiring, SinkWiring};
 use floe_sink::iceberg::{CatalogConfig, IcebergSink, TableConfig, read_rows};
 use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
 
-use crate::show::short_hex;
+use crate::show::{self, short_hex};
 use crate::telemetry::facts::wall_ms;
 
 /// The name of the sink in checkpoints and markers.
@@ -436,6 +436,30 @@ pub(crate) fn sink_text(sink: &SinkSpec) -> String {
     match sink {
         SinkSpec::Table(table) => catalog_text(&table.catalog),
         SinkSpec::Topic(topic) => format!("kafka {}", topic.bootstrap_servers),
+    }
+}
+
+/// A fenced process says who fenced it, also where it learnt it from the table.
+pub(crate) async fn with_owner(spec: &PipelineSpec, error: Error) -> Error {
+    let fenced = matches!(error.kind, ErrorKind::Fenced { .. });
+    if !fenced || error.message.contains("started by") {
+        return error;
+    }
+    // Who can't be asked now is not named; the error says the rest.
+    let Ok(store) = store(spec) else { return error };
+    let Ok(reading) = read_log(&*store, &spec.id).await else { return error };
+    match reading.newest_claim() {
+        None => error,
+        Some((_, claim)) => Error {
+            message: format!(
+                "{}\n  started by  {} pid {} at {}",
+                error.message,
+                claim.host,
+                claim.pid,
+                show::time_of_day(claim.started_ms)
+            ),
+            ..error
+        },
     }
 }
 

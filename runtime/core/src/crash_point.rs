@@ -49,6 +49,8 @@ crash_points! {
     AfterRecommit = "after-recommit",
     BeforeHint = "before-hint",
     AfterHint = "after-hint",
+    BeforeSavepointKept = "before-savepoint-kept",
+    AfterSavepointKept = "after-savepoint-kept",
     BeforeSweepObject = "before-sweep-object",
     AfterSweepObject = "after-sweep-object",
     BeforeSweepEntry = "before-sweep-entry",

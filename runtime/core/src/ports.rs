@@ -276,6 +276,17 @@ pub trait ObjectStore: Send + Sync {
 
     /// Deleting what is absent succeeds.
     async fn delete(&self, path: &str) -> Result<()>;
+
+    /// The objects in a folder, in any order. It may show what is just being deleted, and miss what is
+    /// just being written. For finding garbage alone: no state is ever found by listing.
+    async fn list(&self, folder: &str) -> Result<Vec<Listed>>;
+}
+
+/// An object as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub path: String,
+    pub bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,6 +324,10 @@ pub trait CheckpointLog: Send {
         &mut self,
         draft: CheckpointDraft,
     ) -> Result<(ManifestRef, Arc<CheckpointManifest>)>;
+
+    /// Did a person ask for a savepoint that no manifest has answered yet? One reads again what people
+    /// wrote beside the log.
+    async fn savepoint_asked(&mut self) -> Result<bool>;
 
     /// Deletes what no kept manifest names; never what is in `pending` (I8). Returns what was deleted.
     async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport>;

@@ -39,6 +39,7 @@ pub(crate) struct Coordinator {
     pub(crate) events: mpsc::UnboundedSender<Event>,
     /// The epoch whose barrier is out, as far as its parts have come.
     pub(crate) open: Option<OpenEpoch>,
+    pub(crate) savepoint: Savepoint,
     /// Completed and not committed, oldest first.
     pub(crate) pending: VecDeque<(ManifestRef, Arc<CheckpointManifest>)>,
     pub(crate) commits: JoinSet<()>,
@@ -50,6 +51,16 @@ pub(crate) struct Coordinator {
     pub(crate) records_at_barrier: u64,
     pub(crate) rows_at_barrier: u64,
     pub(crate) finished: bool,
+}
+
+/// How far a savepoint has come that a person asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Savepoint {
+    NotAsked,
+    /// The next barrier makes it.
+    Due,
+    /// This barrier was sent after the asking.
+    Open(Epoch),
 }
 
 #[derive(Default)]
@@ -124,6 +135,15 @@ impl Coordinator {
             Event::Committed { epoch, snapshots, took } => {
                 self.committed(epoch, snapshots, took).await
             }
+            Event::SavepointAsked => {
+                // It is seen again and again until the manifest is there.
+                if self.savepoint != Savepoint::NotAsked {
+                    return Ok(());
+                }
+                tracing::info!("a savepoint is asked for");
+                self.savepoint = Savepoint::Due;
+                self.advance(advance::Event::Asked).await
+            }
             Event::Partitions(facts) => self.looked(facts),
             Event::Failed(error) => Err(error),
             Event::Poisoned(suspect) => return Err(Stopped::Poisoned(suspect)),
@@ -134,7 +154,12 @@ impl Coordinator {
     async fn advance(&mut self, event: advance::Event) -> Result<()> {
         for action in self.state.advance(event) {
             match action {
-                Action::Inject(epoch) => self.command(ReaderCommand::Inject(epoch)),
+                Action::Inject(epoch) => {
+                    if self.savepoint == Savepoint::Due {
+                        self.savepoint = Savepoint::Open(epoch);
+                    }
+                    self.command(ReaderCommand::Inject(epoch));
+                }
                 Action::Hold => self.command(ReaderCommand::Hold),
                 Action::Release => self.command(ReaderCommand::Release),
                 Action::Complete(epoch) => {
@@ -192,7 +217,7 @@ impl Coordinator {
             tasks: open.tasks,
             sinks,
             created_ms: self.clock.wall_ms(),
-            savepoint: false,
+            savepoint: self.savepoint == Savepoint::Open(epoch),
         }
     }
 
@@ -214,6 +239,10 @@ impl Coordinator {
         });
         self.summary.records = records_taken(&manifest).saturating_sub(self.records_before);
         self.summary.rows += manifest.sinks.first().map_or(0, |it| it.committable.rows);
+        if self.savepoint == Savepoint::Open(place.epoch) {
+            tracing::info!(epoch = place.epoch.0, "made a savepoint");
+            self.savepoint = Savepoint::NotAsked;
+        }
         self.pending.push_back((place, manifest));
         self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
         self.summary.epochs += 1;

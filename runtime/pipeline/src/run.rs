@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::commit::Sink;
 use crate::complete::complete_checkpoints;
-use crate::coordinator::{Coordinator, records_taken};
+use crate::coordinator::{Coordinator, Savepoint, records_taken};
 use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, drive};
 use crate::idle::{IdleWatch, Watermarks};
 use crate::reader::{Reader, ReaderCommand};
@@ -54,6 +54,8 @@ pub(crate) enum Event {
         snapshots: Vec<Option<CommittedSnapshot>>,
         took: Duration,
     },
+    /// A person waits for a savepoint.
+    SavepointAsked,
     Partitions(Result<Vec<PartitionFacts>>),
     /// A record stops an operator: the run goes back to the checkpoint to find it.
     Poisoned(Suspect),
@@ -209,6 +211,7 @@ impl Run {
             completer,
             events: events.clone(),
             open: None,
+            savepoint: Savepoint::NotAsked,
             pending: VecDeque::new(),
             commits: JoinSet::new(),
             status: Arc::clone(status),

@@ -94,6 +94,10 @@ impl CheckpointLog for MutantLog {
         }
     }
 
+    async fn savepoint_asked(&mut self) -> Result<bool> {
+        self.inner.savepoint_asked().await
+    }
+
     async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport> {
         let report = self.inner.sweep(keep, pending).await?;
         if self.mutant == Mutant::SweepReachable

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use floe_core::Result;
 use floe_core::epoch::Slot;
 use floe_core::log_entry::LogEntry;
-use floe_core::ports::{ObjectStore, Put};
+use floe_core::ports::{Listed, ObjectStore, Put};
 
 use crate::simulation::history::EntryWritten;
 use crate::simulation::mutant::Mutant;
@@ -24,6 +24,8 @@ pub enum Named {
     Entry(Slot),
     Hint,
     Part,
+    /// A line of the register of savepoints.
+    Register,
 }
 
 pub fn named(path: &str) -> Named {
@@ -31,6 +33,7 @@ pub fn named(path: &str) -> Named {
     match name.strip_prefix("/log/") {
         Some("hint") => Named::Hint,
         Some(slot) => Named::Entry(Slot(slot.parse().expect("a slot's number"))),
+        None if name.starts_with("/savepoints/") => Named::Register,
         None => {
             assert!(name.starts_with("/parts/"), "{path}");
             Named::Part
@@ -110,6 +113,15 @@ impl ObjectStore for SimStore {
         self.process.look(Place::Store, &format!("get {path}"), look).await
     }
 
+    async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let store = self.process.store;
+        let look = |state: &mut State| {
+            let inside = state.stores[store].iter().filter(|it| it.0.starts_with(folder));
+            inside.map(|(path, it)| Listed { path: path.clone(), bytes: it.len() as u64 }).collect()
+        };
+        self.process.look(Place::Store, &format!("list {folder}"), look).await
+    }
+
     async fn delete(&self, path: &str) -> Result<()> {
         let (store, name) = (self.process.store, path.to_owned());
         let delete = move |state: &mut State| {
@@ -158,7 +170,7 @@ impl State {
         let Some((slot, manifest)) = newest.last() else { return };
         let reachable = match named(path) {
             Named::Entry(deleted) => deleted == slot,
-            Named::Hint => false,
+            Named::Hint | Named::Register => false,
             Named::Part => manifest.objects.iter().any(|it| path.ends_with(&it.path)),
         };
         if reachable {

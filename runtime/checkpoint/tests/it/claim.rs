@@ -195,6 +195,10 @@ impl ObjectStore for StoppingStore {
         self.inner.get(path).await
     }
 
+    async fn list(&self, folder: &str) -> floe_core::Result<Vec<floe_core::ports::Listed>> {
+        self.inner.list(folder).await
+    }
+
     async fn delete(&self, path: &str) -> floe_core::Result<()> {
         self.inner.delete(path).await
     }

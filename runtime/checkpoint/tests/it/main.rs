@@ -11,4 +11,5 @@ mod lost_answers;
 mod parts;
 mod s3;
 mod support;
+mod savepoint;
 mod sweep;

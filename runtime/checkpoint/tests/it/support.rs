@@ -13,7 +13,7 @@ use floe_core::epoch::EntryId;
 use floe_core::image::{GlobalValue, OperatorImage};
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::manifest::{OperatorIdentity, PipelineIdentity, SinkEntry, TopicIdentity};
-use floe_core::ports::{CheckpointDraft, CheckpointLog, ObjectStore, Put};
+use floe_core::ports::{CheckpointDraft, CheckpointLog, Listed, ObjectStore, Put};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Result, TopicPartition};
 
@@ -280,6 +280,14 @@ impl ObjectStore for FaultyStore {
         Ok(self.objects.lock().unwrap().get(path).cloned())
     }
 
+    async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        let objects = self.objects.lock().unwrap();
+        let inside = objects.iter().filter(|it| it.0.starts_with(&format!("{folder}/")));
+        Ok(inside
+            .map(|(path, bytes)| Listed { path: path.clone(), bytes: bytes.len() as u64 })
+            .collect())
+    }
+
     async fn delete(&self, path: &str) -> Result<()> {
         self.change()?;
         self.objects.lock().unwrap().remove(path);
@@ -327,6 +335,11 @@ impl ObjectStore for YieldingStore {
     async fn get(&self, path: &str) -> Result<Option<Bytes>> {
         self.give_way().await;
         self.inner.get(path).await
+    }
+
+    async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+        self.give_way().await;
+        self.inner.list(folder).await
     }
 
     async fn delete(&self, path: &str) -> Result<()> {

@@ -9,8 +9,10 @@ pub(crate) mod replay;
 mod replay_other;
 pub(crate) mod rows;
 pub(crate) mod run;
+pub(crate) mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod status;
+pub(crate) mod sweep;
 
 use anyhow::Context;
 

@@ -76,6 +76,10 @@ async fn run_until_end(
     };
     let span = tracing::info_span!("run", pipeline = %spec.id, generation);
     let ended = run_pipeline(config, wiring, stop, status).instrument(span).await;
+    let ended = match ended {
+        Err(error) => Err(wire::with_owner(&spec, error).await),
+        Ok(summary) => Ok(summary),
+    };
     watching.abort();
     if let Some(serving) = serving {
         serving.abort();

@@ -40,8 +40,10 @@ enum Phase {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The interval has passed, or a person asked for a checkpoint.
+    /// The interval has passed.
     BarrierDue,
+    /// A person asked for a checkpoint: one is made even if nothing was taken since the last.
+    Asked,
     /// Records were taken.
     Took,
     /// One worker captured all its tasks at the barrier.
@@ -99,6 +101,7 @@ impl State {
         let mut actions = Vec::new();
         match event {
             Event::BarrierDue => self.due |= self.dirty,
+            Event::Asked => self.due = true,
             Event::Took => self.dirty = true,
             Event::Captured(epoch) => self.arrived(epoch, 1, 0),
             Event::Prepared(epoch) => self.arrived(epoch, 0, 1),
@@ -187,6 +190,7 @@ mod tests {
         stopped: bool,
         finished: bool,
         took: u8,
+        asked: bool,
     }
 
     fn apply(world: &mut World, actions: Vec<Action>, workers: usize, sinks: usize) {
@@ -236,6 +240,7 @@ mod tests {
                 stopped: false,
                 finished: false,
                 took: 0,
+                asked: false,
             };
             let mut seen = BTreeSet::new();
             let mut ends = 0;
@@ -293,6 +298,9 @@ mod tests {
         }
         if !world.stopped {
             push(Event::BarrierDue, |_| ());
+            if !world.asked {
+                push(Event::Asked, |it| it.asked = true);
+            }
             push(Event::Stop, |it| it.stopped = true);
             if !world.held && world.took < 4 {
                 push(Event::Took, |it| it.took += 1);
@@ -307,5 +315,11 @@ mod tests {
         assert_eq!(state.advance(Event::BarrierDue), []);
         assert_eq!(state.advance(Event::Took), []);
         assert_eq!(state.advance(Event::BarrierDue), [Action::Inject(Epoch(1))]);
+    }
+
+    #[test]
+    fn an_idle_pipeline_makes_the_checkpoint_that_a_person_asks_for() {
+        let mut state = State::new(Epoch(1), 1, 1, 1);
+        assert_eq!(state.advance(Event::Asked), [Action::Inject(Epoch(1))]);
     }
 }

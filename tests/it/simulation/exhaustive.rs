@@ -58,6 +58,6 @@ fn every_crash_and_every_pair_of_crashes() {
         }
     }
     println!("{runs} runs; {fired} of {} single crashes fired", 2 * calm.effects);
-    // The last process, which looks whether all is well, isn't crashed.
-    assert!(fired * 10 >= calm.effects * 2 * 7, "{fired} single crashes fired");
+    // The last process, which looks whether all is well, isn't crashed: three tenths of all effects.
+    assert!(fired * 100 >= calm.effects * 2 * 65, "{fired} single crashes fired");
 }

@@ -19,6 +19,7 @@ pub struct CheckpointSummary {
     pub slot: u64,
     pub id: String,
     pub generation: u64,
+    pub predecessor_epoch: Option<u64>,
     pub created_ms: i64,
     pub savepoint: bool,
     pub tasks: usize,
@@ -34,7 +35,6 @@ pub struct CheckpointSummary {
 pub struct CheckpointDetail {
     #[serde(flatten)]
     pub summary: CheckpointSummary,
-    pub predecessor_epoch: Option<u64>,
     pub pipeline: String,
     pub guarantee: String,
     pub decoder: String,
@@ -141,6 +141,7 @@ fn summary(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointSummary 
         slot: at.slot.0,
         id: at.id.to_string(),
         generation: manifest.generation.0,
+        predecessor_epoch: manifest.predecessor.map(|it| it.epoch.0),
         created_ms: manifest.created_ms,
         savepoint: manifest.savepoint,
         tasks: manifest.tasks.len(),
@@ -156,7 +157,6 @@ fn detail(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointDetail {
     let time = |it: EventTime| (it != EventTime::MIN).then_some(it.0);
     CheckpointDetail {
         summary: summary(at, manifest),
-        predecessor_epoch: manifest.predecessor.map(|it| it.epoch.0),
         pipeline: identity.pipeline.clone(),
         guarantee: identity.guarantee.clone(),
         decoder: identity.decoder.clone(),

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     },
     /// Run a checkpoint again, here, and compare
     Replay(ReplayArgs),
+    /// Run epochs again in other ways, and see that each comes out the same
+    VerifyDeterminism(VerifyDeterminismArgs),
     /// The records that epochs took, as a recording
     Record(RecordArgs),
     /// Checkpoints, records, modules and configuration in one file, to be replayed elsewhere
@@ -64,6 +66,8 @@ pub(crate) enum CheckpointCommand {
     List(PipelineArgs),
     /// One checkpoint: tasks, positions, hashes, what was committed
     Show(ShowArgs),
+    /// Two checkpoints side by side: positions, memory pages, globals, rows to commit
+    Diff(DiffArgs),
 }
 
 #[derive(ClapArgs)]
@@ -181,6 +185,37 @@ pub(crate) struct ReplayArgs {
     /// Write the rows as JSON lines
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct DiffArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// The epoch of the one
+    pub(crate) left: u64,
+    /// The epoch of the other
+    pub(crate) right: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct VerifyDeterminismArgs {
+    /// The pipeline file, or a bundle
+    pub(crate) subject: PathBuf,
+    /// The epoch whose checkpoint is restored; the oldest that is kept unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) from: Option<u64>,
+    /// The last epoch; the newest unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) to: Option<u64>,
+    /// The records, as a recording; the pipeline's own recording or what Kafka still has unless named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recording: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -40,6 +40,10 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
             command::checkpoint::show(args)
         }
         Command::Replay(args) => command::replay::replay(args),
+        Command::Checkpoint { command: CheckpointCommand::Diff(args) } => {
+            command::checkpoint_diff::diff(args)
+        }
+        Command::VerifyDeterminism(args) => command::verify_determinism::verify_determinism(args),
         Command::Record(args) => command::record::record(args),
         Command::Bundle(args) => command::bundle::bundle(args),
         Command::Savepoint(args) => command::savepoint::savepoint(args),

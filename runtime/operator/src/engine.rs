@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use floe_core::{Error, Result};
-use wasmtime::{Config, OperatorCost, Strategy, WasmBacktraceDetails};
+use wasmtime::{Config, OperatorCost, OptLevel, Strategy, WasmBacktraceDetails};
 
 use crate::cache::Cache;
 use crate::dirty::memory::Creator;
@@ -29,18 +29,38 @@ const WASMTIME: &str = "48";
 impl Engine {
     /// `cache` is the folder for compiled modules; without one, each start compiles.
     pub fn new(cache: Option<PathBuf>) -> Result<Arc<Engine>> {
-        Engine::with_dirty_pages(cache, DirtyPages::Auto)
+        Engine::build(cache, DirtyPages::Auto, Optimisation::Speed)
     }
 
     /// With the method by which captures find what was written; it decides no result.
     pub fn with_dirty_pages(cache: Option<PathBuf>, wanted: DirtyPages) -> Result<Arc<Engine>> {
+        Engine::build(cache, wanted, Optimisation::Speed)
+    }
+
+    pub fn with_optimisation(
+        cache: Option<PathBuf>,
+        optimisation: Optimisation,
+    ) -> Result<Arc<Engine>> {
+        Engine::build(cache, DirtyPages::Auto, optimisation)
+    }
+
+    fn build(
+        cache: Option<PathBuf>,
+        wanted: DirtyPages,
+        optimisation: Optimisation,
+    ) -> Result<Arc<Engine>> {
         let method = Method::choose(wanted).map_err(|why| {
             Error::invalid(format!(
                 "dirty-pages = \"userfaultfd\" does not work here: {why}\n  → dirty-pages = \"auto\" in [checkpoint] compares page hashes instead"
             ))
         })?;
         let memories = Arc::new(Creator::new(Arc::new(method)));
-        let wasm = wasmtime::Engine::new(&config(Arc::clone(&memories))).map_err(|error| {
+        let mut config = config(Arc::clone(&memories));
+        config.cranelift_opt_level(match optimisation {
+            Optimisation::Speed => OptLevel::Speed,
+            Optimisation::None => OptLevel::None,
+        });
+        let wasm = wasmtime::Engine::new(&config).map_err(|error| {
             Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
         })?;
         let cache = match cache {
@@ -62,6 +82,13 @@ impl Engine {
     pub fn settings(&self) -> String {
         format!("wasmtime-{WASMTIME} nan-canonical fuel stack-{STACK_BYTES} abi-1")
     }
+}
+
+/// How well guests are compiled. It decides no result: that is what `None` is there to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Optimisation {
+    Speed,
+    None,
 }
 
 fn config(memories: Arc<Creator>) -> Config {

@@ -27,7 +27,7 @@ mod tests;
 pub use abi::BATCH_ROWS_MAX;
 pub use check::Anatomy;
 pub use dirty::DirtyPages;
-pub use engine::{Engine, STACK_BYTES};
+pub use engine::{Engine, Optimisation, STACK_BYTES};
 pub use factory::Factory;
 pub use input::{Format, InputDecoder};
 pub use limits::Limits;

@@ -3,6 +3,7 @@
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod checkpoint;
+pub(crate) mod checkpoint_diff;
 pub(crate) mod inspect;
 pub(crate) mod record;
 pub(crate) mod replay;
@@ -13,6 +14,7 @@ pub(crate) mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod sweep;
+pub(crate) mod verify_determinism;
 
 use anyhow::Context;
 

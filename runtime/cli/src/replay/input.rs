@@ -58,7 +58,7 @@ impl Input {
 /// Nothing comes for so long: the range is not there.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const POLL_RECORDS: usize = 8192;
+pub(crate) const POLL_RECORDS: usize = 8192;
 
 /// Reads ranges from the pipeline's source into a file. Gives the number of records.
 ///
@@ -103,16 +103,25 @@ pub(crate) async fn record(
 pub(crate) struct Reading {
     source: Box<dyn Source>,
     ranges: Ranges,
+    poll_records: usize,
     last_came: Instant,
 }
 
 impl Reading {
-    pub(crate) fn new(mut source: Box<dyn Source>, mut ranges: Ranges) -> Result<Reading> {
+    pub(crate) fn new(source: Box<dyn Source>, ranges: Ranges) -> Result<Reading> {
+        Reading::in_runs_of(source, ranges, POLL_RECORDS)
+    }
+
+    pub(crate) fn in_runs_of(
+        mut source: Box<dyn Source>,
+        mut ranges: Ranges,
+        poll_records: usize,
+    ) -> Result<Reading> {
         ranges.retain(|_, it| !it.is_empty());
         let position =
             Position(ranges.iter().map(|(it, range)| (it.clone(), range.start)).collect());
         source.assign(&position)?;
-        Ok(Reading { source, ranges, last_came: Instant::now() })
+        Ok(Reading { source, ranges, poll_records, last_came: Instant::now() })
     }
 
     /// Offsets that are still to come.
@@ -123,7 +132,7 @@ impl Reading {
     /// `None` when all ranges are through.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<Records>>> {
         while !self.ranges.is_empty() {
-            let polled = self.source.poll(Duration::from_millis(20), POLL_RECORDS)?;
+            let polled = self.source.poll(Duration::from_millis(20), self.poll_records)?;
             let mut runs = Vec::with_capacity(polled.len());
             for records in polled {
                 let Some(range) = self.ranges.get_mut(records.topic_partition()) else { continue };

@@ -120,7 +120,7 @@ impl Report {
 }
 
 impl DifferenceView {
-    fn print(&self) {
+    pub(crate) fn print(&self) {
         println!("first difference: epoch {}, {}: {}", self.epoch, self.task, self.what);
         for diff in &self.state {
             print_state(diff);

@@ -1,6 +1,6 @@
 //! Two states side by side: the first difference, and all of them in numbers.
 
-use floe_core::image::{GlobalValue, OperatorImage, PAGE_BYTES, ZERO_PAGE};
+use floe_core::image::{GlobalValue, MemoryImage, OperatorImage, PAGE_BYTES, ZERO_PAGE};
 use serde::Serialize;
 
 /// How one operator's state differs between two images.
@@ -48,12 +48,27 @@ impl StateDiff {
     }
 }
 
-/// The 4 KiB pages of an image, in order.
-pub(crate) fn pages(image: &OperatorImage) -> impl Iterator<Item = &[u8]> {
-    let mut held = image.memory.pages().peekable();
-    (0..(image.memory.bytes / PAGE_BYTES as u64) as u32).map(move |index| {
-        held.next_if(|(page, _)| *page == index)
-            .map_or(ZERO_PAGE.as_slice(), |(_, content)| content)
+/// The pages of two whole images that differ, each with its number.
+pub(crate) fn differing<'a>(
+    left: &'a MemoryImage,
+    right: &'a MemoryImage,
+) -> impl Iterator<Item = (u32, &'a [u8], &'a [u8])> {
+    let (mut lefts, mut rights) = (left.pages().peekable(), right.pages().peekable());
+    std::iter::from_fn(move || {
+        loop {
+            let page = match (lefts.peek(), rights.peek()) {
+                (None, None) => return None,
+                (Some(left), None) => left.0,
+                (None, Some(right)) => right.0,
+                (Some(left), Some(right)) => left.0.min(right.0),
+            };
+            // A page in no run is zeros.
+            let a = lefts.next_if(|it| it.0 == page).map_or(&ZERO_PAGE[..], |it| it.1);
+            let b = rights.next_if(|it| it.0 == page).map_or(&ZERO_PAGE[..], |it| it.1);
+            if a != b {
+                return Some((page, a, b));
+            }
+        }
     })
 }
 
@@ -78,24 +93,15 @@ fn compare_images(name: &str, left: &OperatorImage, right: &OperatorImage) -> St
         random_differs: left.rng_state != right.rng_state,
         ..StateDiff::default()
     };
-    let zero = [0; PAGE_BYTES];
-    let (mut lefts, mut rights) = (pages(left), pages(right));
-    for page in 0.. {
-        let (left, right) = match (lefts.next(), rights.next()) {
-            (None, None) => break,
-            (left, right) => (left.unwrap_or(&zero), right.unwrap_or(&zero)),
-        };
-        if left == right {
-            continue;
-        }
+    for (page, left, right) in differing(&left.memory, &right.memory) {
         diff.pages_differing += 1;
         diff.bytes_differing += left.iter().zip(right).filter(|(a, b)| a != b).count() as u64;
         if diff.first_page.is_none() {
             let at = left.iter().zip(right).position(|(a, b)| a != b).unwrap_or(0);
             let end = (at + SHOWN_BYTES).min(PAGE_BYTES);
             diff.first_page = Some(PageDiff {
-                page,
-                address: page * PAGE_BYTES as u64 + at as u64,
+                page: u64::from(page),
+                address: u64::from(page) * PAGE_BYTES as u64 + at as u64,
                 left: hex(&left[at..end]),
                 right: hex(&right[at..end]),
             });
@@ -127,13 +133,11 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     fn image(memory: Vec<u8>, global: i32) -> Vec<(String, OperatorImage)> {
         let image = OperatorImage {
-            memory: Bytes::from(memory).into(),
+            memory: memory.into(),
             globals: vec![GlobalValue::I32(7), GlobalValue::I32(global)],
             input_region: (0, 0),
             rng_state: [1; 4],

@@ -7,11 +7,11 @@ use std::ops::RangeInclusive;
 
 use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop};
-use floe_core::image::{Capture, OperatorImage, PAGE_BYTES};
+use floe_core::image::{Capture, OperatorImage};
 use floe_core::ports::{Decoder, Operator};
 use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
 
-use crate::compare::pages;
+use crate::compare::differing;
 use crate::task::{Calls, Link, Watch, restore};
 
 /// What one record did.
@@ -132,16 +132,12 @@ fn dirty(
     before: &[(String, OperatorImage)],
     after: &[(String, OperatorImage)],
 ) -> Vec<(String, Vec<usize>)> {
-    let none = [0; PAGE_BYTES];
     before
         .iter()
         .zip(after)
         .map(|((name, before), (_, after))| {
-            let mut was = pages(before);
-            let written = pages(after).enumerate().filter_map(|(number, page)| {
-                (was.next().unwrap_or(&none) != page).then_some(number)
-            });
-            (name.clone(), written.collect())
+            let written = differing(&before.memory, &after.memory);
+            (name.clone(), written.map(|it| it.0 as usize).collect())
         })
         .collect()
 }

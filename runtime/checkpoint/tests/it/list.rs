@@ -17,7 +17,7 @@ async fn it_lists_and_shows() {
     assert_eq!((all[2].tasks, all[2].records, all[2].rows), (2, 60, 12));
     let newest = show_checkpoint(&*store, PIPELINE, None).await.unwrap();
     assert_eq!(newest.summary, all[2]);
-    assert_eq!(newest.predecessor_epoch, Some(2));
+    assert_eq!(newest.summary.predecessor_epoch, Some(2));
     assert_eq!(newest.task_details[1].task, "payments/1");
     assert_eq!(newest.task_details[1].watermark_ms, None);
     let error = show_checkpoint(&*store, PIPELINE, Some(Epoch(9))).await.unwrap_err();

@@ -121,7 +121,7 @@ fn view(entry: &TaskEntry, part: &floe_core::task::CapturedTask) -> TaskView {
         watermark_ms: time(entry.watermark),
         records: entry.records,
         state_hash: show::hex(&entry.state_hash),
-        memory_bytes: part.operators.iter().map(|it| it.1.memory.len() as u64).sum(),
+        memory_bytes: part.operators.iter().map(|it| it.1.memory.bytes).sum(),
         journal_steps: part.journal.steps.len(),
     }
 }

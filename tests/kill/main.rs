@@ -10,6 +10,7 @@ mod feed;
 mod process;
 mod scene;
 mod points;
+mod guarantees;
 mod moments;
 mod owners;
 mod topics;

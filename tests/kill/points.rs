@@ -127,7 +127,7 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
 }
 
 /// Starts the pipeline with the point armed; it must die there and nowhere else.
-fn crash(scene: &Scene<'_>, point: CrashPoint, nth: u32) -> Result<()> {
+pub(crate) fn crash(scene: &Scene<'_>, point: CrashPoint, nth: u32) -> Result<()> {
     let mut process = scene.start_armed(&format!("{}:{nth}", point.name()))?;
     let end = process.wait(PATIENCE).context("the armed point was not passed")?;
     let said = format!("crash point {}", point.name());

@@ -1,6 +1,6 @@
 //! The guarantee that a pipeline really has, and what it rests on, part by part.
 
-use floe_pipeline::config::{CatalogKind, OnError, Origin, PipelineSpec, SinkSpec};
+use floe_pipeline::config::{CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec};
 use serde::Serialize;
 
 /// What is promised, what each part adds to it, and what limits it.
@@ -19,28 +19,46 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
         }
         Origin::Recording { .. } => "source: a recording; every offset can be read again",
     };
+    let sink = match (spec.guarantee, &spec.sink) {
+        (Guarantee::ExactlyOnce, SinkSpec::Topic(_)) => {
+            "sink: Kafka in transactions; records show after the checkpoint is complete, once, in order"
+        }
+        (Guarantee::ExactlyOnce, SinkSpec::Table(_)) => {
+            "sink: Iceberg in two phases; rows show after the checkpoint is complete, once, in order"
+        }
+        (Guarantee::AtLeastOnce, _) => {
+            "sink: Iceberg; rows show before the checkpoint is complete, so none is lost"
+        }
+        (Guarantee::AtMostOnce, _) => {
+            "sink: Iceberg; rows show after the checkpoint is complete, and no commit is repeated"
+        }
+    };
     let mut rests_on = vec![
         source.to_owned(),
-        "operators: memory and globals are captured together with the position".to_owned(),
-        match &spec.sink {
-            SinkSpec::Table(_) => {
-                "sink: Iceberg in two phases; rows show after the checkpoint is complete, once, in order"
-            }
-            SinkSpec::Topic(_) => {
-                "sink: Kafka in transactions; records show after the checkpoint is complete, once, in order"
-            }
-        }
-        .to_owned(),
+        "operators: memory and globals are captured together with the position; state is exact"
+            .to_owned(),
+        sink.to_owned(),
     ];
     if spec.dead_letters.is_some() {
         rests_on
-            .push("dead letters: committed with their epoch, once, in their own table".to_owned());
+            .push("dead letters: committed with their epoch, under the same guarantee, in their own table".to_owned());
     }
     HeldGuarantee { name: spec.guarantee.name(), rests_on, limits: limits(spec) }
 }
 
 fn limits(spec: &PipelineSpec) -> Vec<String> {
     let mut limits = Vec::new();
+    match spec.guarantee {
+        Guarantee::ExactlyOnce => {}
+        Guarantee::AtLeastOnce => limits.push(
+            "sink: guarantee = \"at-least-once\" is asked for; after a crash the rows of the last epoch may come again"
+                .to_owned(),
+        ),
+        Guarantee::AtMostOnce => limits.push(
+            "sink: guarantee = \"at-most-once\" is asked for; after a crash the rows of the last epochs may be missing"
+                .to_owned(),
+        ),
+    }
     for (index, operator) in spec.operators.iter().enumerate() {
         if operator.on_error == OnError::Skip {
             let name = operator.name.clone().unwrap_or_else(|| format!("{}", index + 1));

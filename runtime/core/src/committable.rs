@@ -35,7 +35,29 @@ pub struct CommitRequest {
     /// The newest earlier manifest that carried a non-empty committable for this sink.
     pub predecessor: Option<ManifestRef>,
     pub committable: Committable,
+    pub gap: GapRule,
     /// Information for people, written beside the marker: generation, positions, watermark.
+    pub information: Vec<(String, String)>,
+}
+
+/// What an epoch between the table's marker and this commit means that was never committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapRule {
+    /// Rows would be lost: don't commit.
+    Refuse,
+    /// Rows are lost, as at-most-once allows.
+    Pass,
+}
+
+/// A commit ahead of its checkpoint: no marker, no guard, and a repeat adds the rows again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendRequest {
+    pub pipeline: String,
+    pub sink: String,
+    pub table_uuid: [u8; 16],
+    pub epoch: Epoch,
+    pub committable: Committable,
+    /// As in `CommitRequest`.
     pub information: Vec<(String, String)>,
 }
 

@@ -124,11 +124,6 @@ impl CheckpointManifest {
         Position(self.tasks.iter().map(|it| (it.task.clone(), it.next_offset)).collect())
     }
 
-    /// The least watermark of the tasks: no record before it is missing. `None` until each task has one.
-    pub fn watermark(&self) -> Option<EventTime> {
-        self.tasks.iter().map(|it| it.watermark).min().and_then(EventTime::begun)
-    }
-
     pub fn sink(&self, name: &str) -> Option<&SinkEntry> {
         self.sinks.iter().find(|it| it.name == name)
     }

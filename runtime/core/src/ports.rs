@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::committable::{
-    CommitOutcome, CommitRequest, Committable, CommittedSnapshot, ManifestRef,
+    AppendRequest, CommitOutcome, CommitRequest, Committable, CommittedSnapshot, ManifestRef,
 };
 use crate::epoch::{Epoch, Generation};
 use crate::error::{Error, Result};
@@ -218,6 +218,10 @@ pub trait Committer: Send + Sync {
     /// `log` answers whether a manifest id is in this pipeline's log, read again when asked.
     async fn commit(&self, request: &CommitRequest, log: &dyn LogView) -> Result<CommitOutcome>;
 
+    /// Commits without a guard, for at-least-once: a repeat adds the rows again. Verified as in `commit`;
+    /// gives the snapshot's id.
+    async fn append(&self, request: &AppendRequest) -> Result<i64>;
+
     /// Expires snapshots and deletes old metadata, as configured. Failures are the caller's to log.
     async fn maintain(&self) -> Result<()>;
 }
@@ -246,6 +250,9 @@ pub struct TableFacts {
     pub marker: Option<Marker>,
     /// For a marker: is the snapshot that it was written with still an ancestor of the branch head?
     pub marker_snapshot: MarkerSnapshot,
+    /// The newest epoch in the summaries of the branch head and its ancestors that was committed ahead of
+    /// its checkpoint.
+    pub appended: Option<Epoch>,
 }
 
 /// What the walk over the parents of the branch head found (DESIGN §4: rolled back or expired).

@@ -25,6 +25,7 @@ pub use diagnose::ConfigError;
 pub use secret::{Properties, Secret};
 
 pub use crate::wiring::OnError;
+pub use floe_core::protocol::guarantee::Guarantee;
 
 /// A pipeline as its file describes it: every default filled in, every path absolute.
 #[derive(Clone, Debug)]
@@ -41,19 +42,6 @@ pub struct PipelineSpec {
     pub dead_letters: Option<DeadLettersSpec>,
     pub telemetry: TelemetrySpec,
     pub run: RunSpec,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Guarantee {
-    ExactlyOnce,
-}
-
-impl Guarantee {
-    pub fn name(self) -> &'static str {
-        match self {
-            Guarantee::ExactlyOnce => "exactly-once",
-        }
-    }
 }
 
 #[derive(Clone, Debug)]

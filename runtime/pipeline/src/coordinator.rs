@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use floe_core::committable::{Committable, CommittedSnapshot, ManifestRef};
+use floe_core::committable::{AppendRequest, Committable, CommittedSnapshot, ManifestRef};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
 use floe_core::ports::{CheckpointDraft, Clock, LogView, PartitionFacts};
 use floe_core::protocol::advance::{self, Action};
+use floe_core::protocol::guarantee::{Guarantee, Order};
 use floe_core::protocol::identity::NewPartitions;
 use floe_core::task::CapturedTask;
-use floe_core::{Epoch, Error, Result};
+use floe_core::{Epoch, Error, Generation, Result};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::alarm::Alarm;
-use crate::commit::{Sink, commit_request, commit_until_settled};
+use crate::commit::{
+    Sink, append_request, append_until_settled, commit_request, commit_until_settled,
+};
 use crate::complete::ToComplete;
 use crate::reader::ReaderCommand;
 use crate::recovery::SinkHistory;
@@ -40,6 +43,10 @@ pub(crate) struct Coordinator {
     /// The epoch whose barrier is out, as far as its parts have come.
     pub(crate) open: Option<OpenEpoch>,
     pub(crate) savepoint: Savepoint,
+    pub(crate) guarantee: Guarantee,
+    pub(crate) generation: Generation,
+    /// The checkpoint whose rows are committed ahead of it.
+    pub(crate) appending: Option<CheckpointDraft>,
     /// Completed and not committed, oldest first.
     pub(crate) pending: VecDeque<(ManifestRef, Arc<CheckpointManifest>)>,
     pub(crate) commits: JoinSet<()>,
@@ -132,6 +139,9 @@ impl Coordinator {
             Event::Completed { place, manifest, took } => {
                 self.completed(place, manifest, took).await
             }
+            Event::Appended { epoch, snapshots, took } => {
+                self.appended(epoch, &snapshots, took).await
+            }
             Event::Committed { epoch, snapshots, took } => {
                 self.committed(epoch, snapshots, took).await
             }
@@ -163,10 +173,15 @@ impl Coordinator {
                 Action::Hold => self.command(ReaderCommand::Hold),
                 Action::Release => self.command(ReaderCommand::Release),
                 Action::Complete(epoch) => {
-                    let draft = self.draft(epoch);
+                    let draft = match self.appending.take() {
+                        Some(appended) => appended,
+                        None => self.draft(epoch),
+                    };
+                    assert_eq!(draft.epoch, epoch);
                     // The completer takes one piece of work at a time, and has none: this does not wait long.
                     let _ = self.completer.send(ToComplete::Draft(Box::new(draft))).await;
                 }
+                Action::Append(epoch) => self.append(epoch),
                 Action::Commit(epoch) => self.commit(epoch),
                 Action::Finish => self.finished = true,
             }
@@ -243,11 +258,86 @@ impl Coordinator {
             tracing::info!(epoch = place.epoch.0, "made a savepoint");
             self.savepoint = Savepoint::NotAsked;
         }
-        self.pending.push_back((place, manifest));
+        match self.guarantee.order() {
+            Order::CheckpointFirst => self.pending.push_back((place, manifest)),
+            Order::TableFirst => self.settled(&manifest),
+        }
         self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
         self.summary.epochs += 1;
         self.summary.last_epoch = Some(place.epoch);
         self.advance(advance::Event::Completed(place.epoch)).await
+    }
+
+    /// Commits the epoch's rows ahead of its checkpoint. The manifest then carries none: the table has them,
+    /// and no start must commit them again.
+    fn append(&mut self, epoch: Epoch) {
+        let mut draft = self.draft(epoch);
+        let (sinks, generation) = (Arc::clone(&self.sinks), self.generation);
+        let (events, status) = (self.events.clone(), Arc::clone(&self.status));
+        let maintain = self.summary.epochs.is_multiple_of(COMMITS_PER_MAINTENANCE);
+        let requests: Vec<_> = draft
+            .sinks
+            .iter()
+            .map(|entry| {
+                let has_rows = !entry.committable.is_empty();
+                has_rows.then(|| append_request(&draft, entry, generation))
+            })
+            .collect();
+        for entry in &mut draft.sinks {
+            entry.committable = Committable::EMPTY;
+        }
+        self.appending = Some(draft);
+        let alarm = Alarm::new("committer", &events);
+        self.commits.spawn(async move {
+            let _alarm = alarm;
+            let begin = tokio::time::Instant::now();
+            let done = append_epoch(&sinks, &requests, &status).await;
+            let _ = events.send(match done {
+                Ok(snapshots) => Event::Appended { epoch, snapshots, took: begin.elapsed() },
+                Err(error) => Event::Failed(error),
+            });
+            if maintain {
+                maintain_tables(&sinks).await;
+            }
+        });
+    }
+
+    async fn appended(
+        &mut self,
+        epoch: Epoch,
+        snapshots: &[Option<i64>],
+        took: Duration,
+    ) -> Result<()> {
+        while self.commits.try_join_next().is_some() {}
+        let now = self.clock.wall_ms();
+        let snapshot_id = snapshots.first().copied().flatten();
+        let mut rows = 0;
+        self.status.update_epoch(epoch.0, |it| {
+            it.commit_seconds = Some(took.as_secs_f64());
+            it.committed_ms = Some(now);
+            it.snapshot_id = snapshot_id;
+            rows = it.rows;
+        });
+        self.summary.rows += rows;
+        let (generation, commit_ms) = (self.generation.0, took.as_millis() as u64);
+        let epoch_number = epoch.0;
+        tracing::info!(
+            epoch = epoch_number,
+            generation,
+            rows,
+            commit_ms,
+            snapshot = snapshot_id,
+            "committed"
+        );
+        self.advance(advance::Event::Appended(epoch)).await
+    }
+
+    /// The epoch is in the tables and has its checkpoint.
+    fn settled(&self, manifest: &CheckpointManifest) {
+        self.command(ReaderCommand::Report(manifest.position()));
+        let pending = self.pending.iter().map(|(place, _)| *place).collect();
+        // A completer that is busy sweeps after the next commit.
+        let _ = self.completer.try_send(ToComplete::Sweep { pending });
     }
 
     fn commit(&mut self, epoch: Epoch) {
@@ -255,13 +345,15 @@ impl Coordinator {
             self.pending.front().cloned().expect("a commit is of a pending epoch");
         assert_eq!(place.epoch, epoch);
         let (sinks, view) = (Arc::clone(&self.sinks), Arc::clone(&self.view));
+        let guarantee = self.guarantee;
         let (events, status) = (self.events.clone(), Arc::clone(&self.status));
         let maintain = self.summary.epochs.is_multiple_of(COMMITS_PER_MAINTENANCE);
         let alarm = Alarm::new("committer", &events);
         self.commits.spawn(async move {
             let _alarm = alarm;
             let begin = tokio::time::Instant::now();
-            let done = commit_epoch(&sinks, place, &manifest, view.as_ref(), &status).await;
+            let done =
+                commit_epoch(&sinks, place, &manifest, guarantee, view.as_ref(), &status).await;
             let _ = events.send(match done {
                 Ok(snapshots) => Event::Committed { epoch, snapshots, took: begin.elapsed() },
                 Err(error) => Event::Failed(error),
@@ -300,10 +392,7 @@ impl Coordinator {
             snapshot = snapshot_id,
             "committed"
         );
-        self.command(ReaderCommand::Report(manifest.position()));
-        let pending = self.pending.iter().map(|(place, _)| *place).collect();
-        // A completer that is busy sweeps after the next commit.
-        let _ = self.completer.try_send(ToComplete::Sweep { pending });
+        self.settled(&manifest);
         self.advance(advance::Event::Committed(epoch)).await
     }
 
@@ -342,6 +431,7 @@ async fn commit_epoch(
     sinks: &[Sink],
     place: ManifestRef,
     manifest: &CheckpointManifest,
+    guarantee: Guarantee,
     view: &dyn LogView,
     status: &Status,
 ) -> Result<Vec<Option<CommittedSnapshot>>> {
@@ -352,9 +442,25 @@ async fn commit_epoch(
             snapshots.push(None);
             continue;
         }
-        let request = commit_request(place, manifest, entry);
-        let outcome = commit_until_settled(sink, &request, view, status).await?;
-        snapshots.push(Some(outcome.snapshot));
+        let request = commit_request(place, manifest, entry, guarantee);
+        let outcome = commit_until_settled(sink, &request, guarantee, view, status).await?;
+        snapshots.push(outcome.map(|it| it.snapshot));
+    }
+    Ok(snapshots)
+}
+
+/// Commits the rows of an epoch ahead of its checkpoint, to each sink in order.
+async fn append_epoch(
+    sinks: &[Sink],
+    requests: &[Option<AppendRequest>],
+    status: &Status,
+) -> Result<Vec<Option<i64>>> {
+    let mut snapshots = Vec::new();
+    for (sink, request) in sinks.iter().zip(requests) {
+        snapshots.push(match request {
+            None => None,
+            Some(request) => append_until_settled(sink, request, status).await?,
+        });
     }
     Ok(snapshots)
 }

@@ -8,6 +8,7 @@ use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::epoch::Epoch;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::{CheckpointLog, LogAnswer, LogView, PartitionFacts};
+use floe_core::protocol::guarantee::Guarantee;
 use floe_core::protocol::identity::{self, NewPartitions};
 use floe_core::protocol::recover::{
     MarkerRelation, SinkCheckpoint, SinkDecision, SinkFacts, decide_sink,
@@ -41,6 +42,7 @@ pub(crate) async fn recover(
     log: &dyn CheckpointLog,
     sinks: &[Sink],
     identity_now: &PipelineIdentity,
+    guarantee: Guarantee,
     new_partitions: NewPartitions,
     status: &Status,
 ) -> Result<Start> {
@@ -62,8 +64,12 @@ pub(crate) async fn recover(
             },
             committed: entry.committed,
         });
-        let facts =
+        let (facts, appended) =
             observe_sink(sink, entry.map(|(_, it)| it.table_uuid), &history, view.as_ref()).await?;
+        let epoch = newest.as_ref().map(|(place, _)| place.epoch);
+        if !guarantee.may_begin(epoch, appended) {
+            return Err(ahead_of_checkpoint(sink, epoch, appended, guarantee));
+        }
         decisions.push(decide_sink(&facts));
         histories.push(history);
     }
@@ -95,14 +101,21 @@ pub(crate) async fn recover(
             else {
                 continue;
             };
+            if !guarantee.recommits() {
+                let (epoch, rows) = (manifest.epoch.0, entry.committable.rows);
+                tracing::warn!(epoch, rows, table = %sink.table, "these rows are missing in the table, and are not committed again ({})", guarantee.name());
+                continue;
+            }
             // What the snapshot says of itself is the same whoever commits it.
-            let mut request = commit_request(*place, manifest, entry);
+            let mut request = commit_request(*place, manifest, entry, guarantee);
             request.information.push(("recommit".into(), "true".into()));
             hit(CrashPoint::BeforeRecommit);
             tracing::info!(epoch = manifest.epoch.0, table = %sink.table, "commit again what the checkpoint carries");
-            let outcome = commit_until_settled(sink, &request, view.as_ref(), status).await?;
+            let outcome =
+                commit_until_settled(sink, &request, guarantee, view.as_ref(), status).await?;
             hit(CrashPoint::AfterRecommit);
-            histories[index].committed = Some(outcome.snapshot);
+            histories[index].committed =
+                outcome.map(|it| it.snapshot).or(histories[index].committed);
         }
     }
     Ok(Start { newest, sinks: histories })
@@ -113,7 +126,7 @@ async fn observe_sink(
     checkpoint_uuid: Option<[u8; 16]>,
     history: &SinkHistory,
     view: &dyn LogView,
-) -> Result<SinkFacts> {
+) -> Result<(SinkFacts, Option<Epoch>)> {
     let observed = sink.committer.observe(history.committed.as_ref()).await?;
     let marker = observed.marker.map(|it| it.manifest);
     let relation = match marker {
@@ -131,7 +144,7 @@ async fn observe_sink(
             }
         },
     };
-    Ok(SinkFacts {
+    let facts = SinkFacts {
         name: sink.name.clone(),
         table: sink.table.clone(),
         table_uuid: observed.table_uuid,
@@ -143,7 +156,25 @@ async fn observe_sink(
         marker,
         relation,
         snapshot: observed.marker_snapshot,
-    })
+    };
+    Ok((facts, observed.appended))
+}
+
+fn ahead_of_checkpoint(
+    sink: &Sink,
+    newest: Option<Epoch>,
+    appended: Option<Epoch>,
+    guarantee: Guarantee,
+) -> Error {
+    let table = &sink.table;
+    let appended = appended.unwrap_or(Epoch(0));
+    let newest = newest.map_or("there is no checkpoint".to_owned(), |it| {
+        format!("the newest checkpoint is of epoch {it}")
+    });
+    Error::refused(format!(
+        "table {table} holds epoch {appended}, which was committed ahead of its checkpoint (at-least-once), and {newest}: its rows would come again, which {} does not allow\n  → run once with guarantee = \"at-least-once\" until epoch {appended} has its checkpoint, then change it",
+        guarantee.name()
+    ))
 }
 
 fn refuse_other_pipeline(

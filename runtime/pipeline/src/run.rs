@@ -49,6 +49,12 @@ pub(crate) enum Event {
         manifest: Arc<CheckpointManifest>,
         took: Duration,
     },
+    /// In the tables, ahead of the checkpoint.
+    Appended {
+        epoch: Epoch,
+        snapshots: Vec<Option<i64>>,
+        took: Duration,
+    },
     Committed {
         epoch: Epoch,
         snapshots: Vec<Option<CommittedSnapshot>>,
@@ -151,8 +157,15 @@ impl Run {
         })
         .await?;
         let identity = identity_now(config, self.decoder.as_ref(), &self.operators, &partitions);
-        let start =
-            recover(log.as_ref(), &self.sinks, &identity, config.new_partitions, status).await?;
+        let start = recover(
+            log.as_ref(),
+            &self.sinks,
+            &identity,
+            config.guarantee,
+            config.new_partitions,
+            status,
+        )
+        .await?;
 
         let newest = start.newest.as_ref().map(|(_, manifest)| Arc::clone(manifest));
         let (position, source) = assign(source, newest, partitions.clone(), config.start).await?;
@@ -201,7 +214,8 @@ impl Run {
                 parts.worker_count,
                 self.sinks.len(),
                 config.commits_pending_max,
-            ),
+            )
+            .in_order(config.guarantee.order()),
             identity,
             histories: start.sinks.clone(),
             sinks: Arc::clone(&self.sinks),
@@ -210,8 +224,11 @@ impl Run {
             reader: parts.reader.clone(),
             completer,
             events: events.clone(),
+            guarantee: config.guarantee,
+            generation: log.generation(),
             open: None,
             savepoint: Savepoint::NotAsked,
+            appending: None,
             pending: VecDeque::new(),
             commits: JoinSet::new(),
             status: Arc::clone(status),

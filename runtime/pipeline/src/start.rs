@@ -37,7 +37,7 @@ pub(crate) fn identity_now(
     }
     PipelineIdentity {
         pipeline: config.pipeline.clone(),
-        guarantee: config.guarantee.clone(),
+        guarantee: config.guarantee.name().to_owned(),
         topics: topics.into_values().collect(),
         operators: operators
             .iter()

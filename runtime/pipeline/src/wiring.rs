@@ -8,13 +8,14 @@ use floe_core::event_time::WatermarkRule;
 use floe_core::ports::{
     CheckpointLog, Clock, Committer, DecoderFactory, OperatorFactory, SinkWriter, Source, StartAt,
 };
+use floe_core::protocol::guarantee::Guarantee;
 use floe_core::protocol::identity::NewPartitions;
 
 use crate::drive::Driving;
 
 pub struct RunConfig {
     pub pipeline: String,
-    pub guarantee: String,
+    pub guarantee: Guarantee,
     pub interval: Duration,
     /// Completed checkpoints that may wait for their commit, before input is held back.
     pub commits_pending_max: usize,

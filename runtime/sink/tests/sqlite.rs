@@ -11,7 +11,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use floe_core::committable::{CommitRequest, Committable, ManifestRef};
+use floe_core::committable::{CommitRequest, Committable, GapRule, ManifestRef};
 use floe_core::epoch::{EntryId, Generation, Slot};
 use floe_core::ports::{LogAnswer, LogView, MarkerSnapshot};
 use floe_core::{Epoch, ErrorKind, Result};
@@ -92,6 +92,7 @@ fn request(
         table_uuid: sink.table_uuid(),
         manifest: manifest(n),
         predecessor: predecessor.map(manifest),
+        gap: GapRule::Refuse,
         committable,
         information: vec![("floe.epoch".into(), n.to_string())],
     }

@@ -1,6 +1,6 @@
 //! A world of values around the production decisions: a log, a table, two processes, requests in flight.
 
-use floe_core::committable::{CommitRequest, Committable, ManifestRef};
+use floe_core::committable::{CommitRequest, Committable, GapRule, ManifestRef};
 use floe_core::epoch::{EntryId, Slot};
 use floe_core::ports::{LogAnswer, MarkerSnapshot};
 use floe_core::protocol::advance::{Action, Event, State};
@@ -303,6 +303,7 @@ impl Process {
             table_uuid: TABLE_UUID,
             manifest: manifest.at,
             predecessor: manifest.predecessor,
+            gap: GapRule::Refuse,
             committable: Committable::EMPTY,
             information: Vec::new(),
         };

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use floe_core::protocol::guarantee::Guarantee;
 use floe_tests::simulation::{Plan, simulate};
 
 use super::exhaustive::plan_of_environment;
@@ -12,6 +13,7 @@ const SEEDS_MIN: u64 = 1_000;
 const TIME: Duration = Duration::from_secs(60);
 /// Every so many seeds one is run twice: a simulation that is no function of its seed proves nothing.
 const TWICE_EVERY: u64 = 20;
+const WEAKER_SEEDS: u64 = 100;
 /// An instance costs some hundred microseconds, and a plan makes hundreds.
 const GUEST_SEEDS: u64 = 1_000;
 
@@ -54,6 +56,27 @@ fn no_fault_loses_or_doubles_a_row() {
     );
 }
 
+/// The weaker guarantees, shown both ways: rows repeat under the one and never under the other, and are
+/// missing under the other and never under the one. Either way each row has the oracle's counts and sums.
+#[test]
+fn the_weaker_guarantees_do_what_their_names_say() {
+    for guarantee in [Guarantee::AtLeastOnce, Guarantee::AtMostOnce] {
+        let (mut repeated, mut missing) = (0, 0);
+        for seed in 1..=WEAKER_SEEDS {
+            let plan = Plan { guarantee, ..Plan::random(seed) };
+            let outcome =
+                check(&plan, &format!("SIM_GUARANTEE={} SIM_SEED={seed}", guarantee.name()));
+            repeated += outcome.weakness.repeated;
+            missing += outcome.weakness.missing;
+        }
+        println!("{}: {repeated} rows repeated, {missing} missing", guarantee.name());
+        match guarantee {
+            Guarantee::AtLeastOnce => assert!(repeated > 0 && missing == 0),
+            _ => assert!(repeated == 0 && missing > 0),
+        }
+    }
+}
+
 /// Two logs that both believe they own a table: one of them is told, and no row is lost or doubled.
 #[test]
 fn a_copy_of_the_store_does_no_harm() {
@@ -78,7 +101,10 @@ fn no_fault_loses_or_doubles_a_row_of_a_guest() {
 #[test]
 #[ignore = "for people: repeats a seed that is named by the environment"]
 fn one_seed() {
-    let random = number("SIM_SEED").map(Plan::random);
+    let name = std::env::var("SIM_GUARANTEE").unwrap_or_else(|_| "exactly-once".to_owned());
+    let guarantee = Guarantee::ALL.into_iter().find(|it| it.name() == name);
+    let guarantee = guarantee.expect("SIM_GUARANTEE is the name of a guarantee");
+    let random = number("SIM_SEED").map(|seed| Plan { guarantee, ..Plan::random(seed) });
     let forked = number("SIM_FORKED").map(Plan::forked);
     let guest = number("SIM_GUEST").map(|seed| Plan { wasm: true, ..Plan::random(seed) });
     let plan = random.or(forked).or(guest).or_else(plan_of_environment);

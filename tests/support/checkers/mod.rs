@@ -3,5 +3,6 @@
 pub mod oracle;
 pub mod log;
 pub mod tables;
+pub mod weaker;
 pub mod ends;
 pub mod reachable;

@@ -6,6 +6,7 @@ use floe_core::EventTime;
 use floe_core::epoch::EntryId;
 use floe_core::log_entry::LogEntry;
 use floe_core::manifest::CheckpointManifest;
+use floe_core::protocol::guarantee::Guarantee;
 
 use crate::checkers::oracle::{Expected, expected, watermark, windows};
 use crate::simulation::history::How;
@@ -15,6 +16,9 @@ use crate::simulation::world::{LETTERS, State, TABLE, TOPIC};
 
 /// A run that says that all input is in the tables: is it, now?
 pub fn lack(state: &State) -> Option<String> {
+    if state.plan.guarantee != Guarantee::ExactlyOnce {
+        return None;
+    }
     let oracle = oracle(state);
     state.tables.keys().find_map(|table| {
         let snapshots = state.history.snapshots.iter().filter(|it| it.table == *table);

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use floe_core::committable::{CommitOutcome, CommitRequest, CommittedSnapshot, ManifestRef};
+use floe_core::committable::{
+    AppendRequest, CommitOutcome, CommitRequest, CommittedSnapshot, ManifestRef,
+};
 use floe_core::ports::{Committer, LogAnswer, LogView, MarkerSnapshot, TableFacts};
-use floe_core::protocol::judge::{BaseFacts, Marker, Verdict, asks_log, judge};
-use floe_core::{Error, ErrorKind, Result};
+use floe_core::protocol::judge::{BaseFacts, Marker, Verdict, appended_key, asks_log, judge};
+use floe_core::{Epoch, Error, ErrorKind, Result};
 
 use crate::simulation::history::SnapshotAdded;
 use crate::simulation::mutant::Mutant;
@@ -51,6 +53,7 @@ impl Committer for SimCommitter {
             table_uuid: base.uuid,
             marker,
             marker_snapshot,
+            appended: self.appended(&base),
         })
     }
 
@@ -82,6 +85,18 @@ impl Committer for SimCommitter {
                 {
                     return Ok(self.outcome(&base, request, false));
                 }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::retry("the table is busy"))
+    }
+
+    async fn append(&self, request: &AppendRequest) -> Result<i64> {
+        for _ in 0..CONFLICTS_MAX {
+            let base = self.load().await?;
+            match self.push(&base, request).await {
+                Ok(id) => return Ok(id),
+                Err(error) if error.kind == ErrorKind::Retry => {}
                 Err(error) => return Err(error),
             }
         }
@@ -165,6 +180,28 @@ impl SimCommitter {
         };
         let what = format!("commit epoch {} to {table}", request.manifest.epoch);
         self.process.change(Place::Catalog, what, apply).await
+    }
+
+    fn appended(&self, base: &Base) -> Option<Epoch> {
+        let key = appended_key(PIPELINE, self.sink);
+        let mut epochs = base.ancestors.iter().filter_map(|it| it.summary.get(&key));
+        epochs.next().map(|it| Epoch(it.parse().expect("a number as it was written")))
+    }
+
+    async fn push(&self, base: &Base, request: &AppendRequest) -> Result<i64> {
+        let (table, pid, files) = (self.table, self.process.pid, files_of(&request.committable)?);
+        let (uuid, head, epoch) = (base.uuid, base.head, request.epoch);
+        let key = appended_key(PIPELINE, self.sink);
+        let apply = move |state: &mut State| {
+            let it = state.tables.get_mut(table).expect("the table of the sink");
+            it.swap(uuid, head, BTreeMap::from([(key.clone(), epoch.to_string())]), None)?;
+            let id = it.head().expect("a snapshot was just made");
+            let rows = files.iter().flat_map(|it| state.files[it].iter().cloned()).collect();
+            let (table, process) = (table.to_owned(), Some(pid));
+            state.history.snapshots.push(SnapshotAdded { table, rows, marker: None, process });
+            Ok(id)
+        };
+        self.process.change(Place::Catalog, format!("append epoch {epoch} to {table}"), apply).await
     }
 
     fn snapshot_of(&self, base: &Base, manifest: &ManifestRef) -> Option<(i64, i64)> {

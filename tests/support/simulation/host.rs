@@ -137,7 +137,7 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
     };
     let config = RunConfig {
         pipeline: PIPELINE.to_owned(),
-        guarantee: "exactly-once".to_owned(),
+        guarantee: plan.guarantee,
         interval: plan.interval,
         commits_pending_max: plan.commits_pending_max,
         keep: plan.keep,

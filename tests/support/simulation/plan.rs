@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use floe_core::protocol::guarantee::Guarantee;
+
 use crate::simulation::rng::Rng;
 
 /// Stops a process at an effect on the world, counted from 1 over all processes.
@@ -82,6 +84,7 @@ pub struct Plan {
     pub crashes: Vec<Crash>,
     pub blows: Vec<Blow>,
     pub hosts: Vec<HostPlan>,
+    pub guarantee: Guarantee,
     /// Watermarks follow the records' column `time`.
     pub event_time: bool,
     /// With them: a partition that was read to its end, and is quiet for this long, follows the others.
@@ -113,6 +116,7 @@ impl Plan {
             crashes: Vec::new(),
             blows: Vec::new(),
             hosts: vec![HostPlan { starts_at: Duration::ZERO, take_over: false, on_a_copy: false }],
+            guarantee: Guarantee::ExactlyOnce,
             event_time: false,
             idle_after: None,
             strangers: None,
@@ -170,6 +174,7 @@ impl Plan {
                 .collect(),
             hosts,
             strangers: rng.chance(500).then(|| Duration::from_millis(rng.range(5..=200))),
+            guarantee: Guarantee::ExactlyOnce,
             // Drawn last: seeds keep their other events.
             event_time: rng.chance(700),
             idle_after: rng.chance(500).then(|| Duration::from_millis(rng.range(10..=300))),

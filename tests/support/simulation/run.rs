@@ -5,7 +5,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floe_core::protocol::guarantee::Guarantee;
+
 use crate::checkers;
+use crate::checkers::weaker::Weakness;
 use crate::simulation::history::SnapshotAdded;
 use crate::simulation::host::Host;
 use crate::simulation::mutant::Mutant;
@@ -16,6 +19,8 @@ use crate::simulation::world::{State, World};
 pub struct Outcome {
     /// Nothing, if all is well.
     pub violations: Vec<String>,
+    /// What a weaker guarantee let happen.
+    pub weakness: Weakness,
     pub trace: Vec<String>,
     pub effects: u64,
     /// The numbers of the effects that change something: crash points.
@@ -128,11 +133,20 @@ impl State {
 fn judge(plan: &Plan, state: &State, simulated: Duration) -> Outcome {
     let mut violations = state.history.noticed.clone();
     violations.extend(checkers::log::check(&state.history));
-    violations.extend(checkers::tables::check(state));
+    let mut weakness = Weakness::default();
+    match plan.guarantee {
+        Guarantee::ExactlyOnce => violations.extend(checkers::tables::check(state)),
+        Guarantee::AtLeastOnce | Guarantee::AtMostOnce => {
+            let (wrong, found) = checkers::weaker::check(state);
+            violations.extend(wrong);
+            weakness = found;
+        }
+    }
     violations.extend(checkers::ends::check(plan, state));
     violations.extend(checkers::reachable::check(state));
     Outcome {
         violations,
+        weakness,
         trace: state.trace.clone(),
         effects: state.effects,
         changing: state.changing.clone(),

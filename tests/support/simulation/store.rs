@@ -8,6 +8,7 @@ use floe_core::Result;
 use floe_core::epoch::Slot;
 use floe_core::log_entry::LogEntry;
 use floe_core::ports::{Listed, ObjectStore, Put};
+use floe_core::protocol::guarantee::Guarantee;
 
 use crate::simulation::history::EntryWritten;
 use crate::simulation::mutant::Mutant;
@@ -158,7 +159,9 @@ impl State {
         if self.stores[store].remove(path).is_none() {
             return;
         }
-        if let Named::Entry(slot) = named(path)
+        // Only exactly-once commits what a manifest carries, however late.
+        if self.plan.guarantee == Guarantee::ExactlyOnce
+            && let Named::Entry(slot) = named(path)
             && let Some(table) = self.lacks_rows_of(store, slot)
         {
             self.history.notice(format!("I8: {path} is deleted, and {table} lacks its rows"));

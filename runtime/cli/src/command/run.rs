@@ -54,6 +54,9 @@ async fn run_until_end(
     let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
     let Opened { modules, decoder, sink, dead_letters } = opened;
     let facts = Arc::new(facts(&spec, &modules.chain, started_ms));
+    for limit in &facts.guarantee.limits {
+        tracing::info!("{} is limited by {limit}", facts.guarantee.name);
+    }
     let log = wire::claim(&spec, args.take_over).await?;
     let generation = log.generation().0;
 
@@ -99,7 +102,8 @@ async fn run_pipeline(
     stop: watch::Receiver<bool>,
     status: Arc<Status>,
 ) -> Result<RunSummary> {
-    tracing::info!(interval_ms = config.interval.as_millis() as u64, "the pipeline is ours");
+    let (interval_ms, guarantee) = (config.interval.as_millis() as u64, config.guarantee.name());
+    tracing::info!(interval_ms, guarantee, "the pipeline is ours");
     floe_pipeline::run::run(config, wiring, stop, status).await
 }
 
@@ -107,7 +111,7 @@ fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool) -> RunCon
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     RunConfig {
         pipeline: spec.id.clone(),
-        guarantee: spec.guarantee.name().to_owned(),
+        guarantee: spec.guarantee,
         interval: spec.checkpoint.interval,
         commits_pending_max: spec.checkpoint.commits_pending_max,
         keep: spec.checkpoint.keep,

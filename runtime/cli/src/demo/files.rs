@@ -48,6 +48,7 @@ impl Topic {
 /// What differs between the demo's pipelines.
 pub(super) struct Pipeline<'a> {
     pub(super) id: &'a str,
+    pub(super) guarantee: &'a str,
     pub(super) recording: &'a str,
     pub(super) module: &'a Path,
     /// TOML, inline.
@@ -59,11 +60,13 @@ pub(super) struct Pipeline<'a> {
 impl Pipeline<'_> {
     /// Writes `ID.toml` into the folder, with its own catalog and warehouse beside it.
     pub(super) fn write(&self, dir: &Path) -> std::io::Result<PathBuf> {
-        let Pipeline { id, recording, config, batch_records, interval, .. } = self;
+        let Pipeline { id, guarantee, recording, config, batch_records, interval, .. } = self;
+        let table = id.replace('-', "_");
         let module = self.module.display();
         let text = format!(
             r#"[pipeline]
 id = "{id}"
+guarantee = "{guarantee}"
 
 [source]
 recording = "{recording}"
@@ -73,7 +76,7 @@ module = '{module}'
 config = {config}
 
 [sink]
-iceberg = "demo.{id}"
+iceberg = "demo.{table}"
 catalog = {{ type = "sql", uri = "sqlite://{id}.db", warehouse = "file://./{id}" }}
 
 [checkpoint]

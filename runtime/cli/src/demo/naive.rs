@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use floe_checkpoint::{open_store, random_ids, read_parts, write_parts};
-use floe_core::committable::{CommitRequest, ManifestRef};
+use floe_core::committable::{CommitRequest, GapRule, ManifestRef};
 use floe_core::epoch::{EntryId, Epoch, Generation, Slot};
 use floe_core::image::Capture;
 use floe_core::journal::Journal;
@@ -110,6 +110,7 @@ impl Naive {
             table_uuid: self.sink.table_uuid,
             manifest: ManifestRef { slot: Slot(number), id: random_id(), epoch: Epoch(number) },
             predecessor,
+            gap: GapRule::Refuse,
             committable,
             information: Vec::new(),
         };

@@ -21,7 +21,7 @@ pub(super) fn tell(story: &mut Story) -> anyhow::Result<()> {
     let module = story.dir.join("counter.wat");
     std::fs::write(&module, COUNTER)?;
     naive(story, &module)?;
-    exactly_once(story, &module)
+    PROMISES.iter().try_for_each(|promise| keep(story, &module, promise))
 }
 
 fn naive(story: &mut Story, module: &Path) -> anyhow::Result<()> {
@@ -30,7 +30,7 @@ fn naive(story: &mut Story, module: &Path) -> anyhow::Result<()> {
     );
     let mut topic = Topic::create(story.dir.join("naive.jsonl"))?;
     topic.append((0..ORDERS).map(order))?;
-    let pipeline = pipeline("naive", module).write(&story.dir)?;
+    let pipeline = pipeline("naive", "naive.jsonl", module).write(&story.dir)?;
     let (pipeline_text, kept) = (pipeline.to_string_lossy(), story.dir.join("naive-kept"));
     let kept = kept.to_string_lossy();
     let args = ["demo-naive", &*pipeline_text, "--dir", &*kept];
@@ -45,28 +45,71 @@ fn naive(story: &mut Story, module: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn exactly_once(story: &mut Story, module: &Path) -> anyhow::Result<()> {
-    println!("  floe, exactly-once:");
-    let mut topic = Topic::create(story.dir.join("orders.jsonl"))?;
-    let pipeline = pipeline("orders", module).write(&story.dir)?;
+/// One guarantee: where the process dies, what that leaves behind, and what must be in the table after all.
+struct Promise {
+    guarantee: &'static str,
+    dies: &'static str,
+    left: &'static str,
+    rows: &'static [(i64, i64)],
+    says: &'static str,
+}
+
+const PROMISES: [Promise; 3] = [
+    Promise {
+        guarantee: "exactly-once",
+        dies: "before-manifest",
+        left: "died with the row of offset 2 in a data file, and no checkpoint of it",
+        rows: &[(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)],
+        says: "5 rows, counts 1 2 3 4 5: nothing twice, nothing lost",
+    },
+    Promise {
+        guarantee: "at-least-once",
+        dies: "before-manifest",
+        left: "died with the row of offset 2 in the table, and no checkpoint of it",
+        rows: &[(0, 1), (1, 2), (2, 3), (2, 3), (3, 4), (4, 5)],
+        says: "6 rows, counts 1 2 3 3 4 5: one twice, none lost, and the count is exact",
+    },
+    Promise {
+        guarantee: "at-most-once",
+        dies: "before-commit",
+        left: "died with offset 2 in the checkpoint, and its row not in the table",
+        rows: &[(0, 1), (1, 2), (3, 4), (4, 5)],
+        says: "4 rows, counts 1 2 4 5: one lost, none twice, and the count is exact",
+    },
+];
+
+fn keep(story: &mut Story, module: &Path, promise: &Promise) -> anyhow::Result<()> {
+    let Promise { guarantee, dies, left, rows: expected, says } = promise;
+    println!("  floe, {guarantee}:");
+    let recording = format!("{guarantee}.jsonl");
+    let mut topic = Topic::create(story.dir.join(&recording))?;
+    let id = format!("orders-{guarantee}");
+    let of_orders = Pipeline { guarantee, ..pipeline(&id, &recording, module) };
+    let pipeline = of_orders.write(&story.dir)?;
     let text = pipeline.to_string_lossy();
     let args = ["run", &*text, "--until-end"];
     topic.append((0..WORST).map(order))?;
     story.children.run(&args)?;
     topic.append((WORST..=WORST).map(order))?;
-    story.children.crash(&args, "before-manifest")?;
-    println!("    (died with the row of offset 2 in a data file, and no checkpoint of it)");
+    story.children.crash(&args, dies)?;
+    println!("    ({left})");
     topic.append((WORST + 1..ORDERS).map(order))?;
     story.children.run(&args)?;
     let rows = rows(story, &pipeline)?;
-    let expected = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)];
-    story.check(rows == expected, "5 rows, counts 1 2 3 4 5: nothing twice, nothing lost");
+    story.check(rows == *expected, says);
     Ok(())
 }
 
-fn pipeline<'a>(id: &'a str, module: &'a Path) -> Pipeline<'a> {
-    let recording = if id == "naive" { "naive.jsonl" } else { "orders.jsonl" };
-    Pipeline { id, recording, module, config: "{}", batch_records: 1, interval: "10s" }
+fn pipeline<'a>(id: &'a str, recording: &'a str, module: &'a Path) -> Pipeline<'a> {
+    Pipeline {
+        id,
+        guarantee: "exactly-once",
+        recording,
+        module,
+        config: "{}",
+        batch_records: 1,
+        interval: "10s",
+    }
 }
 
 fn order(number: i64) -> Produced<'static> {

@@ -63,6 +63,7 @@ pub(super) fn tell_five(story: &mut Story, module: &Path) -> anyhow::Result<()> 
     ] {
         let pipeline = Pipeline {
             id,
+            guarantee: "exactly-once",
             recording: "payments.jsonl",
             module,
             config,
@@ -99,6 +100,7 @@ pub(super) fn tell_many(
     let mut topic = Topic::create(story.dir.join("many.jsonl"))?;
     let pipeline = Pipeline {
         id: "many",
+        guarantee: "exactly-once",
         recording: "many.jsonl",
         module,
         config: DEDUP,

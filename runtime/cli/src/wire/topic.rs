@@ -58,6 +58,7 @@ pub(super) async fn observe(spec: &PipelineSpec, topic: &TopicSpec) -> Result<Op
             Some(_) => MarkerSnapshot::Found,
         },
         marker,
+        appended: None,
     }))
 }
 

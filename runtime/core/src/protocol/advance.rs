@@ -4,6 +4,7 @@
 //! `commits_pending_max` of them. While that many wait, input is held back instead of a next barrier.
 
 use crate::epoch::Epoch;
+use crate::protocol::guarantee::Order;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -11,6 +12,7 @@ pub struct State {
     workers: usize,
     sinks: usize,
     commits_pending_max: usize,
+    order: Order,
     phase: Phase,
     /// Completed epochs whose commit is not verified; the first is being committed.
     pending: Vec<Epoch>,
@@ -32,6 +34,10 @@ enum Phase {
         workers_missing: usize,
         sinks_missing: usize,
     },
+    /// All parts are at hand; rows are being committed, ahead of the manifest.
+    Appending {
+        epoch: Epoch,
+    },
     /// All parts are at hand; objects and the manifest are being written.
     Completing {
         epoch: Epoch,
@@ -50,6 +56,8 @@ pub enum Event {
     Captured(Epoch),
     /// One sink prepared its committable.
     Prepared(Epoch),
+    /// The rows are in the tables, and the manifest is not visible.
+    Appended(Epoch),
     /// The manifest is visible.
     Completed(Epoch),
     /// The commits of all sinks for this epoch are verified, or had nothing to commit.
@@ -62,6 +70,8 @@ pub enum Event {
 pub enum Action {
     /// Send barrier `epoch` behind everything taken so far.
     Inject(Epoch),
+    /// Commit the epoch's rows now, although no manifest holds them.
+    Append(Epoch),
     /// Write parts, then the manifest.
     Complete(Epoch),
     Commit(Epoch),
@@ -87,6 +97,7 @@ impl State {
             workers,
             sinks,
             commits_pending_max,
+            order: Order::CheckpointFirst,
             phase: Phase::Running,
             pending: Vec::new(),
             dirty: false,
@@ -95,6 +106,10 @@ impl State {
             held: false,
             finished: false,
         }
+    }
+
+    pub fn in_order(self, order: Order) -> State {
+        State { order, ..self }
     }
 
     pub fn advance(&mut self, event: Event) -> Vec<Action> {
@@ -108,10 +123,18 @@ impl State {
             Event::Completed(epoch) => {
                 assert_eq!(self.phase, Phase::Completing { epoch });
                 self.phase = Phase::Running;
-                self.pending.push(epoch);
-                if self.pending.len() == 1 {
-                    actions.push(Action::Commit(epoch));
+                // Where the table was first, there is nothing left to commit.
+                if self.order == Order::CheckpointFirst {
+                    self.pending.push(epoch);
+                    if self.pending.len() == 1 {
+                        actions.push(Action::Commit(epoch));
+                    }
                 }
+            }
+            Event::Appended(epoch) => {
+                assert_eq!(self.phase, Phase::Appending { epoch });
+                self.phase = Phase::Completing { epoch };
+                actions.push(Action::Complete(epoch));
             }
             Event::Committed(epoch) => {
                 // I4: commits end in the order of their epochs.
@@ -139,8 +162,16 @@ impl State {
 
     fn settle(&mut self, actions: &mut Vec<Action>) {
         if let Phase::Aligning { epoch, workers_missing: 0, sinks_missing: 0 } = self.phase {
-            self.phase = Phase::Completing { epoch };
-            actions.push(Action::Complete(epoch));
+            match self.order {
+                Order::CheckpointFirst => {
+                    self.phase = Phase::Completing { epoch };
+                    actions.push(Action::Complete(epoch));
+                }
+                Order::TableFirst => {
+                    self.phase = Phase::Appending { epoch };
+                    actions.push(Action::Append(epoch));
+                }
+            }
         }
 
         let full = self.pending.len() >= self.commits_pending_max;
@@ -182,6 +213,7 @@ mod tests {
         captured_left: usize,
         prepared_left: usize,
         completing: Option<u64>,
+        appending: Option<u64>,
         committing: Option<u64>,
         completed: u64,
         committed: u64,
@@ -207,6 +239,11 @@ mod tests {
                     assert_eq!((world.captured_left, world.prepared_left), (0, 0));
                     world.completing = Some(epoch.0);
                 }
+                Action::Append(epoch) => {
+                    assert_eq!((world.captured_left, world.prepared_left), (0, 0));
+                    assert_eq!(epoch.0, world.completed + 1, "the table is one epoch ahead");
+                    world.appending = Some(epoch.0);
+                }
                 Action::Commit(epoch) => {
                     assert!(epoch.0 <= world.completed, "I6: {epoch} is not complete");
                     assert_eq!(world.committing, None);
@@ -226,12 +263,20 @@ mod tests {
     /// All interleavings up to a depth: every event that the world may send next is tried.
     #[test]
     fn every_interleaving_keeps_the_order_and_reaches_the_end() {
-        for (workers, sinks, pending_max) in [(1, 1, 1), (2, 1, 2), (1, 2, 1)] {
-            let state = State::new(Epoch(1), workers, sinks, pending_max);
+        use Order::{CheckpointFirst, TableFirst};
+        for (workers, sinks, pending_max, order) in [
+            (1, 1, 1, CheckpointFirst),
+            (2, 1, 2, CheckpointFirst),
+            (1, 2, 1, CheckpointFirst),
+            (1, 1, 1, TableFirst),
+            (2, 2, 1, TableFirst),
+        ] {
+            let state = State::new(Epoch(1), workers, sinks, pending_max).in_order(order);
             let world = World {
                 captured_left: 0,
                 prepared_left: 0,
                 completing: None,
+                appending: None,
                 committing: None,
                 completed: 0,
                 committed: 0,
@@ -254,7 +299,10 @@ mod tests {
                     let (mut state, mut world) = (state.clone(), next);
                     let actions = state.advance(event);
                     apply(&mut world, actions, workers, sinks);
-                    let backlog = world.completed - world.committed;
+                    if order == TableFirst {
+                        assert!(world.completed <= world.committed, "{world:?}");
+                    }
+                    let backlog = world.completed.saturating_sub(world.committed);
                     assert!(backlog <= pending_max as u64 + 1, "{backlog} wait for their commit");
                     // Whatever happened, a stopped world with nothing under way has finished.
                     if world.stopped && next_events(&world).is_empty() {
@@ -288,6 +336,12 @@ mod tests {
             push(Event::Completed(Epoch(epoch)), |it| {
                 it.completing = None;
                 it.completed += 1;
+            });
+        }
+        if let Some(epoch) = world.appending {
+            push(Event::Appended(Epoch(epoch)), |it| {
+                it.appending = None;
+                it.committed += 1;
             });
         }
         if let Some(epoch) = world.committing {

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::committable::{CommitRequest, ManifestRef};
+use crate::committable::{CommitRequest, GapRule, ManifestRef};
 use crate::epoch::{EntryId, Epoch, Generation, Slot};
 use crate::ports::LogAnswer;
 
@@ -43,6 +43,11 @@ impl Marker {
             Some(_) => None,
         }
     }
+}
+
+/// The key of the summary entry that names the epoch of a commit ahead of its checkpoint.
+pub fn appended_key(pipeline: &str, sink: &str) -> String {
+    format!("floe.{pipeline}.{sink}.appended")
 }
 
 impl fmt::Display for Marker {
@@ -159,6 +164,7 @@ pub fn judge(base: &BaseFacts, request: &CommitRequest, answer: LogAnswer) -> Ve
     let Some(marker) = base.marker() else {
         return match request.predecessor {
             None => Verdict::Commit,
+            Some(_) if request.gap == GapRule::Pass => Verdict::Commit,
             Some(predecessor) => Verdict::Refuse(Refusal::MarkerLost { predecessor }),
         };
     };
@@ -176,7 +182,10 @@ pub fn judge(base: &BaseFacts, request: &CommitRequest, answer: LogAnswer) -> Ve
         LogAnswer::FencedBy(by) => Verdict::Fenced { by },
         LogAnswer::Absent => Verdict::Refuse(Refusal::ForeignMarker { marker }),
         LogAnswer::Known if marker.slot > request.manifest.slot => Verdict::Already,
-        LogAnswer::Known => Verdict::Gap { marker },
+        LogAnswer::Known => match request.gap {
+            GapRule::Refuse => Verdict::Gap { marker },
+            GapRule::Pass => Verdict::Commit,
+        },
     }
 }
 

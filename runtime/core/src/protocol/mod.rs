@@ -10,9 +10,13 @@
 //! - **I6** Rows of an epoch become visible only after its manifest is visible.
 //! - **I7** A run reads input only after its claim, from the newest manifest's position.
 //! - **I8** What a kept manifest names is never deleted, nor anything newer than the newest manifest.
+//!
+//! I4 and I6 are what exactly-once adds. Under at-most-once a commit may be missing from I4's prefix, never
+//! repeated; under at-least-once rows become visible before the manifest, and I4 and I6 do not hold.
 
 pub mod advance;
 pub mod fence;
+pub mod guarantee;
 pub mod identity;
 pub mod judge;
 pub mod recover;

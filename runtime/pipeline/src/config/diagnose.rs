@@ -28,13 +28,11 @@ const KEYS_NOT_BUILT: [(&str, &str, &str); 8] = [
 ];
 
 /// Values likewise.
-const VALUES_NOT_BUILT: [(&str, &str); 6] = [
+const VALUES_NOT_BUILT: [(&str, &str); 4] = [
     ("avro", "format = \"json\" and format = \"raw\" work now"),
     ("protobuf", "format = \"json\" and format = \"raw\" work now"),
     ("upsert", "mode = \"append\" works now"),
     ("overwrite-partition", "mode = \"append\" works now"),
-    ("at-least-once", "guarantee = \"exactly-once\" works now, and is the default"),
-    ("at-most-once", "guarantee = \"exactly-once\" works now, and is the default"),
 ];
 
 /// One thing that is wrong, with its place in the file.

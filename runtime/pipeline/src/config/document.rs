@@ -41,7 +41,12 @@ pub(super) struct PipelineTable {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum GuaranteeName {
+    /// Each record's rows are in the table once, whatever fails.
     ExactlyOnce,
+    /// Rows of the last epoch may come again after a crash; state is exact.
+    AtLeastOnce,
+    /// Rows of an epoch may be missing after a crash, and none comes twice; state is exact.
+    AtMostOnce,
 }
 
 /// Where records come from: `kafka` or `recording`.

@@ -58,6 +58,8 @@ pub(super) fn resolve(
     check_id(&document.pipeline.id)?;
     let guarantee = match document.pipeline.guarantee {
         None | Some(GuaranteeName::ExactlyOnce) => Guarantee::ExactlyOnce,
+        Some(GuaranteeName::AtLeastOnce) => Guarantee::AtLeastOnce,
+        Some(GuaranteeName::AtMostOnce) => Guarantee::AtMostOnce,
     };
     let source = source(document.source, &base, env)?;
     if document.operator.is_empty() {
@@ -88,6 +90,14 @@ pub(super) fn resolve(
         operators.push(operator);
     }
     let sink = sink(document.sink, &base, env)?;
+    if let (SinkSpec::Topic(_), Guarantee::AtLeastOnce | Guarantee::AtMostOnce) = (&sink, guarantee)
+    {
+        return Err(Problem::new(
+            "pipeline.guarantee",
+            format!("{} is for a table, and this sink is a topic", guarantee.name()),
+        )
+        .help("take it out: an epoch is published to a topic in one transaction, exactly once"));
+    }
     let checkpoint = checkpoint(document.checkpoint, sink.table(), &base)?;
     let dead_letters =
         document.dead_letters.map(|it| dead_letters(it, &sink, &base)).transpose()?;

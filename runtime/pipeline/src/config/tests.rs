@@ -176,9 +176,9 @@ fn what_is_wrong_is_said_with_its_place() {
         ("[source]", "[telemetry]\nlisten = \"9900\"\n[source]", "6:1", &["no address"]),
         (
             id,
-            "id = \"p\"\nguarantee = \"at-least-once\"",
+            "id = \"p\"\nguarantee = \"at-last-once\"",
             "4:13",
-            &["not built yet", "exactly-once"],
+            &["mean \"at-least-once\"", "at-most-once"],
         ),
         (kafka, "", "5:2", &["neither kafka nor recording"]),
         (kafka, "kafka = [\"a\", \"b c\"]", "6:1", &["\"b c\" cannot be a topic"]),

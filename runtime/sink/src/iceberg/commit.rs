@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use floe_core::committable::{CommitOutcome, CommitRequest, CommittedSnapshot};
+use floe_core::committable::{AppendRequest, CommitOutcome, CommitRequest, CommittedSnapshot};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::ports::{Committer, LogView, TableFacts};
-use floe_core::protocol::judge::Marker;
+use floe_core::protocol::judge::{Marker, appended_key};
 use floe_core::{Error, Result};
 use iceberg::spec::{DataFile, MAIN_BRANCH};
 use iceberg::table::Table;
@@ -18,7 +18,7 @@ use iceberg::{Catalog, TableIdent};
 
 use super::committable::decode;
 use super::error::{describe, read_failed};
-use super::facts::{base_facts, look_for_marker, snapshot_of};
+use super::facts::{base_facts, look_for_marker, newest_appended, snapshot_of};
 use super::guard::{Guard, Stopped};
 use super::outcome::{Ending, refused};
 use super::upkeep;
@@ -28,6 +28,8 @@ pub(super) struct IcebergCommitter {
     ident: TableIdent,
     /// Of the property and of the summary entry that hold the marker.
     key: String,
+    /// Of the summary entry that names an epoch committed ahead of its checkpoint.
+    appended_key: String,
 }
 
 /// A request that takes longer is of unknown outcome.
@@ -40,7 +42,8 @@ impl IcebergCommitter {
         pipeline: String,
         sink: String,
     ) -> Self {
-        IcebergCommitter { catalog, ident, key: Marker::key(&pipeline, &sink, MAIN_BRANCH) }
+        let key = Marker::key(&pipeline, &sink, MAIN_BRANCH);
+        IcebergCommitter { catalog, ident, key, appended_key: appended_key(&pipeline, &sink) }
     }
 
     async fn load(&self) -> Result<Table> {
@@ -143,6 +146,7 @@ impl Committer for IcebergCommitter {
             table_uuid: facts.table_uuid,
             marker,
             marker_snapshot,
+            appended: newest_appended(&table, &self.appended_key),
         })
     }
 
@@ -202,6 +206,49 @@ impl Committer for IcebergCommitter {
                 DEADLINE.as_secs()
             ))),
         }
+    }
+
+    async fn append(&self, request: &AppendRequest) -> Result<i64> {
+        assert!(!request.committable.is_empty(), "an epoch without rows writes nothing");
+        let (epoch, ident) = (request.epoch, &self.ident);
+        let table = self.load().await?;
+        if *table.metadata().uuid().as_bytes() != request.table_uuid {
+            return Err(Error::refused(format!(
+                "table {ident} was dropped and made anew: epoch {epoch} is not committed to it\n  → restore the table, or start anew with another [pipeline] id"
+            )));
+        }
+        let files = decode(&table, &request.committable.content)?;
+        let mut summary: HashMap<String, String> = request.information.iter().cloned().collect();
+        summary.insert(appended_key(&request.pipeline, &request.sink), epoch.to_string());
+        let transaction = Transaction::new(&table);
+        let append = transaction
+            .fast_append()
+            .with_check_duplicate(false)
+            .set_snapshot_properties(summary)
+            .add_data_files(files);
+        let transaction = append.apply(transaction).map_err(|error| {
+            let why = describe(&error);
+            Error::refused(format!("epoch {epoch} does not fit table {ident}: {why}"))
+        })?;
+        let sent = tokio::time::timeout(DEADLINE, transaction.commit(self.catalog.as_ref())).await;
+        hit(CrashPoint::AfterCommitSent);
+        let unknown = |why: String| {
+            Error::unknown(format!("nobody knows whether table {ident} took epoch {epoch}: {why}"))
+        };
+        let after = match sent {
+            Ok(Ok(after)) => after,
+            Ok(Err(error)) => return Err(unknown(describe(&error))),
+            Err(_) => return Err(unknown(format!("no answer in {} s", DEADLINE.as_secs()))),
+        };
+        let head = after.metadata().snapshot_for_ref(MAIN_BRANCH);
+        let id = head.map(|it| it.snapshot_id()).ok_or_else(|| unknown("no snapshot".into()))?;
+        // A success counts when the snapshot is there: a catalog may have dropped it.
+        if self.load().await?.metadata().snapshot_by_id(id).is_none() {
+            return Err(unknown("it was reported as committed, and is not there".into()));
+        }
+        hit(CrashPoint::AfterVerify);
+        self.delete_old_metadata(&table).await;
+        Ok(id)
     }
 
     async fn maintain(&self) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What a table says about our commits: the marker in its property, and in the snapshots of its branch.
 
 use floe_core::committable::{CommittedSnapshot, ManifestRef};
-use floe_core::epoch::EntryId;
+use floe_core::epoch::{EntryId, Epoch};
 use floe_core::ports::MarkerSnapshot;
 use floe_core::protocol::judge::{BaseFacts, Marker};
 use iceberg::spec::{MAIN_BRANCH, SnapshotRef, TableMetadata};
@@ -31,6 +31,12 @@ fn marker_text<'a>(snapshot: &'a SnapshotRef, key: &str) -> Option<&'a String> {
 fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = SnapshotRef> + '_ {
     let head = metadata.snapshot_for_ref(MAIN_BRANCH).cloned();
     std::iter::successors(head, |it| metadata.snapshot_by_id(it.parent_snapshot_id()?).cloned())
+}
+
+/// The newest epoch that was committed ahead of its checkpoint, as far as snapshots are kept.
+pub(super) fn newest_appended(table: &Table, key: &str) -> Option<Epoch> {
+    ancestors(table.metadata())
+        .find_map(|it| it.summary().additional_properties.get(key)?.parse().ok().map(Epoch))
 }
 
 /// The snapshot whose summary names the manifest, if it is kept.

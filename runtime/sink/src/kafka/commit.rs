@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use floe_core::committable::{CommitOutcome, CommitRequest, CommittedSnapshot};
+use floe_core::committable::{AppendRequest, CommitOutcome, CommitRequest, CommittedSnapshot};
 use floe_core::ports::{Committer, LogAnswer, LogView, MarkerSnapshot, TableFacts};
 use floe_core::protocol::judge::{BaseFacts, Marker, Refusal, Verdict, asks_log, judge};
 use floe_core::{Error, Result};
@@ -89,6 +89,7 @@ impl Committer for KafkaCommitter {
                 Some(_) => MarkerSnapshot::Found,
             },
             marker,
+            appended: None,
         })
     }
 
@@ -138,6 +139,13 @@ impl Committer for KafkaCommitter {
         *held = Some(session);
         self.outbox.delete(&segments).await;
         Ok(self.outcome(request, false))
+    }
+
+    async fn append(&self, request: &AppendRequest) -> Result<i64> {
+        Err(Error::refused(format!(
+            "topic {}: epoch {} is to be published ahead of its checkpoint, and a topic takes each epoch once\n  → guarantee = \"exactly-once\" in [pipeline]",
+            self.config.topic, request.epoch
+        )))
     }
 
     async fn maintain(&self) -> Result<()> {

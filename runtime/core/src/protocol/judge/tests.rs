@@ -1,5 +1,5 @@
 use super::*;
-use crate::committable::Committable;
+use crate::committable::{Committable, GapRule};
 
 const TABLE: [u8; 16] = [1; 16];
 const OTHER_TABLE: [u8; 16] = [2; 16];
@@ -26,6 +26,7 @@ fn request(slot: u64, predecessor: Option<u64>) -> CommitRequest {
         table_uuid: TABLE,
         manifest: manifest(slot),
         predecessor: predecessor.map(manifest),
+        gap: GapRule::Refuse,
         committable: Committable::EMPTY,
         information: Vec::new(),
     }
@@ -130,4 +131,20 @@ fn a_marker_comes_back_from_its_text() {
     for text in ["", "v2 x", "v1", "v1 table=00 branch=main", &format!("{} more", marker(3))] {
         assert_eq!(Marker::parse(text), None, "{text}");
     }
+}
+
+/// At-most-once: what was never committed is passed over, and nothing is committed twice or to a stranger.
+#[test]
+fn a_gap_is_passed_where_rows_may_be_missing() {
+    let may_miss =
+        |slot, predecessor| CommitRequest { gap: GapRule::Pass, ..request(slot, predecessor) };
+    let known = LogAnswer::Known;
+    assert_eq!(judge(&base(Some(1), None), &may_miss(3, Some(2)), known), Verdict::Commit);
+    assert_eq!(judge(&base(None, None), &may_miss(3, Some(2)), known), Verdict::Commit);
+    assert_eq!(judge(&base(Some(3), None), &may_miss(3, Some(2)), known), Verdict::Already);
+    assert_eq!(judge(&base(Some(4), None), &may_miss(3, Some(2)), known), Verdict::Already);
+    let foreign = judge(&base(Some(9), None), &may_miss(3, Some(2)), LogAnswer::Absent);
+    assert!(matches!(foreign, Verdict::Refuse(Refusal::ForeignMarker { .. })), "{foreign:?}");
+    let refused = judge(&base(Some(1), None), &request(3, Some(2)), known);
+    assert!(matches!(refused, Verdict::Gap { .. }), "{refused:?}");
 }

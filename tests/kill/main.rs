@@ -11,6 +11,7 @@ mod process;
 mod scene;
 mod points;
 mod guarantees;
+mod upgrades;
 mod moments;
 mod owners;
 mod topics;

@@ -289,6 +289,13 @@ uri = "{}"
         Process::start(command, log)
     }
 
+    /// A verb that ends at a crash point.
+    pub(crate) fn start_armed_with(&self, arguments: &[&str], crash_at: &str) -> Result<Process> {
+        let (mut command, log) = self.floe(arguments)?;
+        command.env("FLOE_CRASH_AT", crash_at);
+        Process::start(command, log)
+    }
+
     /// Runs to the input's end, which must be a good one. Gives what was said.
     pub(crate) fn run_until_end(&self) -> Result<String> {
         let mut process = self.start(&["run", "--until-end"])?;

@@ -27,11 +27,13 @@ mod clean;
 pub mod read;
 
 pub mod list;
+mod modules;
 
 pub use claim::{ClaimRequest, OwnerIdentity, claim, process_alive, random_ids};
 pub use garbage::{GarbageFound, sweep_garbage};
 pub use list::{CheckpointSummary, kept_manifests, list_checkpoints, show_checkpoint};
 pub use log::{KeptEntry, LogReading, read_log};
+pub use modules::{keep_module, module_hash, read_module};
 pub use open::open_store;
 pub use owned::OwnedLog;
 pub use read::read_parts;

@@ -74,6 +74,11 @@ impl Paths {
         format!("{}/log/hint", self.prefix)
     }
 
+    /// A module, by the blake3 of its bytes.
+    pub fn module(&self, hash: &[u8; 32]) -> String {
+        format!("{}/modules/{}.wasm", self.prefix, blake3::Hash::from_bytes(*hash).to_hex())
+    }
+
     /// The whole name of an object that a manifest names relative to the pipeline.
     pub fn object(&self, relative: &str) -> Result<String> {
         let name = relative.strip_prefix("parts/").unwrap_or_default();

@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Savepoint(SavepointArgs),
     /// Delete checkpoints that need not be kept, and what attempts wrote in vain
     Sweep(SweepArgs),
+    /// The operators' state as they tell it, as JSON
+    State(StateArgs),
+    /// Try, apply or roll back a changed operator
+    Upgrade(UpgradeArgs),
     /// What a module needs and offers
     Inspect(InspectArgs),
     /// The JSON schema of the pipeline file, for editors
@@ -256,6 +260,89 @@ pub(crate) struct RecordArgs {
 pub(crate) struct BundleArgs {
     #[command(flatten)]
     pub(crate) range: RangeArgs,
+}
+
+#[derive(ClapArgs)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct StateArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<StateCommand>,
+    /// The pipeline file
+    #[arg(required = true)]
+    pub(crate) pipeline: Option<PathBuf>,
+    /// The epoch; the newest unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) checkpoint: Option<u64>,
+    #[command(flatten)]
+    pub(crate) of: StateOfArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum StateCommand {
+    /// What changed between two checkpoints
+    Diff(StateDiffArgs),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct StateDiffArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// The epoch of one checkpoint
+    pub(crate) before: u64,
+    /// The epoch of the other
+    pub(crate) after: u64,
+    #[command(flatten)]
+    pub(crate) of: StateOfArgs,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct StateOfArgs {
+    /// One task alone: topic/partition
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+    /// One operator alone
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operator: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["try_epochs", "apply", "rollback"])))]
+pub(crate) struct UpgradeArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// The new module of an operator; the pipeline file's own where none is named
+    #[arg(long, value_name = "NAME=MODULE", conflicts_with = "rollback")]
+    pub(crate) operator: Vec<String>,
+    /// The old module, where neither the pipeline file nor the store has it any more
+    #[arg(long, value_name = "NAME=MODULE")]
+    pub(crate) old: Vec<String>,
+    /// This operator begins anew: its state is not given to the new module
+    #[arg(long, value_name = "NAME", conflicts_with = "rollback")]
+    pub(crate) fresh: Vec<String>,
+    /// Run the last EPOCHS epochs through the old and the new, and show what differs; nothing is written
+    #[arg(long = "try", value_name = "EPOCHS")]
+    pub(crate) try_epochs: Option<u64>,
+    /// Write a checkpoint for the new module, with which `floe run` goes on
+    #[arg(long)]
+    pub(crate) apply: bool,
+    /// Go back to the modules before the last upgrade
+    #[arg(long)]
+    pub(crate) rollback: bool,
+    /// The records for --try, as a recording; the pipeline's own or what Kafka still has unless named
+    #[arg(long, value_name = "FILE", requires = "try_epochs")]
+    pub(crate) recording: Option<PathBuf>,
+    /// Differences shown of rows and of state, each
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    pub(crate) show: usize,
+    /// Fence the process that runs this pipeline now
+    #[arg(long, conflicts_with = "try_epochs")]
+    pub(crate) take_over: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(ClapArgs)]

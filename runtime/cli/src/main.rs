@@ -7,7 +7,9 @@ mod demo;
 mod exit;
 mod guarantee;
 mod hooks;
+mod json_text;
 mod load;
+mod made_by;
 mod logging;
 mod replay;
 mod show;
@@ -48,6 +50,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Bundle(args) => command::bundle::bundle(args),
         Command::Savepoint(args) => command::savepoint::savepoint(args),
         Command::Sweep(args) => command::sweep::sweep(args),
+        Command::State(args) => command::state::state(args),
+        Command::Upgrade(args) => command::upgrade::upgrade(args),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Schema => command::schema::schema(),
         Command::Demo(args) => demo::demo(args),

@@ -18,5 +18,6 @@ mod complete;
 mod commit;
 pub mod dead_letter;
 pub mod telemetry;
+pub mod upgrade;
 
 pub use drive::Driving;

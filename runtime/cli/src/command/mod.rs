@@ -12,9 +12,11 @@ pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod savepoint;
 pub(crate) mod schema;
+pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod sweep;
 pub(crate) mod verify_determinism;
+pub(crate) mod upgrade;
 
 use anyhow::Context;
 

@@ -20,7 +20,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{progress, server};
 use crate::terminal::Terminal;
 use crate::wire::{Module, Modules, Opened};
-use crate::{load, logging, show, signals, wire};
+use crate::{load, logging, made_by, show, signals, wire};
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let spec = Arc::new(load::pipeline(&args.pipeline)?);
@@ -58,6 +58,7 @@ async fn run_until_end(
         tracing::info!("{} is limited by {limit}", facts.guarantee.name);
     }
     let log = wire::claim(&spec, args.take_over).await?;
+    made_by::keep(&*wire::store(&spec)?, &spec.id, &modules.chain).await;
     let generation = log.generation().0;
 
     let status = Arc::new(Status::default());

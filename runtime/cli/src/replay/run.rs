@@ -19,6 +19,8 @@ pub(crate) struct Replayed<W> {
     pub(crate) epochs: Vec<EpochDone>,
     /// Behind the last checkpoint, where that was asked for.
     pub(crate) beyond: Option<EpochDone>,
+    /// As it was at its end.
+    pub(crate) ended: Option<TaskReplay>,
 }
 
 pub(crate) struct Running<'a> {
@@ -131,7 +133,10 @@ fn work<W: Watch>(
         // Epochs without records are done at once.
         let epochs = replay.go_on(&mut watch)?;
         let task = replay.task().clone();
-        tasks.insert(task.clone(), (replay, Replayed { task, watch, epochs, beyond: None }));
+        tasks.insert(
+            task.clone(),
+            (replay, Replayed { task, watch, epochs, beyond: None, ended: None }),
+        );
     }
     let is_done = |it: &(TaskReplay, Replayed<W>)| it.0.is_done() && !beyond;
     if !tasks.values().all(is_done) {
@@ -158,6 +163,7 @@ fn work<W: Watch>(
         if beyond && !differs {
             replayed.beyond = Some(replay.run_on(&mut replayed.watch)?);
         }
+        replayed.ended = Some(replay);
         all.push(replayed);
     }
     Ok(all)

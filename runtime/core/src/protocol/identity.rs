@@ -222,12 +222,12 @@ impl fmt::Display for Mismatch {
             }
             Mismatch::ModuleChanged { operator, checkpoint, now } => write!(
                 f,
-                "operator {operator}: module {checkpoint} in the checkpoint, {now} in the file → run the old module, or start a new pipeline id; its memory cannot be given to other code"
+                "operator {operator}: module {checkpoint} in the checkpoint, {now} in the file; its memory cannot be given to other code → floe upgrade tries the new module on the last epochs (--try 10) and gives it the operator's state (--apply); or run the old module"
             ),
             Mismatch::ConfigChanged { operator } => {
                 write!(
                     f,
-                    "operator {operator}: config differs from the checkpoint's, and open is not called on a restore → set config back, or start a new pipeline id"
+                    "operator {operator}: config differs from the checkpoint's, and open is not called on a restore → floe upgrade gives the operator's state to one that is opened with the new config; or set config back"
                 )
             }
             Mismatch::GuaranteeChanged { checkpoint, now } => write!(

@@ -21,3 +21,4 @@ pub mod identity;
 pub mod judge;
 pub mod recover;
 pub mod sweep;
+pub mod upgrade;

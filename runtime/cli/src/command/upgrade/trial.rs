@@ -1,0 +1,499 @@
+//! `floe upgrade --try`: the last epochs through the old operator and the new one, side by side.
+//!
+//! Nothing is written and nothing is claimed: the records come by number, as in a replay.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use arrow_array::{RecordBatch, StructArray};
+use floe_core::journal::{BatchStep, Step};
+use floe_core::ports::Source;
+use floe_core::{Error, EventTime, Offset, Record, Records, Result, TopicPartition};
+use floe_pipeline::config::{OnError, PipelineSpec};
+use floe_pipeline::upgrade::{OperatorChange, StateFrom};
+use floe_replay::{Difference, Link, Plan, PlannedTask, TaskReplay, Watch};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::apply::no_checkpoint;
+use super::plan::{self, New, Upgrade, plan};
+use crate::args::UpgradeArgs;
+use crate::command::rows::value;
+use crate::command::state::{TaskChanges, changes, print_changes, tell};
+use crate::exit::Differs;
+use crate::made_by::MadeBy;
+use crate::replay::input::{Input, Reading};
+use crate::replay::run::{Replayed, Running, run};
+use crate::terminal::Terminal;
+use crate::wire::Module;
+use crate::{show, wire};
+
+#[derive(Serialize)]
+struct Report {
+    pipeline: String,
+    operators: Vec<String>,
+    from_epoch: u64,
+    to_epoch: u64,
+    epochs: usize,
+    records: u64,
+    /// The old one ended in the state hashes of the checkpoints.
+    old_is_identical: bool,
+    rows_changed: u64,
+    rows_added: u64,
+    rows_removed: u64,
+    /// Records that one of the two rejects, skips or dies of, and the other does not.
+    refusals: Vec<Refusal>,
+    stopped: Vec<Stopped>,
+    rows: Vec<RowChange>,
+    state: Vec<TaskChanges>,
+    old: Side,
+    new: Side,
+}
+
+#[derive(Serialize)]
+struct Side {
+    seconds: f64,
+    memory_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct RowChange {
+    task: String,
+    /// The first offset of the batch; none for rows made at a watermark.
+    batch: Option<i64>,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+struct Refusal {
+    task: String,
+    offset: Option<i64>,
+    side: &'static str,
+    operator: String,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    task: String,
+    side: &'static str,
+    text: String,
+}
+
+pub(super) async fn trial(
+    spec: PipelineSpec,
+    args: &UpgradeArgs,
+    epochs: u64,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let store = wire::store_to_read(&spec)?.ok_or_else(|| no_checkpoint(&spec))?;
+    let reading = floe_checkpoint::read_log(&*store, &spec.id).await?;
+    let newest = reading.newest_manifest().ok_or_else(|| no_checkpoint(&spec))?.1.clone();
+    let new = New::of(&spec, &newest.identity, args).await?;
+    let Some(upgrade) = plan(&spec, &*store, &newest, &new, args).await? else {
+        return Err(Error::invalid(format!(
+            "checkpoint {} has these operators already: there is nothing to try\n→ --operator NAME=MODULE names another module",
+            newest.epoch
+        ))
+        .into());
+    };
+
+    // As far back as is asked for and kept, and no further than the last upgrade.
+    let same: Vec<_> = reading
+        .manifests()
+        .rev()
+        .map(|(_, it)| it)
+        .take_while(|it| it.identity.operators == newest.identity.operators)
+        .collect();
+    let back = usize::try_from(epochs).unwrap_or(usize::MAX);
+    let from_the_beginning =
+        same.len() <= back && same.last().is_some_and(|it| it.predecessor.is_none());
+    let from = match from_the_beginning {
+        true => 0,
+        false => same[back.min(same.len() - 1)].epoch.0,
+    };
+    if from == newest.epoch.0 {
+        return Err(Error::invalid(format!(
+            "checkpoint {from} is the only one of these operators: there is no epoch behind it to try\n→ [checkpoint] keep says how many there are"
+        ))
+        .into());
+    }
+    let plan = floe_replay::plan::load(&*store, &spec.id, from, Some(newest.epoch.0), None).await?;
+    if (plan.epochs.len() as u64) < epochs {
+        eprintln!(
+            "note: {} epochs are tried, for no more are kept of these operators",
+            plan.epochs.len()
+        );
+    }
+    let ranges = plan.input();
+    let input = Input::of(&spec, args.recording.as_deref(), &ranges, terminal).await?;
+
+    let old_links = links(&upgrade.old.modules.chain);
+    let new_links = links(&new.modules.chain);
+    let old_decoder = wire::decoder(&upgrade.old.spec, &upgrade.old.modules)?;
+    let new_decoder = wire::decoder(&new.spec, &new.modules)?;
+    let side = |tasks| -> Result<(Vec<Replayed<Seen>>, Duration)> {
+        let reading = match ranges.is_empty() {
+            true => None,
+            false => {
+                Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges.clone())?)
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let records = plan.records();
+        let begin = Instant::now();
+        let done = run(tasks, Running { reading, beyond: false, threads, records, terminal })?;
+        Ok((done, begin.elapsed()))
+    };
+    let mut tasks = Vec::new();
+    for task in plan.all_tasks() {
+        let (captured, epochs) = (plan.tasks.get(&task), plan.of_task(&task));
+        let replay =
+            TaskReplay::new(&plan.pipeline, &task, captured, &old_links, &*old_decoder, epochs)?;
+        tasks.push((replay, Seen::default()));
+    }
+    let (old_done, old_time) = side(tasks)?;
+    let mut tasks = Vec::new();
+    for task in plan.all_tasks() {
+        let mut captured = plan.tasks.get(&task).cloned();
+        if let Some(captured) = &mut captured {
+            for change in &upgrade.changes {
+                let image = &mut captured.operators[change.index].1;
+                *image = change.convert(&task, image)?;
+            }
+        }
+        let epochs = plan.of_task(&task).into_iter().map(|(epoch, it)| (epoch, given_all(it)));
+        let mut replay = TaskReplay::new(
+            &plan.pipeline,
+            &task,
+            captured.as_ref(),
+            &new_links,
+            &*new_decoder,
+            epochs.collect(),
+        )?;
+        replay.altered = true;
+        tasks.push((replay, Seen::default()));
+    }
+    let (new_done, new_time) = side(tasks)?;
+
+    let report = compare(
+        &plan,
+        plan::text(&newest.identity, &upgrade),
+        &upgrade,
+        &new,
+        (old_done, old_time),
+        (new_done, new_time),
+        if args.json { usize::MAX } else { args.show },
+    )?;
+    match args.json {
+        true => crate::command::print_json(&report)?,
+        false => report.print(args.show)?,
+    }
+    match report.is_same() {
+        true => Ok(()),
+        false => {
+            Err(Differs("the new operator does not do what the old one did".to_owned()).into())
+        }
+    }
+}
+
+fn links(chain: &[Module]) -> Vec<Link> {
+    let link = |it: &Module| Link {
+        name: it.name.as_str().into(),
+        factory: it.factory.clone(),
+        dead_letters: it.on_error == OnError::DeadLetter,
+    };
+    chain.iter().map(link).collect()
+}
+
+/// The new operator gets the records, too, that the old one could not take: each alone, as the run had them.
+fn given_all(mut planned: PlannedTask) -> PlannedTask {
+    let mut now = EventTime::MIN;
+    for step in &mut planned.journal.steps {
+        match *step {
+            Step::Batch(batch) => now = batch.virtual_time,
+            Step::Watermark(_) => {}
+            Step::Skip(offset) => {
+                *step = Step::Batch(BatchStep {
+                    first: offset,
+                    last: offset,
+                    count: 1,
+                    input_hash: 0,
+                    virtual_time: now,
+                });
+            }
+        }
+    }
+    planned
+}
+
+/// What came out, by the first offset of the batch that it came of.
+#[derive(Default)]
+struct Seen {
+    rows: BTreeMap<Offset, Vec<RecordBatch>>,
+    refused: BTreeSet<(Option<Offset>, String, String)>,
+}
+
+/// Where rows are that were made at a watermark.
+const AT_WATERMARKS: Offset = Offset(i64::MAX);
+
+impl Watch for Seen {
+    fn rows(&mut self, _: u64, records: Option<&Records>, rows: &RecordBatch) {
+        let at = records.and_then(Records::first_offset).unwrap_or(AT_WATERMARKS);
+        self.rows.entry(at).or_default().push(rows.clone());
+    }
+
+    fn refused(&mut self, _: u64, record: Option<Record<'_>>, operator: &str, why: &str) {
+        let at = record.map(|it| it.offset());
+        self.refused.insert((at, operator.to_owned(), why.to_owned()));
+    }
+}
+
+fn compare(
+    plan: &Plan,
+    text: String,
+    upgrade: &Upgrade,
+    new: &New,
+    (old_done, old_time): (Vec<Replayed<Seen>>, Duration),
+    (new_done, new_time): (Vec<Replayed<Seen>>, Duration),
+    shown: usize,
+) -> Result<Report> {
+    let mut report = Report {
+        pipeline: plan.pipeline.clone(),
+        operators: text.split("\n  ").map(str::to_owned).collect(),
+        from_epoch: plan.begin.as_ref().map_or(0, |it| it.epoch.0),
+        to_epoch: plan.epochs.last().map_or(0, |it| it.epoch.0),
+        epochs: plan.epochs.len(),
+        records: plan.records(),
+        old_is_identical: old_done
+            .iter()
+            .flat_map(|it| &it.epochs)
+            .all(|it| it.difference.is_none()),
+        rows_changed: 0,
+        rows_added: 0,
+        rows_removed: 0,
+        refusals: Vec::new(),
+        stopped: Vec::new(),
+        rows: Vec::new(),
+        state: Vec::new(),
+        old: Side { seconds: old_time.as_secs_f64(), memory_bytes: 0 },
+        new: Side { seconds: new_time.as_secs_f64(), memory_bytes: 0 },
+    };
+    let (mut old_told, mut new_told) = (Vec::new(), Vec::new());
+    for (mut old, mut new_one) in old_done.into_iter().zip(new_done) {
+        let task = old.task.clone();
+        for (side, done) in [("old", &old), ("new", &new_one)] {
+            let differences = done.epochs.iter().filter_map(|it| it.difference.as_ref());
+            report.stopped.extend(differences.map(|it| Stopped {
+                task: task.to_string(),
+                side,
+                text: stopped_text(it),
+            }));
+        }
+        compare_rows(&task, &old.watch.rows, &new_one.watch.rows, shown, &mut report);
+        compare_refusals(&task, &old.watch, &new_one.watch, &mut report);
+        let is_whole = |it: &Replayed<Seen>| it.epochs.iter().all(|it| it.difference.is_none());
+        // An instance that stopped is no state.
+        if !is_whole(&old) || !is_whole(&new_one) {
+            continue;
+        }
+        let sides = [(&mut old, &upgrade.old.modules.chain), (&mut new_one, &new.modules.chain)];
+        for (index, (done, chain)) in sides.into_iter().enumerate() {
+            let Some(ended) = &mut done.ended else { continue };
+            let images: Vec<_> = ended.capture()?.into_iter().map(|it| it.1).collect();
+            let bytes: u64 = images.iter().map(|it| it.memory.bytes).sum();
+            let (side, told) = match index {
+                0 => (&mut report.old, &mut old_told),
+                _ => (&mut report.new, &mut new_told),
+            };
+            side.memory_bytes += bytes;
+            told.extend(tell(chain, &task, &images, |module| {
+                is_told(&upgrade.changes, &upgrade.old, module)
+            })?);
+        }
+    }
+    report.state = changes(&old_told, &new_told);
+    Ok(report)
+}
+
+/// The changed operators that both sides can tell.
+fn is_told(changes: &[OperatorChange], old: &MadeBy, module: &Module) -> bool {
+    changes.iter().any(|it| {
+        let both = matches!(it.state, StateFrom::Export(_)) && it.new.describe().exports_state;
+        both && old.modules.chain[it.index].name == module.name
+    })
+}
+
+fn stopped_text(difference: &Difference) -> String {
+    match difference {
+        Difference::Stopped { first, last, operator, message } if first == last => {
+            format!("record @ {first} stops operator {operator}: {message}")
+        }
+        Difference::Stopped { first, last, operator, message } => {
+            format!("a batch @ {first}..{last} stops operator {operator}: {message}")
+        }
+        Difference::Input { first, last, .. } => {
+            format!("records {first}..{last} are not those that the run took")
+        }
+        Difference::State { .. } => {
+            "its state is not the checkpoint's: no fair comparison".to_owned()
+        }
+    }
+}
+
+fn compare_rows(
+    task: &TopicPartition,
+    old: &BTreeMap<Offset, Vec<RecordBatch>>,
+    new: &BTreeMap<Offset, Vec<RecordBatch>>,
+    shown: usize,
+    report: &mut Report,
+) {
+    let offsets: BTreeSet<Offset> = old.keys().chain(new.keys()).copied().collect();
+    for offset in offsets {
+        let (a, b) = (old.get(&offset), new.get(&offset));
+        if a == b {
+            continue;
+        }
+        let (a, b) = (rows_of(a), rows_of(b));
+        // Rows that are the same at both ends are no part of the difference, so that one row more in the
+        // middle is one row more.
+        let same_before = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+        let ends = a[same_before..].iter().rev().zip(b[same_before..].iter().rev());
+        let same_behind = ends.take_while(|(a, b)| a == b).count();
+        let (a, b) =
+            (&a[same_before..a.len() - same_behind], &b[same_before..b.len() - same_behind]);
+        for row in 0..a.len().max(b.len()) {
+            let (before, after) = (a.get(row), b.get(row));
+            match (before, after) {
+                (Some(before), Some(after)) if before == after => continue,
+                (Some(_), Some(_)) => report.rows_changed += 1,
+                (None, _) => report.rows_added += 1,
+                (_, None) => report.rows_removed += 1,
+            }
+            if report.rows.len() < shown {
+                report.rows.push(RowChange {
+                    task: task.to_string(),
+                    batch: (offset != AT_WATERMARKS).then_some(offset.0),
+                    before: before.cloned(),
+                    after: after.cloned(),
+                });
+            }
+        }
+    }
+}
+
+fn rows_of(batches: Option<&Vec<RecordBatch>>) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for batch in batches.into_iter().flatten() {
+        let columns = StructArray::from(batch.clone());
+        rows.extend((0..batch.num_rows()).map(|row| Value::Object(value::object(&columns, row))));
+    }
+    rows
+}
+
+fn compare_refusals(task: &TopicPartition, old: &Seen, new: &Seen, report: &mut Report) {
+    for (side, mine, other) in [("old", old, new), ("new", new, old)] {
+        // Why it was refused may be said otherwise; what counts is whether it was.
+        let refused: BTreeSet<Option<Offset>> = other.refused.iter().map(|it| it.0).collect();
+        for (at, operator, why) in mine.refused.iter().filter(|it| !refused.contains(&it.0)) {
+            report.refusals.push(Refusal {
+                task: task.to_string(),
+                offset: at.map(|it| it.0),
+                side,
+                operator: operator.clone(),
+                why: why.clone(),
+            });
+        }
+    }
+}
+
+impl Report {
+    fn is_same(&self) -> bool {
+        self.rows_changed + self.rows_added + self.rows_removed == 0
+            && self.refusals.is_empty()
+            && self.stopped.is_empty()
+            && self.state.is_empty()
+    }
+
+    fn print(&self, shown: usize) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        let grouped = show::grouped;
+        writeln!(
+            out,
+            "tried on {} epochs, {} → {}, {} records",
+            self.epochs,
+            self.from_epoch,
+            self.to_epoch,
+            grouped(self.records)
+        )?;
+        writeln!(out, "  {}", self.operators.join("\n  "))?;
+        let identical = match self.old_is_identical {
+            true => "as in the run: state hashes identical ✓",
+            false => "NOT as in the run",
+        };
+        let size = floe_pipeline::config::units::show_bytes;
+        writeln!(
+            out,
+            "  old    {}   {} of memory   {identical}",
+            show::seconds(self.old.seconds),
+            size(self.old.memory_bytes)
+        )?;
+        writeln!(
+            out,
+            "  new    {}   {} of memory",
+            show::seconds(self.new.seconds),
+            size(self.new.memory_bytes)
+        )?;
+        for it in self.stopped.iter().take(shown) {
+            writeln!(out, "  {}: {}: {}", it.task, it.side, it.text.replace('\n', "\n    "))?;
+        }
+        writeln!(
+            out,
+            "rows     {} changed, {} added, {} removed",
+            grouped(self.rows_changed),
+            grouped(self.rows_added),
+            grouped(self.rows_removed)
+        )?;
+        for it in self.rows.iter().take(shown) {
+            print_row(&mut out, it)?;
+        }
+        let all = self.rows_changed + self.rows_added + self.rows_removed;
+        if all > self.rows.len() as u64 {
+            writeln!(out, "  … and {} more", grouped(all - self.rows.len() as u64))?;
+        }
+        if !self.refusals.is_empty() {
+            writeln!(out, "refused  {} records by one of the two alone", self.refusals.len())?;
+        }
+        for it in self.refusals.iter().take(shown) {
+            let at = it.offset.map_or(String::new(), |it| format!(" @ {it}"));
+            writeln!(out, "  {}{at}  by the {}: {}", it.task, it.side, first_line(&it.why))?;
+        }
+        let state: usize = self.state.iter().map(|it| it.changes.len()).sum();
+        writeln!(out, "state    {} differences", grouped(state as u64))?;
+        drop(out);
+        print_changes(&self.state, shown)
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn print_row(out: &mut impl Write, it: &RowChange) -> std::io::Result<()> {
+    let at = it.batch.map_or("at a watermark".to_owned(), |it| format!("batch from {it}"));
+    match (&it.before, &it.after) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => {
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let differ = names.into_iter().filter(|it| a.get(*it) != b.get(*it)).map(|name| {
+                let text = |it: Option<&Value>| it.map_or("–".to_owned(), Value::to_string);
+                format!("{name} {} → {}", text(a.get(name)), text(b.get(name)))
+            });
+            writeln!(out, "  ~ {}  {at}  {}", it.task, differ.collect::<Vec<_>>().join(", "))
+        }
+        (Some(row), _) => writeln!(out, "  − {}  {at}  {row}", it.task),
+        (None, Some(row)) => writeln!(out, "  + {}  {at}  {row}", it.task),
+        (None, None) => Ok(()),
+    }
+}

@@ -1,4 +1,5 @@
 //! The one test binary that links everything.
 
+mod conformance;
 mod protocol;
 mod simulation;

@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-checkpoint", &["floe-core"]),
     ("floe-pipeline", &["floe-core"]),
     ("floe-replay", &["floe-core", "floe-operator", "floe-checkpoint"]),
+    ("floe-conformance", &["floe-core", "floe-operator"]),
     (
         "floe-cli",
         &[
@@ -24,10 +25,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-checkpoint",
             "floe-pipeline",
             "floe-replay",
+            "floe-conformance",
         ],
     ),
     ("floe-sdk", &["floe-sdk-derive"]),
     ("floe-sdk-derive", &["floe-sdk"]),
+    ("floe-conformance-rust", &["floe-sdk"]),
     ("floe-example-payments", &["floe-sdk"]),
     (
         "floe-tests",
@@ -39,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-checkpoint",
             "floe-pipeline",
             "floe-replay",
+            "floe-conformance",
             // The native side of the benchmark has the operator's own collections.
             "floe-sdk",
         ],

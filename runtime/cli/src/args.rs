@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Upgrade(UpgradeArgs),
     /// What a module needs and offers
     Inspect(InspectArgs),
+    /// For authors of SDKs: does the conformance operator in this module keep the ABI?
+    Conformance(ConformanceArgs),
     /// The JSON schema of the pipeline file, for editors
     Schema,
     /// The whole story in two minutes: killed at the worst moments, counted row by row
@@ -348,6 +350,15 @@ pub(crate) struct UpgradeArgs {
 #[derive(ClapArgs)]
 pub(crate) struct InspectArgs {
     /// The WebAssembly module
+    pub(crate) module: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct ConformanceArgs {
+    /// The operator of sdk/abi/CONFORMANCE.md, built with the SDK
     pub(crate) module: PathBuf,
     /// Print JSON
     #[arg(long)]

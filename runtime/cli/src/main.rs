@@ -53,6 +53,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::State(args) => command::state::state(args),
         Command::Upgrade(args) => command::upgrade::upgrade(args),
         Command::Inspect(args) => command::inspect::inspect(args),
+        Command::Conformance(args) => command::conformance::conformance(args),
         Command::Schema => command::schema::schema(),
         Command::Demo(args) => demo::demo(args),
         Command::DemoNaive(args) => demo::naive::run(args),

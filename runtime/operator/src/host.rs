@@ -272,6 +272,7 @@ impl Host {
 }
 
 const WASI_SUCCESS: i32 = 0;
+const WASI_CLOCK_MONOTONIC: i32 = 1;
 const WASI_EBADF: i32 = 8;
 const WASI_EINVAL: i32 = 28;
 
@@ -282,9 +283,11 @@ fn link_wasi(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
         wasi,
         "clock_time_get",
-        |mut caller: Caller<'_, Host>, _clock: i32, _precision: i64, at: i32| {
+        |mut caller: Caller<'_, Host>, clock: i32, _precision: i64, at: i32| {
             charge(&mut caller, fuel::NOW, 0)?;
             let nanos = virtual_now(caller.data()).saturating_mul(1_000_000);
+            // Go's runtime does not start with a monotonic clock that says 0, as it does before any record.
+            let nanos = if clock == WASI_CLOCK_MONOTONIC { nanos.max(1) } else { nanos };
             Ok(write(&mut caller, at, &nanos.to_le_bytes()))
         },
     )?;

@@ -9,7 +9,10 @@ use crate::build::{root, target};
 use crate::children;
 
 /// A package that is a guest, and where it is copied besides target/guest.
-const GUESTS: &[(&str, &str)] = &[("floe-example-payments", "examples/01-payments/payments.wasm")];
+const GUESTS: &[(&str, Option<&str>)] = &[
+    ("floe-example-payments", Some("examples/01-payments/payments.wasm")),
+    ("floe-conformance-rust", None),
+];
 
 /// Builds all guests; gives the path of the payments operator.
 pub(crate) fn build() -> Result<PathBuf> {
@@ -28,7 +31,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     for (package, example) in GUESTS {
         let file = format!("{}.wasm", package.replace('-', "_"));
         let built = out.join(&toolchain.target).join("guest").join(&file);
-        for copy in [out.join(&file), root().join(example)] {
+        for copy in [Some(out.join(&file)), example.map(|it| root().join(it))].into_iter().flatten()
+        {
             std::fs::copy(&built, &copy)
                 .with_context(|| format!("copy {} to {}", built.display(), copy.display()))?;
         }

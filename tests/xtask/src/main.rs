@@ -6,6 +6,7 @@ mod children;
 mod components;
 mod demo;
 mod guests;
+mod languages;
 mod soak;
 mod test;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let done = match arguments.split_first() {
         Some((&"demo", rest)) => demo::demo(rest),
         Some((&"test", rest)) => test::test(rest),
-        Some((&"guests", [])) => guests::build().map(|_| ()),
+        Some((&"guests", [])) => guests::build().and_then(|_| languages::build()),
         Some((&"bench", rest)) => bench::bench(rest),
         Some((&"soak", rest)) => soak::soak(rest),
         Some((&"components", [verb])) => components::command(verb),

@@ -4,10 +4,11 @@ use anyhow::Result;
 
 use crate::build::{self, cargo};
 use crate::components::Components;
-use crate::{children, guests};
+use crate::{children, guests, languages};
 
 pub(crate) fn test(arguments: &[&str]) -> Result<()> {
     guests::build()?;
+    languages::build()?;
     // Built before anything is started: a mistake in the code is said without a broker running.
     let targets = ["--release", "--workspace", "--bins", "--tests"];
     children::run(cargo().arg("build").args(targets))?;

@@ -1,0 +1,3 @@
+module floe.dev/sdk
+
+go 1.24

@@ -1,0 +1,88 @@
+//! Every SDK against every clause of ABI.md that a guest can show; the table of it stands in sdk/README.md.
+
+use std::path::{Path, PathBuf};
+
+use floe_conformance::{CLAUSES, Outcome, Report};
+use floe_operator::Engine;
+
+/// In the table's order: the language, and its conformance operator in target/guest.
+const LANGUAGES: &[(&str, &str)] = &[
+    ("Rust", "floe_conformance_rust.wasm"),
+    ("C", "conformance_c.wasm"),
+    ("Go", "conformance_go.wasm"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// `cargo xtask guests` puts them there.
+fn guests() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("guest")
+}
+
+#[test]
+fn every_sdk_keeps_every_clause() {
+    let engine = Engine::new(Some(guests().join("compiled"))).unwrap();
+    let mut reports = Vec::new();
+    for (language, file) in LANGUAGES {
+        let path = guests().join(file);
+        let Ok(bytes) = std::fs::read(&path) else {
+            assert!(std::env::var_os("CI").is_none(), "{} is not built", path.display());
+            eprintln!("skipped: {file} is not built (cargo xtask guests)");
+            continue;
+        };
+        let report = floe_conformance::run(&engine, file, &bytes);
+        let failed: Vec<_> =
+            report.checks.iter().filter(|it| matches!(it.outcome, Outcome::Failed(_))).collect();
+        assert!(failed.is_empty(), "{language}: {failed:#?}");
+        reports.push((*language, report));
+    }
+    if reports.len() == LANGUAGES.len() {
+        compare_with_readme(&table(&reports));
+    }
+}
+
+fn table(reports: &[(&str, Report)]) -> String {
+    let names: Vec<&str> = reports.iter().map(|(language, _)| *language).collect();
+    let mut table = format!(
+        "| clause | about | {} |\n|---|---|{}\n",
+        names.join(" | "),
+        "---|".repeat(names.len())
+    );
+    let results: Vec<_> = reports.iter().map(|(_, report)| report.clauses()).collect();
+    for (index, (clause, about)) in CLAUSES.iter().enumerate() {
+        let cells: Vec<String> = results.iter().map(|it| cell(&it[index].outcome)).collect();
+        table += &format!("| {clause} | {about} | {} |\n", cells.join(" | "));
+    }
+    table
+}
+
+fn cell(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Passed => "✓".to_owned(),
+        Outcome::Failed(_) => "✗".to_owned(),
+        Outcome::NotShown(why) => format!("– {why}"),
+    }
+}
+
+const BEGIN: &str = "<!-- written by the test every_sdk_keeps_every_clause -->\n";
+const END: &str = "<!-- end -->\n";
+
+/// `FLOE_WRITE=1` writes it anew.
+fn compare_with_readme(table: &str) {
+    let path = root().join("sdk/README.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the README has the table's begin");
+    let (found, after) = rest.split_once(END).expect("the README has the table's end");
+    if found == table {
+        return;
+    }
+    assert!(
+        std::env::var_os("FLOE_WRITE").is_some(),
+        "the table in sdk/README.md is another (FLOE_WRITE=1 writes it):\n{table}"
+    );
+    std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+}

@@ -1,0 +1,107 @@
+//! The operators that are not in Rust: for each language the conformance operator and the example, built with
+//! the language's own compiler.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::{is_ci, root, target};
+use crate::children;
+
+struct Language {
+    name: &'static str,
+    /// Fetches what is missing, tests natively and builds into the folder.
+    build: fn(&Path) -> Result<()>,
+}
+
+const LANGUAGES: &[Language] =
+    &[Language { name: "c", build: c }, Language { name: "go", build: go }];
+
+/// Builds all of them side by side. On a laptop a language whose compiler is missing is said; in CI it is
+/// an error.
+pub(crate) fn build() -> Result<()> {
+    let out = target().join("guest");
+    std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+    let built = thread::scope(|scope| {
+        let started: Vec<_> =
+            LANGUAGES.iter().map(|it| (it.name, scope.spawn(|| (it.build)(&out)))).collect();
+        let join = |(name, thread): (_, thread::ScopedJoinHandle<'_, Result<()>>)| {
+            (name, thread.join().expect("building a guest does not panic"))
+        };
+        started.into_iter().map(join).collect::<Vec<_>>()
+    });
+    for (name, done) in built {
+        match done {
+            Ok(()) => println!("guests  {name}"),
+            Err(error) if is_ci() => bail!("guests in {name}: {error:#}"),
+            Err(error) => {
+                println!("missing guests in {name}: {error:#}\n        their tests are skipped")
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A compiler that tests/components/guest-toolchains.sh finds or fetches.
+fn toolchain(name: &str) -> Result<PathBuf> {
+    let mut script = Command::new("bash");
+    script.arg(root().join("tests/components/guest-toolchains.sh")).arg(name);
+    let path = children::output(&mut script).with_context(|| format!("fetch {name}"))?;
+    Ok(PathBuf::from(path.trim()))
+}
+
+/// Runs to its end beside others; what it prints is shown if it fails.
+fn run(command: &mut Command) -> Result<()> {
+    let done = command.output().with_context(|| format!("start {command:?}"))?;
+    if !done.status.success() {
+        let said = [done.stdout, done.stderr].concat();
+        bail!("{command:?}: {}\n{}", done.status, String::from_utf8_lossy(&said));
+    }
+    Ok(())
+}
+
+fn c(out: &Path) -> Result<()> {
+    let zig = toolchain("zig")?;
+    let folder = root().join("sdk/c");
+    let compile = || {
+        let mut command = Command::new(&zig);
+        command.arg("cc").current_dir(&folder);
+        command.args(["-std=gnu2x", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]);
+        command
+    };
+    for name in ["dedup", "types"] {
+        let test = out.join(format!("{name}_test_c"));
+        run(compile()
+            .args(["-fsanitize=undefined", "-o"])
+            .arg(&test)
+            .arg(format!("tests/{name}_test.c")))?;
+        run(&mut Command::new(&test))?;
+    }
+    for (name, source) in
+        [("conformance", "conformance/conformance.c"), ("dedup", "examples/dedup.c")]
+    {
+        let flags = ["--target=wasm32-wasi", "-mexec-model=reactor", "-O3"];
+        let small = ["-Wl,-z,stack-size=262144", "-Wl,--strip-debug"];
+        let module = out.join(format!("{name}_c.wasm"));
+        run(compile().args(flags).args(small).arg("-o").arg(module).arg(source))?;
+    }
+    Ok(())
+}
+
+fn go(out: &Path) -> Result<()> {
+    let go = || {
+        let mut command = Command::new("go");
+        command.current_dir(root().join("sdk/go"));
+        command
+    };
+    run(go().args(["test", "./..."]))?;
+    for (name, package) in [("conformance", "./conformance"), ("dedup", "./examples/dedup")] {
+        let module = out.join(format!("{name}_go.wasm"));
+        let mut build = go();
+        build.env("GOOS", "wasip1").env("GOARCH", "wasm");
+        run(build.args(["build", "-buildmode=c-shared", "-o"]).arg(module).arg(package))?;
+    }
+    Ok(())
+}

@@ -15,6 +15,7 @@ mod upgrades;
 mod moments;
 mod owners;
 mod topics;
+mod effects;
 mod answers;
 mod outages;
 mod savepoints;

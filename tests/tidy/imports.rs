@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-sink", &["floe-core"]),
     ("floe-checkpoint", &["floe-core"]),
     ("floe-pipeline", &["floe-core"]),
+    ("floe-effects", &["floe-core"]),
     ("floe-replay", &["floe-core", "floe-operator", "floe-checkpoint"]),
     ("floe-conformance", &["floe-core", "floe-operator"]),
     (
@@ -26,6 +27,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-pipeline",
             "floe-replay",
             "floe-conformance",
+            "floe-effects",
         ],
     ),
     ("floe-sdk", &["floe-sdk-derive"]),
@@ -52,7 +54,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// A heavy crate, and who may name it besides the cli, which joins them, and the tests.
 const HEAVY: &[(&str, &[&str])] = &[
-    ("rdkafka", &["floe-source"]),
+    ("rdkafka", &["floe-source", "floe-sink", "floe-effects"]),
+    ("reqwest", &["floe-effects"]),
     ("rdkafka-sys", &["floe-source"]),
     ("wasmtime", &["floe-operator"]),
     ("iceberg", &["floe-sink"]),

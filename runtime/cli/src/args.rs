@@ -51,6 +51,8 @@ pub(crate) enum Command {
     State(StateArgs),
     /// Try, apply or roll back a changed operator
     Upgrade(UpgradeArgs),
+    /// Have done what a pipeline's intents ask for, each once under its idempotency key
+    Effects(EffectsArgs),
     /// What a module needs and offers
     Inspect(InspectArgs),
     /// For authors of SDKs: does the conformance operator in this module keep the ABI?
@@ -126,6 +128,37 @@ pub(crate) struct SweepArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct EffectsArgs {
+    /// The topic of intents, written by a pipeline with intents = true in [sink]
+    #[arg(long)]
+    pub(crate) intents: String,
+    /// The topic for what came of them
+    #[arg(long)]
+    pub(crate) outcomes: String,
+    /// Where intents are posted to
+    #[arg(long)]
+    pub(crate) url: String,
+    /// host:port, several with commas; FLOE_KAFKA unless named
+    #[arg(long)]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// Workers of one group share the partitions; floe-effects-{intents} unless named
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Seconds that one request may take
+    #[arg(long, default_value_t = 10)]
+    pub(crate) timeout: u64,
+    /// A librdkafka property, name=value
+    #[arg(long = "property", value_name = "NAME=VALUE")]
+    pub(crate) properties: Vec<String>,
+    /// End when every intent that is there has its outcome
+    #[arg(long)]
+    pub(crate) until_end: bool,
+    /// Print the summary as JSON, and log as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

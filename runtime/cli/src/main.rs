@@ -52,6 +52,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Sweep(args) => command::sweep::sweep(args),
         Command::State(args) => command::state::state(args),
         Command::Upgrade(args) => command::upgrade::upgrade(args),
+        Command::Effects(args) => command::effects::effects(args),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Conformance(args) => command::conformance::conformance(args),
         Command::Schema => command::schema::schema(),

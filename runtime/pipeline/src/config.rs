@@ -150,6 +150,8 @@ pub struct TopicSpec {
     pub bootstrap_servers: String,
     /// Columns that make a record's key.
     pub key: Vec<String>,
+    /// Records are command intents, and get an idempotency key.
+    pub intents: bool,
     /// Any librdkafka property.
     pub properties: Properties,
 }

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoint_diff;
 pub(crate) mod conformance;
+pub(crate) mod effects;
 pub(crate) mod inspect;
 pub(crate) mod record;
 pub(crate) mod replay;

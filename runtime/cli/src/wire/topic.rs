@@ -69,6 +69,7 @@ fn config(spec: &PipelineSpec, topic: &TopicSpec) -> TopicConfig {
         topic: topic.topic.clone(),
         bootstrap_servers: topic.bootstrap_servers.clone(),
         key: topic.key.clone(),
+        intents: topic.intents,
         properties: topic.properties.expose().clone(),
     }
 }

@@ -171,6 +171,8 @@ pub(super) struct SinkTable {
     /// Columns that make a record's key in the topic; records of one key keep their order.
     #[serde(default)]
     pub(super) key: Vec<String>,
+    /// The topic's records are command intents: each gets an idempotency key for `floe effects`.
+    pub(super) intents: Option<bool>,
     /// Make the table from the operator's output if it is not there. Default true.
     pub(super) create: Option<bool>,
     /// Partition transforms for a table that is made: "day(ts)", "bucket(16, merchant_id)", "truncate(4, x)", "x".

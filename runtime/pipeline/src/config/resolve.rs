@@ -318,7 +318,18 @@ fn sink_topic(table: SinkTable, env: Env<'_>) -> Result<TopicSpec, Problem> {
         })?;
     let topic = table.kafka.unwrap_or_default();
     check_topic(&topic, "sink.kafka")?;
-    Ok(TopicSpec { topic, bootstrap_servers, key: table.key, properties: table.properties })
+    let intents = table.intents.unwrap_or(false);
+    if intents && table.key.is_empty() {
+        return Err(Problem::new("sink.intents", "an intent needs a name that never changes")
+            .help("key = [\"…\"]: the columns that name it, such as topic, partition and offset of its cause"));
+    }
+    Ok(TopicSpec {
+        topic,
+        bootstrap_servers,
+        key: table.key,
+        intents,
+        properties: table.properties,
+    })
 }
 
 fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
@@ -327,6 +338,13 @@ fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
         return Err(Problem::new(
             "sink.bootstrap-servers",
             "bootstrap-servers is for a topic, and this sink is a table",
+        )
+        .help("take it out"));
+    }
+    if table.intents.is_some() {
+        return Err(Problem::new(
+            "sink.intents",
+            "intents is for a topic, and this sink is a table",
         )
         .help("take it out"));
     }

@@ -18,6 +18,8 @@ pub struct TopicConfig {
     pub bootstrap_servers: String,
     /// Columns that make a record's key; records of one key keep their order.
     pub key: Vec<String>,
+    /// Each record gets the header `idempotency-key`: checkpoint id and key. It needs a key.
+    pub intents: bool,
     /// Any librdkafka property but those that floe owns.
     pub properties: BTreeMap<String, String>,
 }

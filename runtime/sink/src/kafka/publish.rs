@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::epoch::EntryId;
 use floe_core::protocol::judge::Marker;
 use floe_core::{Error, Result};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use super::config::{DEADLINE, TopicConfig};
@@ -65,6 +66,9 @@ impl Session {
                 let mut out = BaseRecord::<[u8], [u8]>::to(&config.topic).payload(&record.value);
                 if let Some(key) = &record.key {
                     out = out.key(key);
+                    if config.intents {
+                        out = out.headers(idempotency_key(marker.manifest.id, key));
+                    }
                 }
                 self.send(config, out)?;
             }
@@ -119,6 +123,12 @@ impl Session {
             }
         }
     }
+}
+
+/// The checkpoint that publishes an intent, and the intent: it is published once, so this never changes.
+fn idempotency_key(checkpoint: EntryId, key: &[u8]) -> OwnedHeaders {
+    let value = format!("{checkpoint}-{}", String::from_utf8_lossy(key));
+    OwnedHeaders::new().insert(Header { key: "idempotency-key", value: Some(&value) })
 }
 
 fn failed(config: &TopicConfig, what: &str, error: &KafkaError) -> Error {

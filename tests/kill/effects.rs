@@ -120,7 +120,9 @@ impl<'a> Parts<'a> {
         let mut command = Command::new(&self.scene.lab.floe);
         let url = format!("http://127.0.0.1:{}/charge", self.port);
         command.args(["effects", "--intents", &self.topic(), "--outcomes", &self.outcomes()]);
-        command.args(["--url", &url, "--timeout", "5", "--property", "session.timeout.ms=6000"]);
+        command.args(["--url", &url, "--timeout", "5"]);
+        // A worker of a fixed name takes its partitions up again without waiting for its own funeral.
+        command.args(["--property", "group.instance.id=worker"]);
         command.args(arguments).env("FLOE_KAFKA", variable("FLOE_TEST_KAFKA")?);
         let file = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);

@@ -12,11 +12,11 @@ use crate::lab::{Lab, Random, check, root, variable};
 use crate::process::{End, PATIENCE, Process};
 use crate::scene::{Place, Scene};
 
-const RECORDS: u64 = 3_000;
-const RECORDS_PER_SECOND: u64 = 1_000;
+const RECORDS: u64 = 1_200;
+const RECORDS_PER_SECOND: u64 = 400;
 const NEEDS: &[&str] = &["FLOE_TEST_KAFKA"];
 /// While records come in.
-const KILLS_FOR: Duration = Duration::from_secs(6);
+const KILLS_FOR: Duration = Duration::from_secs(4);
 
 #[test]
 fn each_intent_is_done_once_whoever_dies() {

@@ -27,3 +27,4 @@ mod bad_world;
 mod readers;
 mod readme;
 mod replay;
+mod no_code;

@@ -57,7 +57,7 @@ fn the_readmes_commands_for_kafka_work() {
 }
 
 /// The first code block under a heading.
-fn block(file: &str, heading: &str) -> Result<String> {
+pub(crate) fn block(file: &str, heading: &str) -> Result<String> {
     let text =
         std::fs::read_to_string(root().join(file)).with_context(|| format!("read {file}"))?;
     let (_, text) = text.split_once(heading).with_context(|| format!("{file}: {heading}"))?;

@@ -57,6 +57,13 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// For authors of SDKs: does the conformance operator in this module keep the ABI?
     Conformance(ConformanceArgs),
+    /// Run an operator's cases and recordings in the real sandbox: straight, and restored
+    Test(TestArgs),
+    /// The ready-made operators
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// The JSON schema of the pipeline file, for editors
     Schema,
     /// The whole story in two minutes: killed at the worst moments, counted row by row
@@ -76,6 +83,43 @@ pub(crate) enum CheckpointCommand {
     Show(ShowArgs),
     /// Two checkpoints side by side: positions, memory pages, globals, rows to commit
     Diff(DiffArgs),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum PluginCommand {
+    /// All of them, with their hashes
+    List(PluginListArgs),
+    /// What one takes, keeps and emits
+    Describe(PluginDescribeArgs),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PluginListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct PluginDescribeArgs {
+    /// The plugin
+    pub(crate) name: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct TestArgs {
+    /// Folders of operators, each with a folder `cases`
+    #[arg(default_value = ".")]
+    pub(crate) folders: Vec<PathBuf>,
+    /// The WebAssembly module, in place of the one that belongs to the folder
+    #[arg(long)]
+    pub(crate) module: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(ClapArgs)]

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use floe_core::{Error, Result};
-use floe_pipeline::config::PipelineSpec;
+use floe_pipeline::config::{ConfigError, PipelineSpec, error_at};
+
+use crate::plugin;
 
 pub(crate) fn pipeline(path: &Path) -> Result<PipelineSpec> {
     let text = std::fs::read_to_string(path).map_err(|error| {
@@ -12,10 +14,25 @@ pub(crate) fn pipeline(path: &Path) -> Result<PipelineSpec> {
     let path = std::path::absolute(path)
         .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?;
     let shown = shown(&path);
-    PipelineSpec::parse(&text, &path, &|name| std::env::var(name).ok()).map_err(|mut error| {
-        error.file = shown;
-        error.into()
-    })
+    let mut spec = PipelineSpec::parse(&text, &path, &|name| std::env::var(name).ok())
+        .map_err(|error| Error::from(ConfigError { file: shown.clone(), ..error }))?;
+    for (index, operator) in spec.operators.iter_mut().enumerate() {
+        let Some(name) = &operator.plugin else { continue };
+        let wrong = |at: &str, message: String, help: String| {
+            let at = format!("operator.{index}.{at}");
+            Error::from(error_at(&text, &shown, &at, message, help))
+        };
+        let plugin = plugin::find(name).map_err(|error| match error {
+            plugin::Missing::Unknown { message, help } => wrong("plugin", message, help),
+            plugin::Missing::Broken(error) => error,
+        })?;
+        if let Err(mistake) = plugin.check_config(&operator.config) {
+            let help = format!("floe plugin describe {name} shows what it takes");
+            return Err(wrong(&format!("config{}", mistake.at), mistake.what, help));
+        }
+        operator.module = plugin.module;
+    }
+    Ok(spec)
 }
 
 /// The environment variables that a pipeline file takes values from, each with its value.

@@ -2,6 +2,7 @@
 
 mod allocator;
 mod args;
+mod case;
 mod command;
 mod demo;
 mod exit;
@@ -12,6 +13,7 @@ mod load;
 mod made_by;
 mod logging;
 mod replay;
+mod plugin;
 mod show;
 mod signals;
 mod telemetry;
@@ -20,7 +22,7 @@ mod wire;
 
 use std::process::ExitCode;
 
-use args::{Args, CheckpointCommand, Command};
+use args::{Args, CheckpointCommand, Command, PluginCommand};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -55,6 +57,11 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Effects(args) => command::effects::effects(args),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Conformance(args) => command::conformance::conformance(args),
+        Command::Test(args) => command::test::test(args),
+        Command::Plugin { command: PluginCommand::List(args) } => command::plugin::list(args),
+        Command::Plugin { command: PluginCommand::Describe(args) } => {
+            command::plugin::describe(args)
+        }
         Command::Schema => command::schema::schema(),
         Command::Demo(args) => demo::demo(args),
         Command::DemoNaive(args) => demo::naive::run(args),

@@ -103,10 +103,16 @@ pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Mo
                 "two operators are named {name:?}\n→ give one of them another name in [[operator]]"
             )));
         }
+        let config = operator.config.clone();
+        let factory = if module.is_configurable() {
+            let upstream = upstream(spec, engine, &chain)?;
+            Factory::configured(&name, module, config, upstream, limits)?
+        } else {
+            Factory::new(&name, module, config, limits)
+        };
         if let Some(before) = chain.last() {
-            fits(before, &name, module.input())?;
+            fits(before, &name, &factory.describe().input)?;
         }
-        let factory = Factory::new(&name, module, operator.config.clone(), limits);
         chain.push(Module {
             name,
             file: operator.module.clone(),
@@ -119,6 +125,30 @@ pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Mo
         (Some(_) | None, _) => None,
     };
     Ok(Modules { chain, engine: engine.settings(), event_time })
+}
+
+/// What the next operator of the chain gets, as far as it is known before that one says what it takes: the
+/// rows of the operator before; for the first, the columns in [source], or else those of the first operator
+/// behind it that says some.
+fn upstream(
+    spec: &PipelineSpec,
+    engine: &Arc<Engine>,
+    chain: &[Module],
+) -> Result<Option<SchemaRef>> {
+    if let Some(before) = chain.last() {
+        let outputs = &before.factory.describe().outputs;
+        return Ok(outputs.first().map(|(_, schema)| Arc::clone(schema)));
+    }
+    if spec.source.columns.is_some() {
+        return Ok(spec.source.columns.clone());
+    }
+    for operator in &spec.operators {
+        let module = load_module(engine, &operator.module, &limits(&operator.limits))?;
+        if !module.is_configurable() {
+            return Ok(Some(Arc::clone(module.input())));
+        }
+    }
+    Ok(None)
 }
 
 pub(crate) fn load_module(

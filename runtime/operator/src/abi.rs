@@ -3,6 +3,7 @@
 pub(crate) const MEMORY: &str = "memory";
 pub(crate) const DESCRIBE: &str = "floe_v1_describe";
 pub(crate) const INPUT: &str = "floe_v1_input";
+pub(crate) const CONFIGURE: &str = "floe_v1_configure";
 pub(crate) const OPEN: &str = "floe_v1_open";
 pub(crate) const PROCESS: &str = "floe_v1_process";
 pub(crate) const WATERMARK: &str = "floe_v1_watermark";
@@ -35,6 +36,7 @@ pub(crate) mod array {
 
 /// `struct ArrowSchema` on wasm32 (A6).
 pub(crate) mod schema {
+    pub(crate) const BYTES: u64 = 48;
     pub(crate) const FORMAT: u64 = 0;
     pub(crate) const NAME: u64 = 4;
     pub(crate) const FLAGS: u64 = 16;

@@ -2,37 +2,78 @@
 
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use floe_core::image::OperatorImage;
 use floe_core::ports::{ExportedState, Operator, OperatorDescription, OperatorFactory};
 use floe_core::{Result, TopicPartition};
 
-use crate::instance::Instance;
+use crate::instance::{Instance, Setup, describe_configured};
 use crate::limits::Limits;
 use crate::module::Module;
+use crate::schema::lay_out;
 
 pub struct Factory {
     module: Arc<Module>,
-    /// JSON text.
-    config: String,
     limits: Limits,
+    setup: Setup,
     description: OperatorDescription,
 }
 
 impl Factory {
-    /// `name` is the operator's in the pipeline; `config` is JSON text.
+    /// `name` is the operator's in the pipeline; `config` is JSON text. For a module that says its columns
+    /// by itself.
     pub fn new(name: &str, module: Arc<Module>, config: String, limits: Limits) -> Factory {
+        assert!(!module.configurable, "A27: its columns are not known");
+        let config_hash = *blake3::hash(config.as_bytes()).as_bytes();
+        let (input, outputs) = (Arc::clone(&module.input), module.outputs.clone());
+        Factory::with(name, module, config, None, limits, config_hash, input, outputs)
+    }
+
+    /// For any module. `upstream` is what comes before it: it decides the columns of a module that is
+    /// configurable (A27), so it is a part of such an operator's configuration.
+    pub fn configured(
+        name: &str,
+        module: Arc<Module>,
+        config: String,
+        upstream: Option<SchemaRef>,
+        limits: Limits,
+    ) -> Result<Factory> {
+        if !module.configurable {
+            return Ok(Factory::new(name, module, config, limits));
+        }
+        let said = describe_configured(&module, name, &limits, &config, upstream.as_deref())?;
+        let mut hash = blake3::Hasher::new();
+        hash.update(config.as_bytes());
+        hash.update(&upstream.as_deref().map(|it| lay_out(it, 0)).unwrap_or_default());
+        let hash = *hash.finalize().as_bytes();
+        Ok(Factory::with(name, module, config, upstream, limits, hash, said.input, said.outputs))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "private, and each is named where it is called")]
+    fn with(
+        name: &str,
+        module: Arc<Module>,
+        config: String,
+        upstream: Option<SchemaRef>,
+        limits: Limits,
+        config_hash: [u8; 32],
+        input: SchemaRef,
+        outputs: Vec<(String, SchemaRef)>,
+    ) -> Factory {
+        let (exports_state, imports_state) = (module.exports_state(), module.imports_state());
         let description = OperatorDescription {
             name: name.to_owned(),
             version: module.version.clone(),
             state_version: module.state_version,
             module_hash: module.hash,
-            config_hash: *blake3::hash(config.as_bytes()).as_bytes(),
-            input: Arc::clone(&module.input),
-            outputs: module.outputs.clone(),
-            exports_state: module.exports_state(),
-            imports_state: module.imports_state(),
+            config_hash,
+            input,
+            outputs,
+            exports_state,
+            imports_state,
         };
-        Factory { module, config, limits, description }
+        let outputs = description.outputs.iter().map(|(_, schema)| Arc::clone(schema)).collect();
+        Factory { module, limits, setup: Setup { config, upstream, outputs }, description }
     }
 }
 
@@ -43,14 +84,14 @@ impl OperatorFactory for Factory {
 
     fn open(&self, task: &TopicPartition, seed: u64) -> Result<Box<dyn Operator>> {
         let name = &self.description.name;
-        let instance = Instance::open(&self.module, name, &self.limits, &self.config, seed)
+        let instance = Instance::open(&self.module, name, &self.limits, &self.setup, seed)
             .map_err(|error| error.context(format!("open operator {name} for {task}")))?;
         Ok(Box::new(instance))
     }
 
     fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>> {
         let name = &self.description.name;
-        let instance = Instance::restore(&self.module, name, &self.limits, image)
+        let instance = Instance::restore(&self.module, name, &self.limits, &self.setup, image)
             .map_err(|error| error.context(format!("restore operator {name} for {task}")))?;
         Ok(Box::new(instance))
     }
@@ -62,7 +103,7 @@ impl OperatorFactory for Factory {
         state: &ExportedState,
     ) -> Result<Box<dyn Operator>> {
         let name = &self.description.name;
-        let instance = Instance::open(&self.module, name, &self.limits, &self.config, seed)
+        let instance = Instance::open(&self.module, name, &self.limits, &self.setup, seed)
             .and_then(|it| it.import(std::slice::from_ref(state)))
             .map_err(|error| error.context(format!("import the state of {name} for {task}")))?;
         Ok(Box::new(instance))

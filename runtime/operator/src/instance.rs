@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use floe_core::image::{Capture, GlobalValue, OperatorImage};
 use floe_core::ports::{ExportedState, Operator, Staged};
 use floe_core::rng::OperatorRng;
@@ -16,9 +16,9 @@ use crate::dirty::Written;
 use crate::engine::Engine;
 use crate::host::{Host, Limiter};
 use crate::limits::Limits;
-use crate::memory::{Checked, GuestMemory, violation};
+use crate::memory::{Checked, GuestMemory, Violation, violation};
 use crate::module::Module;
-use crate::schema::read_schema;
+use crate::schema::{lay_out, read_schema};
 use crate::trap::explain;
 
 mod capture;
@@ -131,12 +131,18 @@ impl Instance {
         module: &Module,
         name: &str,
         limits: &Limits,
-        config: &str,
+        setup: &Setup,
         seed: u64,
     ) -> Result<Instance> {
-        let mut instance = Instance::of(module, name, limits, OperatorRng::from_seed(seed))?;
+        let rng = OperatorRng::from_seed(seed);
+        let mut instance = Instance::of(module, name, limits, setup, rng)?;
         instance.begin(0);
         instance.initialize()?;
+        let config = &setup.config;
+        if module.configurable {
+            instance.configure(config, setup.upstream.as_deref())?;
+            instance.begin(0);
+        }
         let (pointer, _) = instance.region(config.len() as u64)?;
         instance
             .memory
@@ -156,10 +162,11 @@ impl Instance {
         module: &Module,
         name: &str,
         limits: &Limits,
+        setup: &Setup,
         image: &OperatorImage,
     ) -> Result<Instance> {
-        let mut instance =
-            Instance::of(module, name, limits, OperatorRng::from_state(image.rng_state))?;
+        let rng = OperatorRng::from_state(image.rng_state);
+        let mut instance = Instance::of(module, name, limits, setup, rng)?;
         let (memory, store) = (instance.memory, &mut instance.store);
         let have = memory.data_size(&*store);
         let want = image.memory.bytes as usize;
@@ -208,8 +215,14 @@ impl Instance {
         Ok(instance)
     }
 
-    fn of(module: &Module, name: &str, limits: &Limits, rng: OperatorRng) -> Result<Instance> {
-        let outputs = module.outputs.iter().map(|(_, schema)| Arc::clone(schema)).collect();
+    fn of(
+        module: &Module,
+        name: &str,
+        limits: &Limits,
+        setup: &Setup,
+        rng: OperatorRng,
+    ) -> Result<Instance> {
+        let outputs = setup.outputs.iter().map(Arc::clone).collect();
         let globals = &module.anatomy.mutable_globals;
         let mut instance = Instance::new(
             &module.engine,
@@ -232,6 +245,39 @@ impl Instance {
             }
         }
         Ok(())
+    }
+
+    /// Tells the instance its configuration, and the columns of what comes before it (A27).
+    fn configure(&mut self, config: &str, upstream: Option<&Schema>) -> Result<()> {
+        let schema_at = config.len().next_multiple_of(64);
+        let schema_bytes = upstream.map_or(0, |it| lay_out(it, 0).len());
+        let (pointer, _) = self.region((schema_at + schema_bytes) as u64)?;
+        let schema_pointer = pointer + schema_at as u32;
+        let schema = upstream.map(|it| lay_out(it, schema_pointer)).unwrap_or_default();
+        for (at, bytes) in [(pointer, config.as_bytes()), (schema_pointer, &schema)] {
+            self.memory
+                .write(&mut self.store, at as usize, bytes)
+                .expect("the region is in bounds");
+        }
+        let configure = self
+            .instance
+            .get_typed_func::<(i32, i32, i32), i32>(&mut self.store, abi::CONFIGURE)
+            .expect("checked at load");
+        let upstream = if upstream.is_some() { schema_pointer as i32 } else { 0 };
+        let done = configure.call(&mut self.store, (pointer as i32, config.len() as i32, upstream));
+        self.finish("configure", done)
+    }
+
+    /// A pointer to the instance's description.
+    fn description(&mut self) -> Result<u64> {
+        let function = self
+            .instance
+            .get_typed_func::<(), i32>(&mut self.store, abi::DESCRIBE)
+            .expect("checked at load");
+        match function.call(&mut self.store, ()) {
+            Ok(pointer) => Ok(u64::from(pointer as u32)),
+            Err(error) => Err(explain(abi::DESCRIBE, &error, self.store.data())),
+        }
     }
 
     /// Prepares a call that takes `rows` rows.
@@ -376,15 +422,26 @@ pub(crate) struct Said {
     pub(crate) outputs: Vec<(String, SchemaRef)>,
 }
 
-/// Asks the module, in an instance that is dropped afterwards.
+/// What an instance is opened with besides its module.
+pub(crate) struct Setup {
+    /// JSON text.
+    pub(crate) config: String,
+    /// The columns that come in, as far as they are known before the operator says which it takes.
+    pub(crate) upstream: Option<SchemaRef>,
+    pub(crate) outputs: Vec<SchemaRef>,
+}
+
+/// Asks the module, in an instance that is dropped afterwards. Of one that is to be configured first, name
+/// and versions are asked.
 pub(crate) fn describe(
     engine: &Arc<Engine>,
     pre: &InstancePre<Host>,
     path: &str,
     limits: &Limits,
+    configurable: bool,
 ) -> Result<Said> {
-    let mut instance =
-        Instance::new(engine, pre, path, Vec::new(), limits, OperatorRng::from_seed(0), &[])?;
+    let rng = OperatorRng::from_seed(0);
+    let mut instance = Instance::new(engine, pre, path, Vec::new(), limits, rng, &[])?;
     instance.begin(0);
     let of_module = |error: Error| match error.kind {
         ErrorKind::Operator => Error::invalid(format!("module {path}: {}", error.message)),
@@ -392,25 +449,71 @@ pub(crate) fn describe(
         _ => error,
     };
     instance.initialize().map_err(of_module)?;
-    let function = instance
-        .instance
-        .get_typed_func::<(), i32>(&mut instance.store, abi::DESCRIBE)
-        .expect("checked at load");
-    let pointer = function
-        .call(&mut instance.store, ())
-        .map_err(|error| of_module(explain(abi::DESCRIBE, &error, instance.store.data())))?;
+    let at = instance.description().map_err(of_module)?;
     let memory = GuestMemory(instance.memory.data(&instance.store));
-    read_description(memory, u64::from(pointer as u32)).map_err(|broken| {
-        Error::invalid(format!("module {path} is refused: its description: {}", broken.0))
+    let said = if configurable { read_names(memory, at) } else { read_description(memory, at) };
+    said.map_err(|broken| refused(path, broken))
+}
+
+/// Asks the module what it takes and emits with this configuration (A27), in an instance that is dropped
+/// afterwards.
+pub(crate) fn describe_configured(
+    module: &Module,
+    name: &str,
+    limits: &Limits,
+    config: &str,
+    upstream: Option<&Schema>,
+) -> Result<Said> {
+    let rng = OperatorRng::from_seed(0);
+    let pre = &module.instance_pre;
+    let mut instance = Instance::new(&module.engine, pre, name, Vec::new(), limits, rng, &[])?;
+    instance.begin(0);
+    instance.initialize()?;
+    // What the operator says of its configuration stands by itself; its backtrace helps nobody who wrote one.
+    let failed = |error: Error| {
+        let said: Vec<&str> =
+            error.message.lines().filter(|it| !it.trim_start().starts_with("at ")).collect();
+        let said = said.join("\n");
+        let said = said.strip_prefix("configure: ").unwrap_or(&said);
+        Error::invalid(format!("operator {name}: {said}"))
+    };
+    instance.configure(config, upstream).map_err(failed)?;
+    instance.begin(0);
+    let at = instance.description().map_err(failed)?;
+    let memory = GuestMemory(instance.memory.data(&instance.store));
+    read_description(memory, at).map_err(|broken| refused(name, broken))
+}
+
+fn refused(name: &str, broken: Violation) -> Error {
+    Error::invalid(format!("module {name} is refused: its description: {}", broken.0))
+}
+
+/// The description of a module that is not configured yet: it has no columns.
+fn read_names(memory: GuestMemory<'_>, at: u64) -> Checked<Said> {
+    if memory.u32(at + 20)? != 0 || memory.u32(at + 24)? != 0 {
+        return violation("it has columns before floe_v1_configure was called (A27)");
+    }
+    let name = described_text(memory, at)?;
+    if name.is_empty() {
+        return violation("it has no name");
+    }
+    Ok(Said {
+        name,
+        version: described_text(memory, at + 8)?,
+        state_version: memory.u32(at + 16)?,
+        input: Arc::new(Schema::empty()),
+        outputs: Vec::new(),
     })
 }
 
+/// A pointer and a length, one behind the other.
+fn described_text(memory: GuestMemory<'_>, at: u64) -> Checked<String> {
+    let (pointer, len) = (memory.u32(at)?, memory.u32(at + 4)?);
+    Ok(memory.text(u64::from(pointer), u64::from(len), 256)?.to_owned())
+}
+
 pub(crate) fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said> {
-    let text = |pointer: u64, len: u64| -> Checked<String> {
-        let (pointer, len) = (memory.u32(pointer)?, memory.u32(len)?);
-        Ok(memory.text(u64::from(pointer), u64::from(len), 256)?.to_owned())
-    };
-    let name = text(at, at + 4)?;
+    let name = described_text(memory, at)?;
     if name.is_empty() {
         return violation("it has no name");
     }
@@ -423,7 +526,7 @@ pub(crate) fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said
         .map(|index| {
             let output = first + 12 * index;
             let schema = read_schema(memory, u64::from(memory.u32(output + 8)?))?;
-            Ok((text(output, output + 4)?, schema))
+            Ok((described_text(memory, output)?, schema))
         })
         .collect::<Checked<Vec<(String, SchemaRef)>>>()?;
     for (index, (name, _)) in outputs.iter().enumerate() {
@@ -436,7 +539,7 @@ pub(crate) fn read_description(memory: GuestMemory<'_>, at: u64) -> Checked<Said
     }
     Ok(Said {
         name,
-        version: text(at + 8, at + 12)?,
+        version: described_text(memory, at + 8)?,
         state_version: memory.u32(at + 16)?,
         input: read_schema(memory, u64::from(memory.u32(at + 20)?))?,
         outputs,

@@ -29,6 +29,8 @@ pub struct Module {
     pub(crate) state_version: u32,
     pub(crate) input: SchemaRef,
     pub(crate) outputs: Vec<(String, SchemaRef)>,
+    /// Its columns depend on its configuration (A27): until then it has none.
+    pub(crate) configurable: bool,
 }
 
 /// What `floe inspect` shows.
@@ -38,6 +40,8 @@ pub struct Inspection {
     pub version: String,
     pub abi_version: u32,
     pub state_version: u32,
+    /// The columns are those of its configuration.
+    pub configurable: bool,
     pub bytes: u64,
     /// blake3 of the module's bytes: checkpoints name it.
     pub hash: String,
@@ -96,7 +100,8 @@ impl Engine {
         link(&mut linker).map_err(failed)?;
         answer_enosys(&mut linker, &compiled).map_err(failed)?;
         let instance_pre = linker.instantiate_pre(&compiled).map_err(failed)?;
-        let said = describe(self, &instance_pre, path, limits)?;
+        let configurable = compiled.get_export(abi::CONFIGURE).is_some();
+        let said = describe(self, &instance_pre, path, limits, configurable)?;
         Ok(Arc::new(Module {
             engine: Arc::clone(self),
             instance_pre,
@@ -109,6 +114,7 @@ impl Engine {
             state_version: said.state_version,
             input: said.input,
             outputs: said.outputs,
+            configurable,
         }))
     }
 
@@ -189,6 +195,7 @@ impl Module {
             version: self.version.clone(),
             abi_version: 1,
             state_version: self.state_version,
+            configurable: self.configurable,
             bytes: self.bytes,
             hash: blake3::Hash::from_bytes(self.hash).to_hex().to_string(),
             sha256: self.sha256.iter().map(|it| format!("{it:02x}")).collect(),
@@ -214,6 +221,15 @@ impl Module {
             memory_min_bytes: self.anatomy.memory_min_pages * WASM_PAGE,
             memory_max_bytes: self.anatomy.memory_max_pages.map(|it| it * WASM_PAGE),
         }
+    }
+
+    /// Do its columns depend on its configuration, and on what comes before it in the chain (A27)?
+    pub fn is_configurable(&self) -> bool {
+        self.configurable
+    }
+
+    pub fn hash(&self) -> &[u8; 32] {
+        &self.hash
     }
 
     pub fn name(&self) -> &str {
@@ -254,9 +270,10 @@ fn columns(schema: &SchemaRef) -> Vec<ColumnInspection> {
 }
 
 fn check_types(path: &str, module: &wasmtime::Module) -> Result<()> {
-    let wanted: [(&str, &str, bool); 8] = [
+    let wanted: [(&str, &str, bool); 9] = [
         (abi::DESCRIBE, "() -> i32", true),
         (abi::INPUT, "(i32) -> i32", true),
+        (abi::CONFIGURE, "(i32, i32, i32) -> i32", false),
         (abi::OPEN, "(i32, i32) -> i32", true),
         (abi::PROCESS, "(i32) -> i32", true),
         (abi::WATERMARK, "(i64) -> i32", false),

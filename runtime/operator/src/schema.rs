@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 
 use crate::abi::{self, schema as at};
 use crate::memory::{Checked, GuestMemory, violation};
@@ -96,6 +96,99 @@ pub(crate) fn data_type(format: &str, children: &[Field]) -> Option<DataType> {
     children.is_empty().then_some(leaf)
 }
 
+/// A schema as A6 has it, to be written at `base` of the guest's memory; the root is its first byte.
+pub(crate) fn lay_out(schema: &Schema, base: u32) -> Vec<u8> {
+    let mut layout = Layout { bytes: Vec::new(), base };
+    layout.field(&Field::new("", DataType::Struct(schema.fields().clone()), false));
+    layout.bytes
+}
+
+struct Layout {
+    bytes: Vec<u8>,
+    base: u32,
+}
+
+impl Layout {
+    /// The place of the field within the bytes.
+    fn field(&mut self, field: &Field) -> usize {
+        let place = self.room(at::BYTES as usize);
+        let (format, children) = format_of(field.data_type());
+        let (format, name) = (self.text(&format), self.text(field.name()));
+        let list = self.room(4 * children.len());
+        for (index, child) in children.iter().enumerate() {
+            let child = self.field(child);
+            self.pointer(list + 4 * index, child);
+        }
+        self.pointer(place + at::FORMAT as usize, format);
+        self.pointer(place + at::NAME as usize, name);
+        let flags = if field.is_nullable() { at::NULLABLE } else { 0 };
+        self.put(place + at::FLAGS as usize, &flags.to_le_bytes());
+        self.put(place + at::N_CHILDREN as usize, &(children.len() as u64).to_le_bytes());
+        if !children.is_empty() {
+            self.pointer(place + at::CHILDREN as usize, list);
+        }
+        place
+    }
+
+    fn text(&mut self, text: &str) -> usize {
+        let place = self.room(text.len() + 1);
+        self.put(place, text.as_bytes());
+        place
+    }
+
+    /// Zeros, aligned to 8 bytes.
+    fn room(&mut self, len: usize) -> usize {
+        let place = self.bytes.len();
+        self.bytes.resize((place + len).next_multiple_of(8), 0);
+        place
+    }
+
+    fn pointer(&mut self, at: usize, to: usize) {
+        self.put(at, &(self.base + to as u32).to_le_bytes());
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// The format of a type that A7 has, and its children.
+fn format_of(data_type: &DataType) -> (String, Vec<FieldRef>) {
+    let leaf = match data_type {
+        DataType::Boolean => "b",
+        DataType::Int8 => "c",
+        DataType::Int16 => "s",
+        DataType::Int32 => "i",
+        DataType::Int64 => "l",
+        DataType::UInt8 => "C",
+        DataType::UInt16 => "S",
+        DataType::UInt32 => "I",
+        DataType::UInt64 => "L",
+        DataType::Float32 => "f",
+        DataType::Float64 => "g",
+        DataType::Utf8 => "u",
+        DataType::Binary => "z",
+        DataType::Date32 => "tdD",
+        DataType::Time64(TimeUnit::Microsecond) => "ttu",
+        DataType::Struct(fields) => return ("+s".to_owned(), fields.iter().cloned().collect()),
+        DataType::List(item) => return ("+l".to_owned(), vec![FieldRef::clone(item)]),
+        DataType::Timestamp(unit, zone) => {
+            let unit = match unit {
+                TimeUnit::Second | TimeUnit::Millisecond => 'm',
+                TimeUnit::Microsecond => 'u',
+                TimeUnit::Nanosecond => 'n',
+            };
+            return (format!("ts{unit}:{}", zone.as_deref().unwrap_or_default()), Vec::new());
+        }
+        DataType::FixedSizeBinary(bytes) => return (format!("w:{bytes}"), Vec::new()),
+        DataType::Decimal128(precision, scale) => {
+            return (format!("d:{precision},{scale}"), Vec::new());
+        }
+        other => unreachable!("{other} is no type of a column (A7)"),
+    };
+    (leaf.to_owned(), Vec::new())
+}
+
 fn parameterised(format: &str) -> Option<DataType> {
     if let Some(zone) = format.strip_prefix("ts") {
         let unit = match zone.get(..2)? {
@@ -115,4 +208,29 @@ fn parameterised(format: &str) -> Option<DataType> {
     let (precision, scale): (u8, i8) = (precision.parse().ok()?, scale.parse().ok()?);
     let sound = (1..=38).contains(&precision) && scale >= 0 && scale as u8 <= precision;
     sound.then_some(DataType::Decimal128(precision, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_that_was_laid_out_reads_as_itself() {
+        let point = Fields::from(vec![
+            Field::new("x", DataType::Decimal128(12, 2), true),
+            Field::new("at", DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())), false),
+        ]);
+        let item = Arc::new(Field::new("item", DataType::Struct(point), true));
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Utf8, false),
+            Field::new("points", DataType::List(item), true),
+            Field::new("local", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+            Field::new("digest", DataType::FixedSizeBinary(16), false),
+            Field::new("n", DataType::UInt16, false),
+        ]);
+        let mut memory = vec![0xaa; 4096];
+        let bytes = lay_out(&schema, 640);
+        memory[640..640 + bytes.len()].copy_from_slice(&bytes);
+        assert_eq!(*read_schema(GuestMemory(&memory), 640).unwrap(), schema);
+    }
 }

@@ -3,6 +3,7 @@
 //! Pure: the text, the file's name and the environment come in as values.
 //! No secret leaves it but through `Secret::expose` and `Properties::expose`.
 
+pub mod columns;
 pub mod diagnose;
 mod document;
 mod environment;
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use arrow_schema::SchemaRef;
 use arrow_schema::{Schema, TimeUnit};
 use floe_core::event_time::{EventTimeColumn, WatermarkRule};
 use floe_core::ports::StartAt;
@@ -50,6 +52,8 @@ pub struct SourceSpec {
     /// Where a pipeline without a checkpoint begins.
     pub start: StartAt,
     pub format: Format,
+    /// The columns that values have, where the file says them.
+    pub columns: Option<SchemaRef>,
     /// `None`: operators are told no watermark.
     pub event_time: Option<EventTimeSpec>,
     pub new_partitions: NewPartitions,
@@ -101,6 +105,8 @@ pub struct OperatorSpec {
     /// `None`: the module's own name.
     pub name: Option<String>,
     pub module: PathBuf,
+    /// A plugin's name: whoever knows where plugins are sets `module`.
+    pub plugin: Option<String>,
     /// JSON text with sorted keys: what `open` gets, and what the checkpoint keeps a hash of.
     pub config: String,
     pub on_error: OnError,
@@ -238,6 +244,13 @@ impl PipelineSpec {
         let document = source.read(env)?;
         resolve::resolve(document, path, env).map_err(|problem| source.error_at(problem))
     }
+}
+
+/// An error at a place in a pipeline file, found by somebody who knows more than the file says.
+/// `at`: keys from the top, such as "operator.0.config.key".
+pub fn error_at(text: &str, path: &Path, at: &str, message: String, help: String) -> ConfigError {
+    let problem = diagnose::Problem::new(at, message).help(help);
+    diagnose::SourceText::new(text, path).error_at(problem)
 }
 
 /// The JSON schema of the pipeline file, for editors.

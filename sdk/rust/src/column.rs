@@ -2,7 +2,7 @@
 
 pub(crate) mod bits;
 pub(crate) mod primitive;
-mod boolean;
+pub(crate) mod boolean;
 pub(crate) mod text;
 mod fixed;
 mod list;

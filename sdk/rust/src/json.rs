@@ -2,8 +2,10 @@
 
 use crate::error::{Error, Result};
 
+/// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Json {
     Null,
     Bool(bool),
     Number(String),
@@ -14,7 +16,7 @@ pub(crate) enum Json {
 
 impl Json {
     /// What it is, for messages.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Json::Null => "null",
             Json::Bool(_) => "a boolean",
@@ -26,7 +28,50 @@ impl Json {
     }
 }
 
-pub(crate) fn parse(text: &str) -> Result<Json> {
+impl std::fmt::Display for Json {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Json::Null => f.write_str("null"),
+            Json::Bool(it) => write!(f, "{it}"),
+            Json::Number(it) => f.write_str(it),
+            Json::Text(it) => write_text(f, it),
+            Json::List(items) => {
+                f.write_str("[")?;
+                for (index, item) in items.iter().enumerate() {
+                    f.write_str(if index > 0 { "," } else { "" })?;
+                    write!(f, "{item}")?;
+                }
+                f.write_str("]")
+            }
+            Json::Object(members) => {
+                f.write_str("{")?;
+                for (index, (name, member)) in members.iter().enumerate() {
+                    f.write_str(if index > 0 { "," } else { "" })?;
+                    write_text(f, name)?;
+                    write!(f, ":{member}")?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+fn write_text(f: &mut std::fmt::Formatter<'_>, text: &str) -> std::fmt::Result {
+    use std::fmt::Write;
+    f.write_str("\"")?;
+    for letter in text.chars() {
+        match letter {
+            '"' => f.write_str("\\\"")?,
+            '\\' => f.write_str("\\\\")?,
+            control if control < ' ' => write!(f, "\\u{:04x}", u32::from(control))?,
+            other => f.write_char(other)?,
+        }
+    }
+    f.write_str("\"")
+}
+
+/// Reads a whole text as one value.
+pub fn parse(text: &str) -> Result<Json> {
     let mut parser = Parser { text, at: 0 };
     let value = parser.value(0)?;
     parser.skip_space();
@@ -212,7 +257,9 @@ mod tests {
             Json::Null,
         ];
         let expected = vec![("a".into(), Json::List(list)), ("b".into(), Json::Object(Vec::new()))];
-        assert_eq!(parse(text).unwrap(), Json::Object(expected));
+        let parsed = parse(text).unwrap();
+        assert_eq!(parsed, Json::Object(expected));
+        assert_eq!(parse(&parsed.to_string()).unwrap(), parsed);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub mod types;
 mod record;
 mod error;
 mod config;
-mod json;
+pub mod json;
 #[cfg(feature = "state")]
 pub mod state;
 pub mod log;
@@ -53,6 +53,7 @@ pub mod event_time;
 mod column;
 mod copy;
 mod batch;
+pub mod dynamic;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 #[doc(hidden)]

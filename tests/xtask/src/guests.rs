@@ -1,6 +1,6 @@
 //! The WebAssembly operators that demo, tests and examples run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -20,25 +20,62 @@ pub(crate) fn build() -> Result<PathBuf> {
     // A target folder of its own: the guests' compiler may be another one than the host's.
     let out = target().join("guest");
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
+    let plugins = plugin_names()?;
+    let mut cargo = Command::new(&toolchain.cargo);
+    cargo.current_dir(root()).args(["build", "--quiet", "--profile", "guest"]);
+    cargo.args(["--target", &toolchain.target, "--target-dir"]).arg(&out);
+    // One call for all, so that what they share is built once and they are built side by side.
     for (package, _) in GUESTS {
-        let mut cargo = Command::new(&toolchain.cargo);
-        cargo.current_dir(root()).args(["build", "--quiet", "--profile", "guest"]);
-        cargo.args(["--package", package, "--target", &toolchain.target, "--target-dir"]).arg(&out);
-        // Flags for the host's processor are none for wasm.
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        children::run(&mut cargo)?;
+        cargo.args(["--package", package]);
     }
+    for plugin in &plugins {
+        cargo.args(["--package", &format!("floe-plugin-{plugin}")]);
+    }
+    // Flags for the host's processor are none for wasm.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    children::run(&mut cargo)?;
+    let built = out.join(&toolchain.target).join("guest");
     for (package, example) in GUESTS {
         let file = format!("{}.wasm", package.replace('-', "_"));
-        let built = out.join(&toolchain.target).join("guest").join(&file);
-        for copy in [Some(out.join(&file)), example.map(|it| root().join(it))].into_iter().flatten()
-        {
-            std::fs::copy(&built, &copy)
-                .with_context(|| format!("copy {} to {}", built.display(), copy.display()))?;
+        copy(&built.join(&file), &out.join(&file))?;
+        if let Some(example) = example {
+            copy(&built.join(&file), &root().join(example))?;
         }
         println!("guest   {}", out.join(&file).display());
     }
+    // Beside the program, which looks for them there.
+    let folder = target().join("release/plugins");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    for plugin in &plugins {
+        let file = format!("floe_plugin_{}.wasm", plugin.replace('-', "_"));
+        copy(&built.join(file), &folder.join(format!("{plugin}.wasm")))?;
+        let about = root().join("plugins").join(plugin).join("plugin.toml");
+        copy(&about, &folder.join(format!("{plugin}.toml")))?;
+    }
+    println!("plugins {} ({})", folder.display(), plugins.join(", "));
     Ok(payments())
+}
+
+/// The folders of `plugins` that are one: those with a plugin.toml.
+fn plugin_names() -> Result<Vec<String>> {
+    let folder = root().join("plugins");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))? {
+        let entry = entry?;
+        if entry.path().join("plugin.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Through another name: whoever reads it meanwhile sees the old file or the new one.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let next = to.with_extension("next");
+    std::fs::copy(from, &next)
+        .and_then(|_| std::fs::rename(&next, to))
+        .with_context(|| format!("copy {} to {}", from.display(), to.display()))
 }
 
 /// Where `build` puts the payments operator.

@@ -6,7 +6,7 @@ use floe_checkpoint::hint::Hint;
 use floe_checkpoint::paths::Paths;
 use floe_core::{Error, Result};
 use floe_pipeline::config::units::show_bytes;
-use floe_pipeline::config::{Format, LogFormat, OnError, OperatorSpec, PipelineSpec};
+use floe_pipeline::config::{Format, LogFormat, OnError, OperatorSpec, PipelineSpec, columns};
 use floe_replay::Plan;
 use floe_replay::bundle::BundleWriter;
 use serde_json::Value;
@@ -131,6 +131,10 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
         "[pipeline]\nid = {}\n\n[source]\nrecording = \"input.jsonl\"\nformat = \"{format}\"\n",
         quoted(&spec.id)
     );
+    if let Some(columns) = &spec.source.columns {
+        let columns: Vec<String> = columns::texts(columns).iter().map(|it| quoted(it)).collect();
+        let _ = writeln!(text, "columns = [{}]", columns.join(", "));
+    }
     for (index, operator) in spec.operators.iter().enumerate() {
         let name = &subject.links[index].name;
         let _ = write!(
@@ -241,6 +245,7 @@ mod tests {
         let operator = OperatorSpec {
             name: None,
             module: "a.wasm".into(),
+            plugin: None,
             config: r#"{"list":[1,2.5,true],"url":"https://u:hunter2@h/\u007f"}"#.into(),
             on_error: OnError::Fail,
             limits: floe_pipeline::config::LimitsSpec::default(),

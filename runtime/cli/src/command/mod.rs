@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod record;
 pub(crate) mod replay;
 mod replay_other;
+pub(crate) mod plugin;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod savepoint;
@@ -18,6 +19,7 @@ pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod sweep;
 pub(crate) mod verify_determinism;
+pub(crate) mod test;
 pub(crate) mod upgrade;
 
 use anyhow::Context;

@@ -2,6 +2,7 @@
 //! restored, and what becomes of those that are wrong or hostile.
 
 mod dirty;
+mod configured;
 mod emitted;
 mod hostile;
 mod limits;

@@ -12,12 +12,7 @@ use crate::config::document::Document;
 use crate::config::environment;
 
 /// Keys that the design has and this version has not, with what to do for now: (section, key, text).
-const KEYS_NOT_BUILT: [(&str, &str, &str); 8] = [
-    (
-        "operator",
-        "plugin",
-        "ready-made operators are not built yet; name a .wasm file: module = \"…\"",
-    ),
+const KEYS_NOT_BUILT: [(&str, &str, &str); 7] = [
     ("limits", "time-per-batch", "limits by time are not built yet; fuel-per-batch bounds a batch"),
     ("limits", "stack", "every instance has a stack of 1 MiB, the same on every machine"),
     ("sink", "key", "upserts are not built yet; rows are appended"),

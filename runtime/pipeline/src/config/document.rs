@@ -65,6 +65,9 @@ pub(super) struct SourceTable {
     pub(super) format: Option<FormatName>,
     /// Tells operators a watermark, which timers and windows follow. Default: none is told.
     pub(super) event_time: Option<EventTimeTable>,
+    /// The columns of the values, in order, for a first operator that takes any: ["id: string",
+    /// "amount: long?"]. Default: what the first operator declares that declares something.
+    pub(super) columns: Option<Vec<String>>,
     /// What to do about partitions that the checkpoint does not know. Default "fail".
     pub(super) new_partitions: Option<NewPartitionsName>,
     /// Any librdkafka property.
@@ -119,7 +122,9 @@ pub(super) struct OperatorTable {
     /// Default: the module's own name.
     pub(super) name: Option<String>,
     /// The WebAssembly module, relative to this file.
-    pub(super) module: String,
+    pub(super) module: Option<String>,
+    /// A ready-made operator in place of a module: `floe plugin list`.
+    pub(super) plugin: Option<String>,
     /// Anything; the operator's `open` gets it as JSON.
     #[serde(default)]
     pub(super) config: serde_json::Map<String, serde_json::Value>,

@@ -1,12 +1,13 @@
 //! From the file's words to the spec: defaults filled in, paths made absolute, contradictions refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow_schema::TimeUnit;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
+use crate::config::columns;
 use crate::config::diagnose::Problem;
 use crate::config::document::{
     CatalogTable, CheckpointTable, DeadLettersTable, Document, EventTimeTable, FormatName,
@@ -135,6 +136,12 @@ fn source(table: SourceTable, base: &Base<'_>, env: Env<'_>) -> Result<SourceSpe
         Some(FormatName::Raw) => Format::Raw,
     };
     let event_time = table.event_time.map(event_time).transpose()?;
+    let columns = match table.columns {
+        None => None,
+        Some(columns) => Some(columns::schema(&columns).map_err(|(index, what)| {
+            Problem::new(&format!("source.columns.{index}"), what).help(columns::HELP)
+        })?),
+    };
     let new_partitions = match table.new_partitions {
         None | Some(NewPartitionsName::Fail) => NewPartitions::Fail,
         Some(NewPartitionsName::Start) => NewPartitions::Start,
@@ -177,7 +184,7 @@ fn source(table: SourceTable, base: &Base<'_>, env: Env<'_>) -> Result<SourceSpe
             }
         }
     };
-    Ok(SourceSpec { origin, start, format, event_time, new_partitions })
+    Ok(SourceSpec { origin, start, format, columns, event_time, new_partitions })
 }
 
 fn event_time(table: EventTimeTable) -> Result<EventTimeSpec, Problem> {
@@ -236,16 +243,28 @@ fn check_topic(name: &str, at: &str) -> Result<(), Problem> {
 }
 
 fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<OperatorSpec, Problem> {
-    if table.module.is_empty() {
-        let at = format!("operator.{index}.module");
-        return Err(Problem::new(&at, "module is empty").help("module = \"path/to/operator.wasm\""));
-    }
+    let at = format!("operator.{index}.module");
+    let (module, plugin) = match (table.module, table.plugin) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::new(&at, "[[operator]] has both module and plugin")
+                .help("keep one of them"));
+        }
+        (Some(module), None) if !module.is_empty() => (base.path(&module), None),
+        // Where plugins are is not known here.
+        (None, Some(plugin)) if !plugin.is_empty() => (PathBuf::new(), Some(plugin)),
+        (Some(_) | None, _) => {
+            return Err(Problem::new(&at, "[[operator]] says neither module nor plugin").help(
+                "module = \"path/to/operator.wasm\", or plugin = \"dedup\" (floe plugin list shows them)",
+            ));
+        }
+    };
     if table.name.as_ref().is_some_and(String::is_empty) {
         return Err(Problem::new(&format!("operator.{index}.name"), "the name is empty"));
     }
     Ok(OperatorSpec {
         name: table.name,
-        module: base.path(&table.module),
+        module,
+        plugin,
         config: sorted(serde_json::Value::Object(table.config)).to_string(),
         on_error: match table.on_error {
             None | Some(OnErrorName::Fail) => OnError::Fail,

@@ -215,7 +215,14 @@ fn what_is_wrong_is_said_with_its_place() {
             &["below 10ms"],
         ),
         ("[[operator]]\nmodule = \"totals.wasm\"", "", "", &["there is no [[operator]]"]),
-        (module, "plugin = \"dedup\"", "10:1", &["not built yet", ".wasm"]),
+        (module, "plugin = \"\"", "9:1", &["neither module nor plugin", "floe plugin list"]),
+        (module, "module = \"x.wasm\"\nplugin = \"dedup\"", "10:1", &["both module and plugin"]),
+        (
+            servers,
+            "columns = [\"a: long\", \"b: text\"]",
+            "7:23",
+            &["\"b: text\" is no column", "decimal(10,2)"],
+        ),
         (
             module,
             "module = \"a\"\nlimits = { memry = 1 }",

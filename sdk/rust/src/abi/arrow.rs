@@ -212,3 +212,11 @@ pub(crate) fn leak_view<C: crate::row::Column + 'static>(column: C) -> ArrayView
     // SAFETY: both were leaked, so they stay in place; `C` is the column of the type that reads it.
     unsafe { exported.view() }
 }
+
+/// Looks at an array as the host does, for native tests of the one who exports and reads it.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn view_exported<'e>(exported: &'e mut Exported<'_>) -> ArrayView<'e> {
+    // SAFETY: it is borrowed for as long as the view is used, so it stays in place and its columns
+    // unchanged; the tests read it by the schema that it was built for.
+    unsafe { exported.view() }
+}

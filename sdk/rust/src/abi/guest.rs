@@ -38,8 +38,8 @@ impl<T: Operator> Guest<T> {
     pub fn describe(&self, name: &'static str, version: &'static str, state_version: u32) -> i32 {
         let input = T::Input::field("");
         let output = T::Output::field("");
-        let output = (<T::Output as Row>::NAME, &output);
-        schema::describe(name, version, state_version, &input, output) as usize as i32
+        let outputs = [(<T::Output as Row>::NAME, &output)];
+        schema::describe(name, version, state_version, Some(&input), &outputs) as usize as i32
     }
 
     pub fn input(&self, len: i32) -> i32 {
@@ -144,7 +144,7 @@ struct ExportedState {
 }
 
 /// Where the host writes its input (A10). It only grows.
-struct Region {
+pub(super) struct Region {
     start: *mut u8,
     len: usize,
 }
@@ -155,9 +155,9 @@ const REGION_ALIGN: usize = 64;
 const REGION_BYTES_MIN: usize = 64 << 10;
 
 impl Region {
-    const EMPTY: Region = Region { start: std::ptr::null_mut(), len: 0 };
+    pub(super) const EMPTY: Region = Region { start: std::ptr::null_mut(), len: 0 };
 
-    fn at_least(&mut self, len: usize) -> *mut u8 {
+    pub(super) fn at_least(&mut self, len: usize) -> *mut u8 {
         if len > self.len {
             self.release();
             let layout = layout(len.max(REGION_BYTES_MIN).next_power_of_two());

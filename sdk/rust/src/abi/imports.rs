@@ -1,5 +1,6 @@
 //! The host's functions (A4).
 
+use crate::abi::arrow::Exported;
 use crate::batch::Host;
 use crate::log::Level;
 use crate::row::{Column, Row};
@@ -47,6 +48,19 @@ impl<R: Row> Host<R> for Imports {
         unsafe { raw::emit(0, rows.seal()) }
         drop(rows);
         columns.clear();
+    }
+
+    fn reject(&mut self, row: usize, reason: &str) {
+        // SAFETY: the host reads `reason` before it returns.
+        unsafe { raw::reject(row as i32, reason.as_ptr(), reason.len()) }
+    }
+}
+
+impl crate::dynamic::batch::Host for Imports {
+    fn emit(&mut self, output: usize, rows: &mut Exported<'_>) {
+        // SAFETY: the array borrows columns that live until this returns, and the host copies before
+        // it returns (A15). It stores a zero in the root's `release`, which is ours and zero already.
+        unsafe { raw::emit(output as i32, rows.seal()) }
     }
 
     fn reject(&mut self, row: usize, reason: &str) {

@@ -1,7 +1,10 @@
 //! Schemas of the Arrow C Data Interface, and the description of the module (A5, A6).
 
+use std::ffi::CStr;
 use std::ptr;
 
+use crate::dynamic::{Column, Schema, Type};
+use crate::error::Result;
 use crate::row::Field;
 
 /// `ArrowSchema`, with its fields in the order of the specification.
@@ -62,29 +65,29 @@ const _: () = {
     assert!(offset_of!(Output, schema) == 8);
 };
 
-/// Writes the description of an operator with one output, for the life of the module.
+/// Writes the description of an operator, for the life of the module. Without columns it is one that is to
+/// be configured first (A27).
 pub(crate) fn describe(
     name: &'static str,
     version: &'static str,
     state_version: u32,
-    input: &Field,
-    output: (&'static str, &Field),
+    input: Option<&Field>,
+    outputs: &[(&str, &Field)],
 ) -> *const Description {
-    let (output_name, output) = output;
-    let outputs = Box::leak(Box::new(Output {
-        name: output_name.as_ptr(),
-        name_len: output_name.len(),
-        schema: schema(output),
-    }));
+    let output = |(name, field): &(&str, &Field)| {
+        let name: &'static str = name.to_string().leak();
+        Output { name: name.as_ptr(), name_len: name.len(), schema: schema(field) }
+    };
+    let outputs: &'static [Output] = outputs.iter().map(output).collect::<Vec<_>>().leak();
     Box::leak(Box::new(Description {
         name: name.as_ptr(),
         name_len: name.len(),
         version: version.as_ptr(),
         version_len: version.len(),
         state_version,
-        input: schema(input),
-        output_count: 1,
-        outputs,
+        input: input.map_or(ptr::null(), schema),
+        output_count: outputs.len() as u32,
+        outputs: outputs.as_ptr(),
     }))
 }
 
@@ -108,4 +111,34 @@ fn c_text(text: &str) -> *const u8 {
     let mut bytes = text.as_bytes().to_vec();
     bytes.push(0);
     bytes.leak().as_ptr()
+}
+
+/// The columns of a schema that the host wrote.
+///
+/// # Safety
+///
+/// `schema` points to an `ArrowSchema` as A6 has it, and all that it points to is as it says.
+pub(crate) unsafe fn columns(schema: *const ArrowSchema) -> Result<Schema> {
+    // SAFETY: the caller promises that the pointer is good.
+    let root = unsafe { &*schema };
+    let children = (0..root.n_children as usize).map(|index| {
+        // SAFETY: `children` points to `n_children` schemas.
+        unsafe { column(*root.children.add(index)) }
+    });
+    Ok(Schema { columns: children.collect::<Result<_>>()? })
+}
+
+/// # Safety
+///
+/// As for `columns`.
+unsafe fn column(schema: *const ArrowSchema) -> Result<Column> {
+    // SAFETY: the caller promises that the pointer is good, and so are the two texts.
+    let (name, format, nullable) = unsafe {
+        let schema = &*schema;
+        let text = |it: *const u8| CStr::from_ptr(it.cast()).to_string_lossy().into_owned();
+        (text(schema.name), text(schema.format), schema.flags & FLAG_NULLABLE != 0)
+    };
+    // SAFETY: as for this function.
+    let children = unsafe { columns(schema)? };
+    Ok(Column { name, ty: Type::of_format(&format, children.columns)?, nullable })
 }

@@ -9,6 +9,13 @@ pub struct BooleanColumn {
     bits: Bits,
 }
 
+impl BooleanColumn {
+    #[inline]
+    pub(crate) fn push(&mut self, bit: bool) {
+        self.bits.push(bit);
+    }
+}
+
 impl Column for BooleanColumn {
     fn push_empty(&mut self) {
         self.bits.push(false);

@@ -23,7 +23,7 @@ impl Default for BytesColumn {
 
 impl BytesColumn {
     #[inline]
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.arena.append(bytes);
         self.offsets.push(end_offset(self.arena.len));
     }

@@ -74,6 +74,15 @@ fn list(items: &ArrayRef) -> Value {
 }
 
 fn text(column: &ArrayRef, row: usize) -> String {
+    // The names of zones are not compiled in, and this one is known without.
+    if let DataType::Timestamp(unit, Some(zone)) = column.data_type()
+        && zone.as_ref() == "UTC"
+    {
+        let with_offset = DataType::Timestamp(*unit, Some("+00:00".into()));
+        if let Ok(column) = arrow_cast::cast(&column.slice(row, 1), &with_offset) {
+            return text(&column, 0);
+        }
+    }
     match ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default()) {
         Ok(formatter) => formatter.value(row).to_string(),
         Err(_) => format!("({})", column.data_type()),
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn cells_become_json() {
-        let columns: [(ArrayRef, &str); 8] = [
+        let columns: [(ArrayRef, &str); 9] = [
             (Arc::new(Int64Array::from(vec![i64::MIN])), "-9223372036854775808"),
             (Arc::new(Float64Array::from(vec![0.5])), "0.5"),
             (Arc::new(Float64Array::from(vec![f64::NAN])), "\"NaN\""),
@@ -102,6 +111,10 @@ mod tests {
             (Arc::new(Date32Array::from(vec![0])), "\"1970-01-01\""),
             (
                 Arc::new(TimestampMicrosecondArray::from(vec![1]).with_timezone("+00:00")),
+                "\"1970-01-01T00:00:00.000001Z\"",
+            ),
+            (
+                Arc::new(TimestampMicrosecondArray::from(vec![1]).with_timezone("UTC")),
                 "\"1970-01-01T00:00:00.000001Z\"",
             ),
             (

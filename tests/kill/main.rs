@@ -12,6 +12,7 @@ mod scene;
 mod points;
 mod guarantees;
 mod upgrades;
+mod nexmark;
 mod moments;
 mod owners;
 mod topics;

@@ -12,6 +12,7 @@ use crate::children;
 const GUESTS: &[(&str, Option<&str>)] = &[
     ("floe-example-payments", Some("examples/01-payments/payments.wasm")),
     ("floe-conformance-rust", None),
+    ("floe-example-nexmark", Some("examples/nexmark/nexmark.wasm")),
 ];
 
 /// Builds all guests; gives the path of the payments operator.

@@ -1,0 +1,128 @@
+//! Nexmark: each query's rows against DuckDB's answer over the same events, in order and out of order, with
+//! kills in the middle. Watermarks, windows, sessions and a join, by a real guest in the real program.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::lab::{Lab, Random, check, root};
+use crate::points::crash;
+use crate::scene::{Place, Scene};
+use floe_core::crash_point::CrashPoint;
+
+const EVENTS: u64 = 6_000;
+const EVENTS_PER_SECOND: u64 = 20_000;
+const PARTITIONS: u64 = 2;
+/// How far an event may lie behind the newest of its partition.
+const OUT_OF_ORDER_MS: u64 = 2_000;
+/// Between two events: with as many events as above, two minutes pass.
+const STEP_MS: u64 = 20;
+
+#[test]
+fn queries_over_events_in_order_are_as_duckdb_has_them() {
+    check("nexmark::queries_over_events_in_order", &[], |lab| {
+        ["q0", "q5", "q8", "q11"].iter().try_for_each(|query| answer(lab, query, false))
+    });
+}
+
+#[test]
+fn queries_over_events_out_of_order_are_as_duckdb_has_them() {
+    check("nexmark::queries_over_events_out_of_order", &[], |lab| {
+        let all = ["q1", "q2", "q5", "q7", "q8", "q11", "q12"];
+        all.iter().try_for_each(|query| answer(lab, query, true))
+    });
+}
+
+fn answer(lab: &Lab, query: &'static str, shuffled: bool) -> Result<()> {
+    let order = if shuffled { "shuffled" } else { "in-order" };
+    let mut scene = Scene::new(lab, &format!("nexmark-{query}-{order}"), Place::Local)?;
+    scene.settings.module = guest(lab)?;
+    scene.settings.interval = "30ms";
+    scene.settings.batch_records = 256;
+    scene.settings.operator = format!("config = {{ query = \"{query}\" }}");
+    scene.settings.source = Some(format!(
+        "recording = \"payments.jsonl\"\nevent-time = {{ field = \"ts\", out-of-order = \"{OUT_OF_ORDER_MS}ms\", idle-after = \"30s\" }}"
+    ));
+    std::fs::write(scene.input(), events(shuffled)?).context("write the events")?;
+    scene.write_pipeline()?;
+    let mut feed = scene.feed(EVENTS_PER_SECOND)?;
+    // With windows open each time: their state comes out of the checkpoint.
+    for (life, point) in [(1, CrashPoint::AfterManifest), (2, CrashPoint::BeforeCapture)] {
+        feed.allow(life * EVENTS / 3)?;
+        crash(&scene, point, 1).with_context(|| format!("{query}, {order}"))?;
+    }
+    feed.finish()?;
+    scene.run_until_end().with_context(|| format!("{query}, {order}"))?;
+    compare(&scene, query)?;
+    scene.done();
+    Ok(())
+}
+
+fn guest(lab: &Lab) -> Result<PathBuf> {
+    let guest = lab.payments.with_file_name("floe_example_nexmark.wasm");
+    ensure!(guest.exists(), "{} is not built: cargo xtask test builds it", guest.display());
+    Ok(guest)
+}
+
+fn compare(scene: &Scene<'_>, query: &str) -> Result<()> {
+    let rows = scene.folder.join("rows.jsonl");
+    let (mut command, log) = scene.floe(&["rows", "--json"])?;
+    let out = command.stdout(Stdio::piped()).output().context("start floe rows")?;
+    ensure!(out.status.success(), "floe rows: {}", std::fs::read_to_string(log)?);
+    std::fs::write(&rows, &out.stdout)?;
+    let mut command = Command::new(&scene.lab.python);
+    command.arg(root().join("tests/readers/nexmark.py")).arg(query).arg(scene.input()).arg(rows);
+    let out = command.output().context("start nexmark.py")?;
+    let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+    if !out.status.success() {
+        bail!("{said}");
+    }
+    print!("{said}");
+    Ok(())
+}
+
+/// As the benchmark has them: of 50 events 1 is a person, 3 are auctions, and 46 bids. Persons and auctions
+/// go to the partition of the person, bids to that of the bidder. The last event of each partition closes
+/// every window before it.
+fn events(shuffled: bool) -> Result<String> {
+    let mut random = Random(42);
+    let mut text = String::new();
+    let mut ends = [0u64; PARTITIONS as usize];
+    let begin = 1_760_000_000_000;
+    let mut push = |partition: u64, ts: u64, fields: &str| {
+        let end = &mut ends[partition as usize];
+        let value = format!("{{\\\"ts\\\":{ts},{}}}", fields.replace('"', "\\\""));
+        let line = writeln!(
+            text,
+            "{{\"partition\":{partition},\"offset\":{end},\"timestamp\":{begin},\"value\":\"{value}\"}}"
+        );
+        *end += 1;
+        line
+    };
+    for number in 0..EVENTS {
+        // Now and then nothing happens for a while, or sessions would never end.
+        let pause = number / 1_000 * 15_000;
+        let late = if shuffled { random.below(OUT_OF_ORDER_MS) } else { 0 };
+        let ts = begin + number * STEP_MS + pause - late;
+        let (person, auction) = (random.below(60), random.below(100));
+        match number % 50 {
+            0 => push(person % PARTITIONS, ts, &format!(r#""kind":"person","person":{person}"#))?,
+            1..=3 => {
+                push(person % PARTITIONS, ts, &format!(r#""kind":"auction","seller":{person}"#))?
+            }
+            _ => {
+                let price = 100 + random.below(10_000);
+                let fields = format!(
+                    r#""kind":"bid","auction":{auction},"bidder":{person},"price":{price}"#
+                );
+                push(person % PARTITIONS, ts, &fields)?;
+            }
+        }
+    }
+    for partition in 0..PARTITIONS {
+        push(partition, begin + EVENTS * STEP_MS + 1_000_000, r#""kind":"end""#)?;
+    }
+    Ok(text)
+}

@@ -39,6 +39,10 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Run epochs again in other ways, and see that each comes out the same
     VerifyDeterminism(VerifyDeterminismArgs),
+    /// From a row of the table to the records that made it
+    Trace(TraceArgs),
+    /// The first epoch that breaks a condition on rows or on state
+    Bisect(BisectArgs),
     /// The records that epochs took, as a recording
     Record(RecordArgs),
     /// Checkpoints, records, modules and configuration in one file, to be replayed elsewhere
@@ -291,6 +295,54 @@ pub(crate) struct VerifyDeterminismArgs {
     /// The pipeline file, or a bundle
     pub(crate) subject: PathBuf,
     /// The epoch whose checkpoint is restored; the oldest that is kept unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) from: Option<u64>,
+    /// The last epoch; the newest unless named
+    #[arg(long, value_name = "EPOCH")]
+    pub(crate) to: Option<u64>,
+    /// The records, as a recording; the pipeline's own recording or what Kafka still has unless named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recording: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How conditions are written.
+const CONDITION_HELP: &str = "\
+Conditions are comparisons joined by AND:
+  txn_id = 'txn-42' AND amount >= 5 AND note IS NOT NULL
+with = != < <= > >= IS NULL, IS NOT NULL; texts in single quotes, a quote in them doubled;
+names with other characters than letters, digits, _ and - in double quotes; a dot leads into a struct.";
+
+#[derive(ClapArgs)]
+#[command(after_help = CONDITION_HELP)]
+pub(crate) struct TraceArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// The row, by a condition on its columns
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) row: String,
+    /// The records, as a recording; the pipeline's own recording or what Kafka still has unless named
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recording: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(after_help = CONDITION_HELP)]
+pub(crate) struct BisectArgs {
+    /// The pipeline file, or a bundle
+    pub(crate) subject: PathBuf,
+    /// What every row should hold
+    #[arg(long, value_name = "CONDITION", required_unless_present = "expect_state")]
+    pub(crate) expect: Option<String>,
+    /// What the state that an operator tells should hold at each checkpoint
+    #[arg(long, value_name = "CONDITION", conflicts_with = "expect")]
+    pub(crate) expect_state: Option<String>,
+    /// The first epoch; the oldest that is kept unless named
     #[arg(long, value_name = "EPOCH")]
     pub(crate) from: Option<u64>,
     /// The last epoch; the newest unless named

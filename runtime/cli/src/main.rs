@@ -48,6 +48,8 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
             command::checkpoint_diff::diff(args)
         }
         Command::VerifyDeterminism(args) => command::verify_determinism::verify_determinism(args),
+        Command::Trace(args) => command::trace::trace(args),
+        Command::Bisect(args) => command::bisect::bisect(args),
         Command::Record(args) => command::record::record(args),
         Command::Bundle(args) => command::bundle::bundle(args),
         Command::Savepoint(args) => command::savepoint::savepoint(args),

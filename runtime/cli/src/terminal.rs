@@ -20,6 +20,11 @@ impl Terminal {
         Terminal { line: Arc::default(), is_terminal: io::stderr().is_terminal() }
     }
 
+    /// One that shows no progress.
+    pub(crate) fn silent() -> Self {
+        Terminal { line: Arc::default(), is_terminal: false }
+    }
+
     pub(crate) fn is_terminal(&self) -> bool {
         self.is_terminal
     }

@@ -24,7 +24,9 @@ use floe_pipeline::config::{
 };
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_pipeline::run::{OperatorWiring, SinkWiring};
-use floe_sink::iceberg::{CatalogConfig, IcebergSink, TableConfig, read_rows};
+use floe_sink::iceberg::{
+    CatalogConfig, IcebergSink, TableCommit, TableConfig, read_commits, read_rows,
+};
 use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
 
 use crate::show::{self, short_hex};
@@ -407,6 +409,11 @@ pub(crate) async fn rows(table: &TableSpec, snapshot: Option<i64>) -> Result<Vec
         )));
     }
     read_rows(&catalog_config(&table.catalog), &table.table, snapshot).await
+}
+
+/// The snapshots of the pipeline in its table, oldest first.
+pub(crate) async fn commits(table: &TableSpec, pipeline: &str) -> Result<Vec<TableCommit>> {
+    read_commits(&catalog_config(&table.catalog), &table.table, pipeline).await
 }
 
 pub(crate) async fn source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {

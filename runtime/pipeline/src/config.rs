@@ -43,6 +43,8 @@ pub struct PipelineSpec {
     pub checkpoint: CheckpointSpec,
     pub dead_letters: Option<DeadLettersSpec>,
     pub telemetry: TelemetrySpec,
+    /// `None`: no epoch is run again.
+    pub verify: Option<VerifySpec>,
     pub run: RunSpec,
 }
 
@@ -216,6 +218,22 @@ pub struct DeadLettersSpec {
 pub struct TelemetrySpec {
     pub listen: Option<SocketAddr>,
     pub log: LogFormat,
+}
+
+/// Which epochs are run again in the background, to see that they come out the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifySpec {
+    /// Every so many epochs.
+    pub one_of: u64,
+    /// Of one core, on average.
+    pub cpu_percent: u8,
+    pub on_divergence: OnDivergence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDivergence {
+    Log,
+    Stop,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -29,6 +29,7 @@ pub mod names {
     pub const GUEST_MEMORY_BYTES: &str = "floe_guest_memory_bytes";
     pub const GUEST_SECONDS: &str = "floe_guest_seconds";
     pub const DEAD_LETTERS: &str = "floe_dead_letters";
+    pub const VERIFIED_EPOCHS: &str = "floe_verified_epochs";
     pub const BACKPRESSURE_SECONDS: &str = "floe_backpressure_seconds";
 }
 

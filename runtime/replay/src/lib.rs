@@ -13,4 +13,5 @@ pub mod bundle;
 
 pub use plan::{Plan, PlannedEpoch, PlannedTask};
 pub use rows::RowHasher;
+pub use step::Examine;
 pub use task::{Difference, EpochDone, Link, Nobody, TaskReplay, Watch};

@@ -3,8 +3,6 @@
 //! A batch's memory depends on its bounds (an input region grows with the batch), so this runs beside the
 //! batch, on instances of its own, and decides nothing.
 
-use std::ops::RangeInclusive;
-
 use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop};
 use floe_core::image::{Capture, OperatorImage};
@@ -13,6 +11,23 @@ use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
 
 use crate::compare::differing;
 use crate::task::{Calls, Link, Watch, restore};
+
+/// Records that are looked at one by one.
+#[derive(Clone, Copy, Debug)]
+pub struct Examine {
+    /// The first and the last.
+    pub offsets: (Offset, Offset),
+    pub detail: Detail,
+}
+
+/// What is taken down of each record; all but rows takes an image of the whole state a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Rows,
+    Pages,
+    /// The images before and behind it are kept, too.
+    Images,
+}
 
 /// What one record did.
 pub struct Stepped {
@@ -29,7 +44,10 @@ pub struct Stepped {
     pub dirty: Vec<(String, Vec<usize>)>,
     /// Over the chain; none where calls are not metered.
     pub fuel: Option<u64>,
+    pub images: Option<(Images, Images)>,
 }
+
+type Images = Vec<(String, OperatorImage)>;
 
 /// The records of `examined` one by one; those before them as one batch.
 pub(crate) fn step(
@@ -38,13 +56,14 @@ pub(crate) fn step(
     images: &[(String, OperatorImage)],
     decoder: &mut dyn Decoder,
     records: &Records,
-    examined: &RangeInclusive<Offset>,
+    examine: Examine,
     now: EventTime,
 ) -> Result<Vec<Stepped>> {
-    let mut stepping =
-        Stepping { links, task, instances: restore(links, task, images)?, before: images.to_vec() };
-    let first = records.iter().take_while(|it| it.offset() < *examined.start()).count();
-    let end = records.iter().take_while(|it| it.offset() <= *examined.end()).count();
+    let instances = restore(links, task, images)?;
+    let detail = examine.detail;
+    let mut stepping = Stepping { links, task, instances, before: images.to_vec(), detail };
+    let first = records.iter().take_while(|it| it.offset() < examine.offsets.0).count();
+    let end = records.iter().take_while(|it| it.offset() <= examine.offsets.1).count();
     if first > 0 {
         stepping.take(&records.slice(0..first), decoder, now)?;
     }
@@ -55,7 +74,9 @@ struct Stepping<'a> {
     links: &'a [Link],
     task: &'a TopicPartition,
     instances: Vec<Box<dyn Operator>>,
-    before: Vec<(String, OperatorImage)>,
+    /// Of the begin, and behind each record where pages are looked at.
+    before: Images,
+    detail: Detail,
 }
 
 impl Stepping<'_> {
@@ -87,12 +108,18 @@ impl Stepping<'_> {
             Ok(made) => {
                 stepped.emitted = made;
                 stepped.fuel = self.instances.iter().map(|it| it.last_fuel()).sum();
+                if self.detail == Detail::Rows {
+                    return Ok(stepped);
+                }
                 let mut after = Vec::with_capacity(self.links.len());
                 for (link, instance) in self.links.iter().zip(&mut self.instances) {
                     after.push((link.name.to_string(), instance.capture(Capture::Whole)?));
                 }
                 stepped.dirty = dirty(&self.before, &after);
-                self.before = after;
+                let before = std::mem::replace(&mut self.before, after);
+                if self.detail == Detail::Images {
+                    stepped.images = Some((before, self.before.clone()));
+                }
             }
             Err(ChainStop::Refused(error)) => return Err(error),
             Err(ChainStop::Operator { link, error }) => {
@@ -116,6 +143,7 @@ impl Stepped {
             stopped: None,
             dirty: Vec::new(),
             fuel: None,
+            images: None,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! One task, replayed: records go in as they come, each epoch comes out compared.
 
 use std::collections::VecDeque;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -17,7 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::pending::Pending;
 use crate::plan::PlannedTask;
 use crate::rows::RowHasher;
-use crate::step::{Stepped, step};
+use crate::step::{Examine, Stepped, step};
 
 /// One operator of the chain.
 #[derive(Clone)]
@@ -42,7 +41,7 @@ pub struct TaskReplay {
     /// Of the open epoch.
     rows: RowHasher,
     /// Records that are looked at one by one, beside the batch that they are in.
-    pub examine: Option<RangeInclusive<Offset>>,
+    pub examine: Option<Examine>,
     /// Records may be other ones than the run saw: nothing is compared.
     pub altered: bool,
     /// All instances are made anew from their images between any two batches.
@@ -270,11 +269,11 @@ impl TaskReplay {
             let images = self.capture()?;
             self.instances = restore(&self.links, &self.task, &images)?;
         }
-        if let Some(examined) = self.examine.clone()
-            && first <= *examined.end()
-            && *examined.start() <= last
+        if let Some(examine) = self.examine
+            && first <= examine.offsets.1
+            && examine.offsets.0 <= last
         {
-            self.step(epoch, records, &examined, self.now, watch)?;
+            self.step(epoch, records, examine, self.now, watch)?;
         }
         let decoded = self.decoder.decode(records)?;
         for RejectedRow { row, reason } in &decoded.rejected {
@@ -360,9 +359,12 @@ impl TaskReplay {
         }
         self.open.records += 1;
         self.open.dead_letters += u64::from(self.links.iter().any(|it| it.dead_letters));
-        if self.examine.as_ref().is_some_and(|it| it.contains(&offset)) {
+        if let Some(examine) = self.examine
+            && examine.offsets.0 <= offset
+            && offset <= examine.offsets.1
+        {
             let now = self.now.max(records.get(0).timestamp());
-            self.step(epoch, &records, &(offset..=offset), now, watch)?;
+            self.step(epoch, &records, examine, now, watch)?;
         }
         watch.refused(
             epoch,
@@ -378,13 +380,13 @@ impl TaskReplay {
         &mut self,
         epoch: u64,
         records: &Records,
-        examined: &RangeInclusive<Offset>,
+        examine: Examine,
         now: EventTime,
         watch: &mut dyn Watch,
     ) -> Result<()> {
         let images = self.capture()?;
         let (links, task) = (&self.links, &self.task);
-        let each = step(links, task, &images, &mut *self.decoder, records, examined, now)?;
+        let each = step(links, task, &images, &mut *self.decoder, records, examine, now)?;
         each.into_iter().for_each(|it| watch.stepped(epoch, it));
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod bisect;
 pub(crate) mod bundle;
 pub(crate) mod check;
 pub(crate) mod checkpoint;
@@ -18,6 +19,7 @@ pub(crate) mod schema;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod sweep;
+pub(crate) mod trace;
 pub(crate) mod verify_determinism;
 pub(crate) mod test;
 pub(crate) mod upgrade;

@@ -4,7 +4,6 @@
 //! store is only read.
 
 use std::io::{BufWriter, Write};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -13,8 +12,8 @@ use arrow_array::{RecordBatch, StructArray};
 use floe_core::ports::Source;
 use floe_core::{Error, Offset, Record, Records, Result, TopicPartition};
 use floe_pipeline::config::{LogFormat, Origin};
-use floe_replay::step::Stepped;
-use floe_replay::{Difference, Plan, TaskReplay, Watch};
+use floe_replay::step::{Detail, Stepped};
+use floe_replay::{Difference, Examine, Plan, Watch};
 
 use crate::args::ReplayArgs;
 use crate::exit::Differs;
@@ -22,6 +21,7 @@ use crate::replay::input::{Input, Ranges, Reading};
 use crate::replay::report::Report;
 use crate::replay::run::{Replayed, Running, run};
 use crate::replay::subject::Subject;
+use crate::replay::tasks_of;
 use crate::terminal::Terminal;
 use crate::{logging, show};
 
@@ -119,24 +119,6 @@ pub(crate) fn parse_task(text: &str) -> Result<TopicPartition> {
     })
 }
 
-pub(crate) fn tasks_of(subject: &Subject, plan: &Plan) -> Result<Vec<TaskReplay>> {
-    plan.all_tasks()
-        .iter()
-        .map(|task| {
-            let mut replay = TaskReplay::new(
-                &plan.pipeline,
-                task,
-                plan.tasks.get(task),
-                &subject.links,
-                &*subject.decoder,
-                plan.of_task(task),
-            )?;
-            replay.altered = subject.is_redacted();
-            Ok(replay)
-        })
-        .collect()
-}
-
 /// Behind the last checkpoint: there, records are run without a journal.
 fn beyond(plan: &Plan, args: &ReplayArgs) -> bool {
     let past = |task: &TopicPartition, until: i64| {
@@ -186,7 +168,7 @@ async fn ranges(subject: &Subject, plan: &Plan, args: &ReplayArgs, beyond: bool)
 /// Records shown of those before `--until`, unless `--from` says more.
 const STEPS_SHOWN: i64 = 10;
 
-fn examined(plan: &Plan, args: &ReplayArgs, task: &TopicPartition) -> RangeInclusive<Offset> {
+fn examined(plan: &Plan, args: &ReplayArgs, task: &TopicPartition) -> Examine {
     let begin = plan.tasks.get(task).map_or(0, |it| it.next_offset.0);
     let until = args.until.unwrap_or(i64::MAX);
     let from = match (args.from, args.until) {
@@ -194,7 +176,7 @@ fn examined(plan: &Plan, args: &ReplayArgs, task: &TopicPartition) -> RangeInclu
         (None, Some(until)) => (until - STEPS_SHOWN + 1).max(begin),
         (None, None) => begin,
     };
-    Offset(from)..=Offset(until)
+    Examine { offsets: (Offset(from), Offset(until)), detail: Detail::Pages }
 }
 
 /// Shows records one by one, and writes rows to `--out`.

@@ -14,7 +14,9 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::args::RunArgs;
+use crate::exit::Differs;
 use crate::guarantee::held;
+use crate::replay::verifier::{self, Verified};
 use crate::telemetry::facts::{Facts, OperatorFacts, Watched, source_text, wall_ms};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::{progress, server};
@@ -42,7 +44,7 @@ async fn run_until_end(
     spec: Arc<PipelineSpec>,
     args: &RunArgs,
     terminal: Terminal,
-) -> Result<RunSummary> {
+) -> anyhow::Result<RunSummary> {
     let stop = signals::stop_on_signals()
         .map_err(|error| Error::retry(format!("cannot listen for signals: {error}")))?;
     let listener = match spec.telemetry.listen {
@@ -62,7 +64,13 @@ async fn run_until_end(
     let generation = log.generation().0;
 
     let status = Arc::new(Status::default());
-    let watched = Watched { facts, status: Arc::clone(&status), rates: Arc::default() };
+    let verified = Arc::new(Verified::default());
+    let watched = Watched {
+        facts,
+        status: Arc::clone(&status),
+        rates: Arc::default(),
+        verified: Arc::clone(&verified),
+    };
     let metrics = Arc::new(Metrics::new(watched.clone()));
     let watching =
         tokio::spawn(progress::watch(watched.clone(), Arc::clone(&metrics), terminal.clone()));
@@ -78,6 +86,7 @@ async fn run_until_end(
         log: Box::new(log),
         clock: Arc::new(wire::WallClock::new()),
     };
+    let (stop, verifying) = verifying(&spec, stop, &status, &verified);
     let span = tracing::info_span!("run", pipeline = %spec.id, generation);
     let ended = run_pipeline(config, wiring, stop, status).instrument(span).await;
     let ended = match ended {
@@ -85,10 +94,36 @@ async fn run_until_end(
         Ok(summary) => Ok(summary),
     };
     watching.abort();
+    verifying.iter().for_each(tokio::task::JoinHandle::abort);
+    if verified.must_stop() && ended.is_ok() {
+        let text = "a re-executed epoch came out otherwise: the operators are not deterministic here, or a state was damaged\n→ floe replay and floe checkpoint diff show how; the log names the epoch";
+        return Err(Differs(text.to_owned()).into());
+    }
     if let Some(serving) = serving {
         serving.abort();
     }
-    ended
+    Ok(ended?)
+}
+
+/// Starts the check of sampled epochs, where the file asks for one. The run then also stops for it.
+fn verifying(
+    spec: &Arc<PipelineSpec>,
+    mut signals: watch::Receiver<bool>,
+    status: &Arc<Status>,
+    verified: &Arc<Verified>,
+) -> (watch::Receiver<bool>, Vec<tokio::task::JoinHandle<()>>) {
+    let Some(settings) = spec.verify else { return (signals, Vec::new()) };
+    let (sender, stop) = watch::channel(false);
+    let for_signals = sender.clone();
+    let forwarding = tokio::spawn(async move {
+        if signals.wait_for(|it| *it).await.is_ok() {
+            // The run has ended already if nobody listens.
+            let _ = for_signals.send(true);
+        }
+    });
+    let (spec, status, verified) = (Arc::clone(spec), Arc::clone(status), Arc::clone(verified));
+    let verifying = tokio::spawn(verifier::verify(spec, settings, status, verified, sender));
+    (stop, vec![forwarding, verifying])
 }
 
 /// A source that does not answer is found before the claim: a wrong file must not fence a good run.

@@ -16,10 +16,9 @@ use crate::replay::input::{Input, POLL_RECORDS, Reading};
 use crate::replay::report::{DifferenceView, Report};
 use crate::replay::run::{Replayed, Running, run};
 use crate::replay::subject::Subject;
+use crate::replay::tasks_of;
 use crate::terminal::Terminal;
 use crate::{logging, show, wire};
-
-use super::replay::tasks_of;
 
 /// One way to run the same epochs.
 struct Way {
@@ -115,7 +114,7 @@ pub(crate) fn verify_determinism(args: VerifyDeterminismArgs) -> anyhow::Result<
 }
 
 /// All that is kept, unless somebody says otherwise.
-async fn range(
+pub(super) async fn range(
     subject: &Subject,
     from: Option<u64>,
     to: Option<u64>,

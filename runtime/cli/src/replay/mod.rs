@@ -6,3 +6,30 @@ pub(crate) mod input;
 pub(crate) mod run;
 pub(crate) mod report;
 pub(crate) mod redact;
+pub(crate) mod condition;
+pub(crate) mod state;
+pub(crate) mod verifier;
+
+use floe_core::Result;
+use floe_replay::{Plan, TaskReplay};
+
+use subject::Subject;
+
+/// One for each task of the plan, as its first checkpoint left it.
+pub(crate) fn tasks_of(subject: &Subject, plan: &Plan) -> Result<Vec<TaskReplay>> {
+    plan.all_tasks()
+        .iter()
+        .map(|task| {
+            let mut replay = TaskReplay::new(
+                &plan.pipeline,
+                task,
+                plan.tasks.get(task),
+                &subject.links,
+                &*subject.decoder,
+                plan.of_task(task),
+            )?;
+            replay.altered = subject.is_redacted();
+            Ok(replay)
+        })
+        .collect()
+}

@@ -44,7 +44,14 @@ impl Subject {
             }
         };
         let spec = Arc::new(load::pipeline(&file)?);
-        let about = folder.as_ref().map(|it| about(it.path())).transpose()?;
+        let mut subject = Subject::of(spec, engine)?;
+        subject.about = folder.as_ref().map(|it| about(it.path())).transpose()?;
+        subject._folder = folder;
+        Ok(subject)
+    }
+
+    /// A pipeline's own checkpoints.
+    pub(crate) fn of(spec: Arc<PipelineSpec>, engine: Arc<Engine>) -> Result<Subject> {
         let modules = wire::modules_in(&spec, &engine)?;
         let decoder = wire::decoder(&spec, &modules)?;
         let links = modules
@@ -63,7 +70,7 @@ impl Subject {
             ))
         })?;
         let engine = modules.engine;
-        Ok(Subject { spec, store, links, decoder, engine, about, _folder: folder })
+        Ok(Subject { spec, store, links, decoder, engine, about: None, _folder: None })
     }
 
     pub(crate) async fn plan(

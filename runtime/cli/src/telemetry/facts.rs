@@ -9,6 +9,7 @@ use floe_pipeline::telemetry::{EpochStatus, Status, TaskStatus};
 use serde::Serialize;
 
 use crate::guarantee::HeldGuarantee;
+use crate::replay::verifier::Verified;
 use crate::telemetry::sampler::Rates;
 
 /// What does not change while a pipeline runs.
@@ -91,6 +92,7 @@ pub(crate) struct Watched {
     pub(crate) facts: Arc<Facts>,
     pub(crate) status: Arc<Status>,
     pub(crate) rates: Arc<Rates>,
+    pub(crate) verified: Arc<Verified>,
 }
 
 impl Watched {

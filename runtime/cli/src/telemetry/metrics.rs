@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::replay::verifier::RESULTS;
 use crate::telemetry::facts::{Watched, is_complete, lag, lag_seconds};
 
 /// 1 ms to 65 s.
@@ -187,6 +188,12 @@ impl Collector for StatusCollector {
             "Time that input was held back",
             view.backpressure_seconds,
         )?;
+        let verified: Vec<(Labels<'_>, u64)> = RESULTS
+            .iter()
+            .zip(&self.0.verified.counts)
+            .map(|(result, it)| (vec![("result", *result)], it.load(Ordering::Relaxed)))
+            .collect();
+        counters(&mut e, names::VERIFIED_EPOCHS, "Sampled epochs run again", &verified)?;
         let rejected: Vec<(Labels<'_>, u64)> = Class::ALL
             .iter()
             .zip(status.rejected_by_class())

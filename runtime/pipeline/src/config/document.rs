@@ -25,6 +25,7 @@ pub(super) struct Document {
     pub(super) dead_letters: Option<DeadLettersTable>,
     #[serde(default)]
     pub(super) telemetry: TelemetryTable,
+    pub(super) verify: Option<VerifyTable>,
     #[serde(default)]
     pub(super) run: RunTable,
 }
@@ -236,6 +237,27 @@ pub(super) struct TelemetryTable {
     pub(super) listen: Option<String>,
     /// Default "human".
     pub(super) log: Option<LogName>,
+}
+
+/// Epochs that are run again in the background, to see that they come out the same.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct VerifyTable {
+    /// "1 of 100 epochs".
+    pub(super) sample: String,
+    /// Share of one core that it may take on average: "10%" (default).
+    pub(super) cpu: Option<String>,
+    /// What to do when an epoch comes out otherwise. Default "log".
+    pub(super) on_divergence: Option<OnDivergenceName>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum OnDivergenceName {
+    /// Log an error, count it, and go on.
+    Log,
+    /// Stop in order, with exit code 5.
+    Stop,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

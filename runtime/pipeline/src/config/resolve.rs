@@ -11,15 +11,16 @@ use crate::config::columns;
 use crate::config::diagnose::Problem;
 use crate::config::document::{
     CatalogTable, CheckpointTable, DeadLettersTable, Document, EventTimeTable, FormatName,
-    GuaranteeName, LimitsTable, LogName, ModeName, NewPartitionsName, OnErrorName, OneOrMany,
-    OperatorTable, RunTable, SinkTable, SourceTable, TelemetryTable, UnitName,
+    GuaranteeName, LimitsTable, LogName, ModeName, NewPartitionsName, OnDivergenceName,
+    OnErrorName, OneOrMany, OperatorTable, RunTable, SinkTable, SourceTable, TelemetryTable,
+    UnitName, VerifyTable,
 };
 use crate::config::paths::Base;
 use crate::config::time::parse_start;
 use crate::config::{
     CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, EventTimeSpec, Format, Guarantee,
-    LimitsSpec, LogFormat, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec,
-    Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, TopicSpec, Topics,
+    LimitsSpec, LogFormat, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec, Properties,
+    RunSpec, Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, TopicSpec, Topics, VerifySpec,
 };
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -112,6 +113,7 @@ pub(super) fn resolve(
         checkpoint,
         dead_letters,
         telemetry: telemetry(document.telemetry)?,
+        verify: document.verify.map(verify).transpose()?,
         run: run(document.run)?,
     })
 }
@@ -576,6 +578,29 @@ fn telemetry(table: TelemetryTable) -> Result<TelemetrySpec, Problem> {
         Some(LogName::Json) => LogFormat::Json,
     };
     Ok(TelemetrySpec { listen, log })
+}
+
+fn verify(table: VerifyTable) -> Result<VerifySpec, Problem> {
+    let words: Vec<&str> = table.sample.split_whitespace().collect();
+    let one_of = match words.as_slice() {
+        ["1", "of", number, "epochs"] => number.parse().ok().filter(|it| *it > 0),
+        _ => None,
+    };
+    let one_of = one_of.ok_or_else(|| {
+        Problem::new("verify.sample", format!("{:?} is no sample of epochs", table.sample))
+            .help("sample = \"1 of 100 epochs\"")
+    })?;
+    let cpu = table.cpu.as_deref().unwrap_or("10%");
+    let percent = cpu.strip_suffix('%').and_then(|it| it.trim().parse().ok());
+    let cpu_percent = percent.filter(|it| (1..=100).contains(it)).ok_or_else(|| {
+        Problem::new("verify.cpu", format!("{cpu:?} is no share of a core"))
+            .help("cpu = \"10%\", from 1% to 100%")
+    })?;
+    let on_divergence = match table.on_divergence {
+        None | Some(OnDivergenceName::Log) => OnDivergence::Log,
+        Some(OnDivergenceName::Stop) => OnDivergence::Stop,
+    };
+    Ok(VerifySpec { one_of, cpu_percent, on_divergence })
 }
 
 fn run(table: RunTable) -> Result<RunSpec, Problem> {

@@ -28,7 +28,7 @@ fn marker_text<'a>(snapshot: &'a SnapshotRef, key: &str) -> Option<&'a String> {
 }
 
 /// The head of the branch and its parents, as far as they are kept.
-fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = SnapshotRef> + '_ {
+pub(super) fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = SnapshotRef> + '_ {
     let head = metadata.snapshot_for_ref(MAIN_BRANCH).cloned();
     std::iter::successors(head, |it| metadata.snapshot_by_id(it.parent_snapshot_id()?).cloned())
 }

@@ -21,6 +21,6 @@ mod read;
 
 pub use config::{CatalogConfig, CatalogKind, TableConfig};
 pub use connect::connect;
-pub use read::read_rows;
+pub use read::{TableCommit, read_commits, read_rows};
 pub use schema::Mismatch;
 pub use table::IcebergSink;

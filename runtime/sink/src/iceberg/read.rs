@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use super::config::CatalogConfig;
 use super::connect::connect;
 use super::error::read_failed;
+use super::facts::ancestors;
 use super::table::identifier;
 
 /// All rows of the table, at a snapshot or at the newest.
@@ -27,4 +28,33 @@ pub async fn read_rows(
     }
     let rows = scan.build().map_err(failed)?.to_arrow().await.map_err(failed)?;
     rows.try_collect().await.map_err(failed)
+}
+
+/// One snapshot that a pipeline of ours left in a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableCommit {
+    pub snapshot_id: i64,
+    /// The newest epoch in it.
+    pub epoch: u64,
+}
+
+/// The snapshots of one pipeline that are kept in the branch's history, oldest first.
+pub async fn read_commits(
+    catalog: &CatalogConfig,
+    table: &str,
+    pipeline: &str,
+) -> Result<Vec<TableCommit>> {
+    let failed = |error: iceberg::Error| read_failed(&format!("read table {table}"), &error);
+    let connected = connect(catalog).await?;
+    let loaded = connected.load_table(&identifier(table)?).await.map_err(failed)?;
+    let mut commits: Vec<TableCommit> = ancestors(loaded.metadata())
+        .filter_map(|snapshot| {
+            let summary = &snapshot.summary().additional_properties;
+            let ours = summary.get("floe.pipeline").is_some_and(|it| it == pipeline);
+            let epoch = summary.get("floe.epoch").filter(|_| ours)?.parse().ok()?;
+            Some(TableCommit { snapshot_id: snapshot.snapshot_id(), epoch })
+        })
+        .collect();
+    commits.reverse();
+    Ok(commits)
 }

@@ -47,7 +47,12 @@ fn watched() -> Watched {
     });
     status.push_epoch(EpochStatus { epoch: 5, ..EpochStatus::default() });
     status.update_epoch(4, |it| it.commit_seconds = Some(0.4));
-    Watched { facts: Arc::new(facts), status: Arc::new(status), rates: Arc::default() }
+    Watched {
+        facts: Arc::new(facts),
+        status: Arc::new(status),
+        rates: Arc::default(),
+        verified: Arc::default(),
+    }
 }
 
 #[test]

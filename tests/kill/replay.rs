@@ -247,3 +247,85 @@ fn without_network(floe: PathBuf) -> Command {
     println!("this machine allows no network namespace: the bundle is replayed with the network");
     Command::new(floe)
 }
+
+#[test]
+fn a_row_leads_to_its_record() {
+    check("replay::a_row_leads", &[], |lab| {
+        let scene = ran(lab, "replay-trace", 20_000)?;
+        // The last record of the recording that made a row.
+        let (mut command, _) = scene.floe(&["rows", "--json"])?;
+        let rows = command.stdout(Stdio::piped()).output()?.stdout;
+        let row: Value =
+            serde_json::from_slice(rows.split(|it| *it == b'\n').nth(15_000).context("rows")?)?;
+        let wanted = format!("txn_id = '{}'", row["txn_id"].as_str().context("an id")?);
+        let traced = json(&scene, &["trace", "pipeline.toml", "--row", &wanted, "--json"])?;
+        let traced = &traced[0];
+        ensure!(traced["row"] == row && traced["identical"] == true, "{traced}");
+        ensure!(traced["task"] == format!("payments/{}", row["kafka_partition"]), "{traced}");
+        ensure!(traced["record"]["offset"] == row["kafka_offset"], "{traced}");
+        let value = traced["record"]["value"].as_str().unwrap_or_default();
+        ensure!(value.contains(row["txn_id"].as_str().unwrap_or("?")), "{traced}");
+        must(
+            &scene,
+            0,
+            &["identical ✓", "record "],
+            &["trace", "pipeline.toml", "--row", &wanted],
+        )?;
+        must(&scene, 2, &["no row"], &["trace", "pipeline.toml", "--row", "txn_id = 'none'"])?;
+        must(&scene, 2, &["no column"], &["trace", "pipeline.toml", "--row", "nope = 1"])?;
+
+        // The first epoch with a total over what that row has is found again by its row.
+        must(
+            &scene,
+            0,
+            &["holds from epoch 0"],
+            &["bisect", "pipeline.toml", "--expect", "kafka_offset >= 0"],
+        )?;
+        let limit = row["running_total"].as_i64().context("a total")?;
+        let expect = format!("running_total < {limit}");
+        let (code, said) =
+            floe(&scene, &["bisect", "pipeline.toml", "--expect", &expect, "--json"])?;
+        ensure!(code == Some(5), "{code:?} {said}");
+        let broken: Value = serde_json::from_str(said.split("error:").next().unwrap_or_default())?;
+        ensure!(broken["broken"]["row"]["running_total"].as_i64() >= Some(limit), "{broken}");
+        let epoch = broken["broken"]["epoch"].as_u64().context("an epoch")?;
+        ensure!(epoch <= traced["epoch"].as_u64().unwrap_or_default(), "{broken}");
+        if epoch > 1 {
+            let to = (epoch - 1).to_string();
+            must(
+                &scene,
+                0,
+                &["holds"],
+                &["bisect", "pipeline.toml", "--expect", &expect, "--to", &to],
+            )?;
+        }
+        scene.done();
+        Ok(())
+    });
+}
+
+#[test]
+fn sampled_epochs_are_run_again_beside_the_pipeline() {
+    check("replay::sampled_epochs", &[], |lab| {
+        let mut scene = Scene::new(lab, "replay-verify", Place::Local)?;
+        scene.settings.keep = 1000;
+        scene.make_input(40_000, 5)?;
+        scene.write_pipeline()?;
+        let pipeline = std::fs::read_to_string(scene.pipeline())?;
+        let verify =
+            "\n[verify]\nsample = \"1 of 2 epochs\"\ncpu = \"100%\"\non-divergence = \"stop\"\n";
+        std::fs::write(scene.pipeline(), pipeline + verify)?;
+        let _feed = scene.feed_all(4_000)?;
+        let mut process = scene.start(&["run"])?;
+        let verified = || -> Result<bool> {
+            Ok(process.said().contains("verified: run again, state hashes identical"))
+        };
+        let found = crate::lab::wait_for(std::time::Duration::from_secs(60), verified)?;
+        let said = process.said();
+        process.kill()?;
+        ensure!(found, "{said}");
+        ensure!(!said.contains("it differs"), "{said}");
+        scene.done();
+        Ok(())
+    });
+}

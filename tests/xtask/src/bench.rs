@@ -11,17 +11,18 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         Some((name, rest)) if !name.starts_with("--") => (*name, rest),
         _ => ("payments", arguments),
     };
-    if name != "payments" {
-        bail!("there is no bench {name:?}: there is payments");
+    if !["payments", "replay"].contains(&name) {
+        bail!("there is no bench {name:?}: there are payments and replay");
     }
     guests::build()?;
     build::floe()?;
-    let components = Components::kafka_only()?;
+    // A replay needs a recording and no broker.
+    let components = (name == "payments").then(Components::kafka_only).transpose()?;
     let mut cargo = cargo();
     // The whole workspace, so that dependencies keep the features that everything else built them with.
     cargo.args(["bench", "--quiet", "--workspace", "--bench", name, "--"]);
     cargo.args(rest);
-    components.export(&mut cargo);
+    components.iter().for_each(|it| it.export(&mut cargo));
     cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
     cargo.env("FLOE_TEST_BIN", build::floe_path());
     let said = std::iter::once("cargo xtask bench").chain(arguments.iter().copied());

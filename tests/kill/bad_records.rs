@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, check};
@@ -148,6 +148,48 @@ fn an_empty_topic_is_no_error() {
         scene.feed(1)?.finish()?;
         scene.run_until_end()?;
         ensure!(scene.row_count()? == 0, "rows out of nothing");
+        scene.done();
+        Ok(())
+    });
+}
+
+/// A hundred records that make the operator trap, in one batch: the run goes back once, each of the hundred
+/// is a dead letter, the next run does not trip over them, and a replay follows what was decided.
+#[test]
+fn a_hundred_poisoned_records_cost_one_rollback() {
+    check("bad_records::a_hundred_poisoned_records", &[], |lab| {
+        let mut scene = Scene::new(lab, "poisoned", Place::Local)?;
+        let mut text = String::new();
+        for number in 0..300 {
+            let quantity = i32::from(number % 3 != 1);
+            let order = json!({"order_id": format!("o-{number}"), "item": "tea", "amount_minor": 100, "quantity": quantity});
+            let line = json!({"partition": 0, "offset": number, "timestamp": 1_760_000_000_000_u64, "value": order.to_string()});
+            writeln!(text, "{line}").expect("a String takes every write");
+        }
+        std::fs::write(scene.recording(), &text)?;
+        let guests = lab.payments.parent().context("the guests stand in a folder")?;
+        scene.settings.module = guests.join("floe_example_prices.wasm");
+        scene.settings.on_error = "dead-letter";
+        scene.settings.operator = "[dead-letters]\niceberg = \"lost.letters\"".to_owned();
+        // Longer than the run takes: the last checkpoint alone ends the epoch.
+        scene.settings.interval = "60s";
+        scene.write_pipeline()?;
+        let said = scene.run_until_end()?;
+        ensure!(said.matches("going back to the checkpoint").count() == 1, "{said}");
+        ensure!(said.contains("300 records → 200 rows, 100 rejected"), "{said}");
+        ensure!(scene.row_count()? == 200, "{} rows", scene.row_count()?);
+
+        let again = scene.run_until_end()?;
+        ensure!(again.contains("0 records → 0 rows"), "{again}");
+        let mut list = scene.start(&["dead-letters", "list", "--class", "trap", "--json"])?;
+        ensure!(list.wait(PATIENCE)? == End::Code(0), "{}", list.said());
+        let said = list.said();
+        ensure!(said.lines().count() == 100, "{} letters\n{said}", said.lines().count());
+        for words in ["attempt to divide by zero", "src/lib.rs:", "\"module_hash\""] {
+            ensure!(said.lines().all(|it| it.contains(words)), "{words:?}\n{said}");
+        }
+        let mut replay = scene.start(&["replay", "--checkpoint", "0", "--to", "1"])?;
+        ensure!(replay.wait(PATIENCE)? == End::Code(0), "{}", replay.said());
         scene.done();
         Ok(())
     });

@@ -23,6 +23,34 @@ fn the_examples_commands_work() {
 }
 
 #[test]
+fn the_story_of_a_crash_works() {
+    check("readme::the_story_of_a_crash", &[], |lab| {
+        let example = "examples/05-replay-a-crash";
+        let place = Checkout::of(lab, "crash", example)?;
+        let guests = lab.payments.parent().context("the guests stand in a folder")?;
+        for (guest, file) in [("prices", "prices"), ("prices_fixed", "prices-fixed")] {
+            let built = guests.join(format!("floe_example_{guest}.wasm"));
+            let there = place.folder.join(example).join(format!("{file}.wasm"));
+            std::fs::copy(&built, there).with_context(|| format!("copy {}", built.display()))?;
+        }
+        let said = place.run(&block(&format!("{example}/README.md"), "## The story")?, &[])?;
+        for words in [
+            "error: record orders/1 @ 11",
+            "attempt to divide by zero",
+            "state hash",
+            "0 changed, 1 added, 0 removed",
+            "checkpoint 3 follows 2",
+            "1 letters given back → 1 rows, 0 rejected again",
+            "no dead letters that wait",
+            "\n240\n",
+        ] {
+            ensure!(said.contains(words), "{words:?} is not in what was said\n{said}");
+        }
+        place.done()
+    });
+}
+
+#[test]
 fn the_readmes_commands_for_kafka_work() {
     check("readme::the_readmes_commands", Place::RestS3.needs(), |lab| {
         let place = Checkout::new(lab, "kafka")?;
@@ -75,17 +103,23 @@ struct Checkout<'a> {
 
 impl<'a> Checkout<'a> {
     fn new(lab: &'a Lab, name: &str) -> Result<Checkout<'a>> {
+        let place = Checkout::of(lab, name, "examples/01-payments")?;
+        let module = place.folder.join("examples/01-payments/payments.wasm");
+        std::fs::copy(&lab.payments, module)?;
+        Ok(place)
+    }
+
+    fn of(lab: &'a Lab, name: &str, example: &str) -> Result<Checkout<'a>> {
         let unique = std::process::id();
         let folder = std::env::temp_dir().join(format!("floe-kill-{unique}-readme-{name}"));
-        let example = folder.join("examples/01-payments");
-        std::fs::create_dir_all(&example)?;
-        for entry in std::fs::read_dir(root().join("examples/01-payments"))? {
+        let there = folder.join(example);
+        std::fs::create_dir_all(&there)?;
+        for entry in std::fs::read_dir(root().join(example))? {
             let entry = entry?;
             if entry.file_type()?.is_file() {
-                std::fs::copy(entry.path(), example.join(entry.file_name()))?;
+                std::fs::copy(entry.path(), there.join(entry.file_name()))?;
             }
         }
-        std::fs::copy(&lab.payments, example.join("payments.wasm"))?;
         std::os::unix::fs::symlink(root().join("tests").canonicalize()?, folder.join("tests"))?;
         Ok(Checkout { lab, folder })
     }

@@ -272,7 +272,9 @@ uri = "{}"
         let log = self.folder.join(format!("floe-{number:03}.log"));
         let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
         let mut command = Command::new(&self.lab.floe);
-        command.arg(arguments[0]).arg(self.pipeline()).args(&arguments[1..]);
+        // `floe dead-letters retry FILE`: the file stands behind the verb's second word.
+        let verb = if arguments[0] == "dead-letters" { 2 } else { 1 };
+        command.args(&arguments[..verb]).arg(self.pipeline()).args(&arguments[verb..]);
         command.current_dir(&self.folder).stdin(Stdio::null());
         command.stdout(file.try_clone()?).stderr(file);
         Ok((command, log))

@@ -110,3 +110,60 @@ fn said(scene: &Scene<'_>, arguments: &[&str], code: i32, words: &[&str]) -> Res
     }
     Ok(())
 }
+
+/// Every fourth record is none; each becomes a dead letter, is mended and given back, and the command that
+/// gives it back is killed at another step each time.
+#[test]
+fn letters_are_given_back_once() {
+    check("upgrades::letters_are_given_back_once", &[], |lab| {
+        let points =
+            [POINTS, &["before-commit", "after-commit-sent", "after-commit", "after-verify"]]
+                .concat();
+        let mut scene = Scene::new(lab, "letters", Place::Local)?;
+        let payment = |number: usize| {
+            serde_json::json!({"txn_id": format!("t-{number}"), "merchant_id": "m-1", "amount_minor": 1}).to_string()
+        };
+        let records = 4 * (points.len() + 1);
+        let mut file = std::fs::File::create(scene.recording())?;
+        for number in 0..records {
+            let value = if number % 4 == 3 { "none".to_owned() } else { payment(number) };
+            let line = serde_json::json!({"partition": 0, "offset": number, "timestamp": 1_760_000_000_000_u64, "value": value});
+            writeln!(file, "{line}")?;
+        }
+        scene.settings.on_error = "dead-letter";
+        scene.settings.operator = "[dead-letters]\niceberg = \"lost.letters\"".to_owned();
+        scene.write_pipeline()?;
+        scene.run_until_end()?;
+        ensure!(scene.row_count()? == records / 4 * 3, "{} rows", scene.row_count()?);
+
+        let from = scene.folder.join("mended.jsonl");
+        for (index, point) in points.iter().enumerate() {
+            let number = 4 * index + 3;
+            let mended =
+                serde_json::json!({"id": format!("payments/0@{number}"), "value": payment(number)});
+            std::fs::write(&from, format!("{mended}\n"))?;
+            let retry = ["dead-letters", "retry", "--from", "mended.jsonl"];
+            let mut killed = scene.start_armed_with(&retry, point)?;
+            let end = killed.wait(PATIENCE)?;
+            ensure!(end == End::Signal(ABORTED), "{point}: {end:?}\n{}", killed.last_words());
+            said(&scene, &retry, 0, &[])?;
+            said(&scene, &retry, 0, &["1 had been given back before"])?;
+            ensure!(
+                scene.row_count()? == records / 4 * 3 + index + 1,
+                "{point}: a row too many or too few"
+            );
+        }
+        // What is not mended is rejected again, and waits again.
+        said(
+            &scene,
+            &["dead-letters", "retry", "--class", "decode"],
+            0,
+            &["0 rows, 1 rejected again"],
+        )?;
+        said(&scene, &["dead-letters", "list"], 0, &[&format!("payments/0@{}", records - 1)])?;
+        scene.run_until_end()?;
+        ensure!(scene.row_count()? == records - 1, "{} rows", scene.row_count()?);
+        scene.done();
+        Ok(())
+    });
+}

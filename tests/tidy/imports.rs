@@ -47,6 +47,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-plugin-hop", &["floe-sdk", "floe-plugin-window"]),
     ("floe-plugin-session", &["floe-sdk", "floe-plugin-window"]),
     ("floe-example-payments", &["floe-sdk"]),
+    ("floe-example-prices", &["floe-sdk"]),
+    ("floe-example-prices-fixed", &["floe-sdk"]),
     (
         "floe-tests",
         &[

@@ -57,6 +57,11 @@ pub(crate) enum Command {
     Upgrade(UpgradeArgs),
     /// Have done what a pipeline's intents ask for, each once under its idempotency key
     Effects(EffectsArgs),
+    /// Rejected records: what they are, and back through the operators
+    DeadLetters {
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
     /// What a module needs and offers
     Inspect(InspectArgs),
     /// For authors of SDKs: does the conformance operator in this module keep the ABI?
@@ -470,6 +475,81 @@ pub(crate) struct UpgradeArgs {
     pub(crate) show: usize,
     /// Fence the process that runs this pipeline now
     #[arg(long, conflicts_with = "try_epochs")]
+    pub(crate) take_over: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// Those that wait, oldest first
+    List(LettersListArgs),
+    /// One whole
+    Show(LettersShowArgs),
+    /// Give some back through the current operators, each once. Stop the pipeline first
+    Retry(LettersRetryArgs),
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct LetterFilterArgs {
+    /// decode, reject or trap
+    #[arg(long)]
+    pub(crate) class: Option<String>,
+    /// Those that this operator would not take
+    #[arg(long, value_name = "NAME")]
+    pub(crate) operator: Option<String>,
+    /// Of this epoch
+    #[arg(long)]
+    pub(crate) epoch: Option<i64>,
+    /// Of one task: topic/partition
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct LettersListArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilterArgs,
+    /// Those, too, that were given back
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print one JSON object a letter
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct LettersShowArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// As `list` names it: topic/partition@offset
+    pub(crate) letter: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+#[command(group(clap::ArgGroup::new("which").required(true).multiple(true)
+    .args(["letters", "from", "every", "class", "operator", "epoch", "task"])))]
+pub(crate) struct LettersRetryArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// As `list` names them: topic/partition@offset
+    pub(crate) letters: Vec<String>,
+    /// Letters with their key or value corrected, as `list --json` prints them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
+    /// All that wait
+    #[arg(long = "all", conflicts_with_all = ["letters", "from"])]
+    pub(crate) every: bool,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilterArgs,
+    /// Fence the process that runs this pipeline now
+    #[arg(long)]
     pub(crate) take_over: bool,
     /// Print JSON
     #[arg(long)]

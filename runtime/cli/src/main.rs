@@ -57,6 +57,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::State(args) => command::state::state(args),
         Command::Upgrade(args) => command::upgrade::upgrade(args),
         Command::Effects(args) => command::effects::effects(args),
+        Command::DeadLetters { command } => command::dead_letters::dead_letters(command),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Conformance(args) => command::conformance::conformance(args),
         Command::Test(args) => command::test::test(args),

@@ -15,6 +15,9 @@ pub enum Step {
     Watermark(EventTime),
     /// A record that was passed over after it was found to stop the operator.
     Skip(Offset),
+    /// One call of `process` with a dead letter that a person gave back: where its record had stood. What was
+    /// in it is not written down, so no re-execution goes past it.
+    Retry(Offset),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub struct Journal {
 const BATCH: u8 = 1;
 const WATERMARK: u8 = 2;
 const SKIP: u8 = 3;
+const RETRY: u8 = 5;
 /// A batch that begins right behind the step before it and has no gap: its offsets are its count.
 const DENSE: u8 = 4;
 
@@ -74,6 +78,11 @@ impl Journal {
                     encoder.u8(SKIP);
                     encoder.signed(skipped.0.wrapping_sub(offset));
                     offset = skipped.0;
+                }
+                Step::Retry(given_back) => {
+                    encoder.u8(RETRY);
+                    encoder.signed(given_back.0.wrapping_sub(offset));
+                    offset = given_back.0;
                 }
             }
         }
@@ -114,6 +123,10 @@ impl Journal {
                     offset = decoder.signed()?.wrapping_add(offset);
                     Step::Skip(Offset(offset))
                 }
+                RETRY => {
+                    offset = decoder.signed()?.wrapping_add(offset);
+                    Step::Retry(Offset(offset))
+                }
                 _ => return decoder.invalid("a journal step of an unknown kind"),
             })
         })?;
@@ -150,6 +163,7 @@ mod tests {
             .chain([
                 Step::Watermark(EventTime(5)),
                 Step::Skip(Offset(17)),
+                Step::Retry(Offset(3)),
                 batch(18, 18, 1),
                 batch(19, 25, 3),
                 batch(26, 26, 1),

@@ -13,6 +13,7 @@ mod idle;
 mod worker;
 mod task;
 mod refusal;
+pub mod retry;
 mod writer;
 mod complete;
 mod commit;

@@ -1,9 +1,8 @@
 //! A row that was not taken: where it stands, what the pipeline file says about it, and what people read.
 
-use floe_core::{Epoch, Error, EventTime, Record, Records, Result, TopicPartition};
+use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 
-use crate::dead_letter::{Class, DeadLetters};
-use crate::telemetry::Status;
+use crate::dead_letter::{Class, DeadLetters, Reason};
 use crate::wiring::OnError;
 
 /// What a row, or a call, came from.
@@ -29,9 +28,20 @@ impl Place<'_> {
         }
     }
 
+    /// The first and the last offset of what it came from.
+    fn offsets(&self) -> Option<(Offset, Offset)> {
+        match self {
+            Place::Record(record) => Some((record.offset(), record.offset())),
+            Place::MadeFrom(records) => records.first_offset().zip(records.last_offset()),
+            Place::Watermark(_) => None,
+        }
+    }
+
     fn record(&self) -> Option<Record<'_>> {
         match self {
             Place::Record(record) => Some(*record),
+            // A row made from one record is that record's, whoever rejects it.
+            Place::MadeFrom(records) if records.len() == 1 => Some(records.get(0)),
             Place::MadeFrom(_) | Place::Watermark(_) => None,
         }
     }
@@ -42,6 +52,7 @@ pub(crate) struct Refusal<'a> {
     pub(crate) class: Class,
     pub(crate) on_error: OnError,
     pub(crate) operator: &'a str,
+    pub(crate) module_hash: [u8; 32],
     pub(crate) reason: &'a str,
 }
 
@@ -51,14 +62,13 @@ impl Refusal<'_> {
         task: &TopicPartition,
         place: Place<'_>,
         epoch: Epoch,
-        status: &Status,
         letters: &mut DeadLetters,
     ) -> Result<()> {
         let text = match place {
             Place::Watermark(_) => format!("a row made at {}", place.text(task)),
             Place::Record(_) | Place::MadeFrom(_) => place.text(task),
         };
-        status.reject(self.class);
+        letters.count(self.class);
         match self.on_error {
             OnError::Fail => Err(Error::operator(self.failure(&text, epoch))),
             OnError::Skip => {
@@ -72,7 +82,13 @@ impl Refusal<'_> {
                     Some(_) => self.reason.to_owned(),
                     None => format!("{text}: {}", self.reason),
                 };
-                letters.push(task, record, self.operator, self.class, &message, epoch);
+                let reason = Reason {
+                    operator: self.operator,
+                    module_hash: self.module_hash,
+                    class: self.class.name(),
+                    message: &message,
+                };
+                letters.push(task, record, place.offsets(), &reason, epoch);
                 Ok(())
             }
         }

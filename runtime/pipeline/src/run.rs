@@ -126,10 +126,10 @@ struct Run {
 }
 
 /// What an attempt takes, and gives back when the run goes back to its checkpoint.
-struct Connected {
-    source: Box<dyn Source>,
-    writers: Vec<Box<dyn SinkWriter>>,
-    log: Box<dyn CheckpointLog>,
+pub(crate) struct Connected {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) writers: Vec<Box<dyn SinkWriter>>,
+    pub(crate) log: Box<dyn CheckpointLog>,
 }
 
 enum Ended {
@@ -281,7 +281,7 @@ fn ended_badly(part: &str) -> Error {
 /// For each task, the first offset of the newest batch that stopped an operator.
 type Suspects = BTreeMap<TopicPartition, Offset>;
 
-fn split_sinks(
+pub(crate) fn split_sinks(
     sink: SinkWiring,
     dead_letters: Option<SinkWiring>,
 ) -> (Vec<Sink>, Vec<Box<dyn SinkWriter>>) {

@@ -15,7 +15,7 @@ use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::dead_letter::{Class, DeadLetters};
+use crate::dead_letter::{Class, DeadLetters, RETRIED, Reason};
 use crate::refusal::{Place, Refusal, resumes};
 use crate::run::Event;
 use crate::telemetry::Status;
@@ -53,7 +53,8 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    fn of(mut rows: Vec<RecordBatch>, letters: DeadLetters) -> Output {
+    fn of(mut rows: Vec<RecordBatch>, letters: DeadLetters, status: &Status) -> Output {
+        letters.refused().iter().for_each(|it| status.reject(*it));
         rows.retain(|it| it.num_rows() > 0);
         let dead_letters = (letters.len() > 0).then(|| letters.finish());
         Output { rows, dead_letters }
@@ -129,7 +130,7 @@ impl Task {
         if let Some(next) = next.and_then(|(rule, newest)| rule.after(self.watermark, newest)) {
             rows.extend(self.advance(next, epoch, status, &mut letters)?);
         }
-        Ok(Output::of(rows, letters))
+        Ok(Output::of(rows, letters, status))
     }
 
     /// Takes a watermark that comes from elsewhere than the task's own records.
@@ -145,7 +146,40 @@ impl Task {
         }
         let mut letters = DeadLetters::new();
         let rows = self.advance(watermark, epoch, status, &mut letters)?;
-        Ok(Output::of(rows, letters))
+        Ok(Output::of(rows, letters, status))
+    }
+
+    /// Takes dead letters that are given back. Where the task stands in its partition stays as it is; the
+    /// records keep the offsets that they had.
+    pub(crate) fn retry(
+        &mut self,
+        records: &Records,
+        epoch: Epoch,
+        status: &Status,
+    ) -> Result<Output> {
+        let mut letters = DeadLetters::new();
+        for record in records.iter() {
+            let reason = Reason {
+                operator: "",
+                module_hash: self.chain[0].factory.describe().module_hash,
+                class: RETRIED,
+                message: "given back",
+            };
+            let place = (record.offset(), record.offset());
+            letters.push(&self.task, Some(record), Some(place), &reason, epoch);
+        }
+        let (mut made, before) = (Made::default(), self.virtual_time);
+        let begin = self.journal.steps.len();
+        self.isolate(records, 0..records.len(), epoch, status, &mut letters, &mut made).map_err(
+            |stopped| match stopped {
+                Stopped::Failed(error) | Stopped::Poisoned(Suspect { error, .. }) => error,
+            },
+        )?;
+        self.virtual_time = self.virtual_time.max(before);
+        self.journal.steps.truncate(begin);
+        let steps = records.iter().map(|it| Step::Retry(it.offset()));
+        self.journal.steps.extend(steps);
+        Ok(Output::of(made.rows, letters, status))
     }
 
     /// Tells the chain the watermark, as a step of the journal.
@@ -199,7 +233,7 @@ impl Task {
         let whole = |it: &mut Link| it.operator.capture(Capture::Whole);
         let images = self.chain.iter_mut().map(whole).collect::<Result<Vec<_>>>()?;
         let (steps, virtual_time, letters_before) =
-            (self.journal.steps.len(), self.virtual_time, letters.len());
+            (self.journal.steps.len(), self.virtual_time, letters.mark());
         let part = records.slice(range.clone());
         let (link, error) = match self.run_chain(&part, epoch, status, letters) {
             Ok(made) => {
@@ -213,7 +247,7 @@ impl Task {
         self.go_back(&images)?;
         self.journal.steps.truncate(steps);
         self.virtual_time = virtual_time;
-        letters.truncate(letters_before);
+        letters.back_to(letters_before);
         if range.len() > 1 {
             let middle = range.start + range.len() / 2;
             self.isolate(records, range.start..middle, epoch, status, letters, so_far)?;
@@ -226,9 +260,10 @@ impl Task {
             class: Class::Trap,
             on_error: link.on_error,
             operator: &link.name,
+            module_hash: link.factory.describe().module_hash,
             reason: &error.message,
         };
-        Ok(refusal.settle(&self.task, Place::Record(record), epoch, status, letters)?)
+        Ok(refusal.settle(&self.task, Place::Record(record), epoch, letters)?)
     }
 
     /// An instance that trapped is never used again: each is made anew from its image. No checkpoint holds
@@ -256,10 +291,11 @@ impl Task {
                 class: Class::Decode,
                 on_error: first.on_error,
                 operator: &first.name,
+                module_hash: first.factory.describe().module_hash,
                 reason,
             };
             let place = Place::Record(records.get(*row));
-            refusal.settle(&self.task, place, epoch, status, letters)?;
+            refusal.settle(&self.task, place, epoch, letters)?;
         }
         let newest = self.watermark_rule.and_then(|rule| match rule.column {
             Some(column) => column.newest(&decoded.batch),
@@ -367,9 +403,10 @@ impl Chain for Calls<'_> {
             class: Class::Reject,
             on_error: link.on_error,
             operator: &link.name,
+            module_hash: link.factory.describe().module_hash,
             reason: &row.reason,
         };
-        refusal.settle(self.task, place, self.epoch, self.status, self.letters)
+        refusal.settle(self.task, place, self.epoch, self.letters)
     }
 }
 

@@ -110,6 +110,7 @@ async fn planned_epoch(
     let mut tasks = BTreeMap::new();
     for (entry, part) in manifest.tasks.iter().zip(parts) {
         assert_eq!(entry.task, part.task);
+        refuse_retried(&part.journal, manifest.epoch)?;
         if wanted(&entry.task) {
             let planned = PlannedTask {
                 journal: part.journal,
@@ -121,6 +122,16 @@ async fn planned_epoch(
         }
     }
     Ok(PlannedEpoch { epoch: manifest.epoch, manifest, tasks })
+}
+
+/// Dead letters that a person gave back are in no topic.
+fn refuse_retried(journal: &Journal, epoch: Epoch) -> Result<()> {
+    match journal.steps.iter().any(|it| matches!(it, Step::Retry(_))) {
+        false => Ok(()),
+        true => Err(Error::invalid(format!(
+            "epoch {epoch} took dead letters back in, which are not in the source\n→ replay up to the one before it, and from it on, each by itself"
+        ))),
+    }
 }
 
 /// An upgrade between two checkpoints is no re-execution: memory was made by another module.
@@ -146,7 +157,7 @@ impl Plan {
                     let (first, last) = match step {
                         Step::Batch(batch) => (batch.first, batch.last),
                         Step::Skip(offset) => (*offset, *offset),
-                        Step::Watermark(_) => continue,
+                        Step::Watermark(_) | Step::Retry(_) => continue,
                     };
                     let end = Offset(last.0 + 1);
                     let range = ranges.entry(task.clone()).or_insert(first..end);

@@ -155,7 +155,7 @@ impl TaskReplay {
             let last = match step {
                 Step::Batch(batch) => Some(batch.last),
                 Step::Skip(offset) => Some(offset),
-                Step::Watermark(_) => None,
+                Step::Watermark(_) | Step::Retry(_) => None,
             };
             if last.is_some_and(|last| self.pending.last().is_none_or(|it| it < last)) {
                 break;
@@ -166,6 +166,7 @@ impl TaskReplay {
                 Step::Batch(batch) => self.batch(epoch, &batch, watch)?,
                 Step::Watermark(watermark) => self.watermark(epoch, watermark, watch)?,
                 Step::Skip(offset) => self.skip(epoch, offset, watch)?,
+                Step::Retry(_) => unreachable!("a plan with one is refused"),
             };
             if difference.is_some() {
                 self.open.difference = difference;
@@ -185,7 +186,7 @@ impl TaskReplay {
         let wanted = match planned.journal.steps.get(self.at_step) {
             Some(Step::Batch(batch)) => batch.last,
             Some(Step::Skip(offset)) => *offset,
-            Some(Step::Watermark(_)) | None => return None,
+            Some(Step::Watermark(_) | Step::Retry(_)) | None => return None,
         };
         let has = match self.pending.last() {
             Some(last) => format!("it ends at offset {last}"),

@@ -13,6 +13,8 @@ const GUESTS: &[(&str, Option<&str>)] = &[
     ("floe-example-payments", Some("examples/01-payments/payments.wasm")),
     ("floe-conformance-rust", None),
     ("floe-example-nexmark", Some("examples/nexmark/nexmark.wasm")),
+    ("floe-example-prices", Some("examples/05-replay-a-crash/prices.wasm")),
+    ("floe-example-prices-fixed", Some("examples/05-replay-a-crash/prices-fixed.wasm")),
 ];
 
 /// Builds all guests; gives the path of the payments operator.

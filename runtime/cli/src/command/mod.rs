@@ -7,6 +7,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod checkpoint_diff;
 pub(crate) mod conformance;
 pub(crate) mod effects;
+pub(crate) mod dead_letters;
 pub(crate) mod inspect;
 pub(crate) mod record;
 pub(crate) mod replay;

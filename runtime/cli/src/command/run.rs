@@ -127,7 +127,7 @@ fn verifying(
 }
 
 /// A source that does not answer is found before the claim: a wrong file must not fence a good run.
-async fn answering_source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
+pub(super) async fn answering_source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
     let mut source = wire::source(spec).await?;
     wire::blocking(move || source.partitions().map(|_| source)).await
 }
@@ -143,7 +143,7 @@ async fn run_pipeline(
     floe_pipeline::run::run(config, wiring, stop, status).await
 }
 
-fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool) -> RunConfig {
+pub(super) fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool) -> RunConfig {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     RunConfig {
         pipeline: spec.id.clone(),

@@ -214,7 +214,7 @@ fn given_all(mut planned: PlannedTask) -> PlannedTask {
     for step in &mut planned.journal.steps {
         match *step {
             Step::Batch(batch) => now = batch.virtual_time,
-            Step::Watermark(_) => {}
+            Step::Watermark(_) | Step::Retry(_) => {}
             Step::Skip(offset) => {
                 *step = Step::Batch(BatchStep {
                     first: offset,

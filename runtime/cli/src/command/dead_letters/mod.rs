@@ -1,0 +1,119 @@
+//! `floe dead-letters`: what was rejected, one whole, and back through the operators.
+
+mod letter;
+mod retry;
+
+use std::io::Write;
+use std::path::Path;
+
+use floe_core::{Error, Result};
+use floe_pipeline::config::{PipelineSpec, TableSpec};
+
+use crate::args::{DeadLettersCommand, LetterFilterArgs, LettersListArgs, LettersShowArgs};
+use crate::{load, show, wire};
+use letter::{Letter, letters};
+
+/// Lines shown to a person; all come with `--json`.
+const SHOWN: usize = 100;
+const MESSAGE: usize = 70;
+
+pub(crate) fn dead_letters(command: DeadLettersCommand) -> anyhow::Result<()> {
+    match command {
+        DeadLettersCommand::List(args) => list(&args),
+        DeadLettersCommand::Show(args) => show_one(&args),
+        DeadLettersCommand::Retry(args) => retry::retry(args),
+    }
+}
+
+fn table(spec: &PipelineSpec) -> Result<&TableSpec> {
+    match &spec.dead_letters {
+        Some(dead_letters) => Ok(&dead_letters.table),
+        None => Err(Error::invalid("the pipeline has no [dead-letters]")),
+    }
+}
+
+async fn read(pipeline: &Path) -> Result<Vec<Letter>> {
+    let spec = load::pipeline(pipeline)?;
+    letters(&wire::rows(table(&spec)?, None).await?)
+}
+
+impl LetterFilterArgs {
+    fn takes(&self, it: &Letter) -> bool {
+        self.class.as_ref().is_none_or(|class| *class == it.class)
+            && self.operator.as_ref().is_none_or(|operator| *operator == it.operator)
+            && self.epoch.is_none_or(|epoch| epoch == it.epoch)
+            && self.task.as_ref().is_none_or(|task| *task == it.task.to_string())
+    }
+}
+
+fn list(args: &LettersListArgs) -> anyhow::Result<()> {
+    super::block_on(async move {
+        let mut found = read(&args.pipeline).await?;
+        found.retain(|it| (args.all || !it.settled) && args.filter.takes(it));
+        let mut out = std::io::stdout().lock();
+        if args.json {
+            for it in found {
+                writeln!(out, "{}", it.json())?;
+            }
+            return Ok(());
+        }
+        if found.is_empty() {
+            writeln!(out, "no dead letters{}", if args.all { "" } else { " that wait" })?;
+            return Ok(());
+        }
+        let row = |it: &Letter| {
+            let line = it.message.lines().next().unwrap_or_default();
+            let mut message: String = line.chars().take(MESSAGE).collect();
+            if message.len() < line.len() {
+                message.push('…');
+            }
+            let state = if it.settled { "given back" } else { "" };
+            vec![
+                it.id(),
+                it.class.clone(),
+                it.operator.clone(),
+                it.epoch.to_string(),
+                message,
+                state.to_owned(),
+            ]
+        };
+        let rows: Vec<Vec<String>> = found.iter().take(SHOWN).map(row).collect();
+        let header = ["letter", "class", "operator", "epoch", "message", ""];
+        write!(out, "{}", show::table(&header, &rows))?;
+        if found.len() > SHOWN {
+            writeln!(out, "… and {} more; --json prints all", found.len() - SHOWN)?;
+        }
+        Ok(())
+    })
+}
+
+fn show_one(args: &LettersShowArgs) -> anyhow::Result<()> {
+    super::block_on(async move {
+        let mut found = read(&args.pipeline).await?;
+        found.retain(|it| it.id() == args.letter);
+        if found.is_empty() {
+            let text = format!("there is no dead letter {}", args.letter);
+            return Err(Error::invalid(text + "\n→ floe dead-letters list names them").into());
+        }
+        let mut out = std::io::stdout().lock();
+        for it in found {
+            if args.json {
+                writeln!(out, "{}", it.json())?;
+                continue;
+            }
+            let state = if it.settled { "  given back since" } else { "" };
+            writeln!(out, "{}  {}  epoch {}{state}", it.id(), it.class, it.epoch)?;
+            writeln!(out, "  operator   {}  module {}", it.operator, it.module_hash)?;
+            writeln!(out, "  message    {}", it.message.replace('\n', "\n             "))?;
+            if let Some(backtrace) = &it.backtrace {
+                writeln!(out, "  {}", backtrace.replace('\n', "\n  "))?;
+            }
+            let json = it.json();
+            writeln!(out, "  timestamp  {}", json["timestamp"])?;
+            writeln!(out, "  headers    {}", json["headers"])?;
+            writeln!(out, "  key        {}", json["key"])?;
+            writeln!(out, "  value      {}", json["value"])?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,160 @@
+//! Dead letters given back: an epoch of its own, by a new owner, with nothing from the source in it.
+//!
+//! Its one manifest carries the rows that came of them and the marks that they were given back, so that
+//! both are in their tables, or neither is. Before it is visible nothing has happened; from then on the
+//! recovery of whoever comes next commits it.
+
+use std::sync::Arc;
+
+use floe_core::committable::{CommittedSnapshot, ManifestRef};
+use floe_core::manifest::{PipelineIdentity, SinkEntry};
+use floe_core::ports::{CheckpointDraft, CheckpointLog, Clock, Source};
+use floe_core::protocol::guarantee::Guarantee;
+use floe_core::{Epoch, Error, Records, Result};
+
+use crate::commit::{Sink, commit_request, commit_until_settled};
+use crate::recovery::{Start, recover};
+use crate::run::{Connected, split_sinks};
+use crate::start::{blocking, identity_now, open_tasks};
+use crate::task::Task;
+use crate::telemetry::Status;
+use crate::wiring::{RunConfig, Wiring};
+
+/// A pipeline at its newest checkpoint, with everything before it in the tables.
+pub struct Retry {
+    connected: Connected,
+    sinks: Vec<Sink>,
+    identity: PipelineIdentity,
+    start: Start,
+    tasks: Vec<Task>,
+    clock: Arc<dyn Clock>,
+    config: RunConfig,
+    status: Arc<Status>,
+}
+
+/// What came of the letters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retried {
+    pub epoch: Option<Epoch>,
+    pub records: u64,
+    pub rows: u64,
+    /// Records that were rejected again: they are dead letters of this epoch.
+    pub rejected: u64,
+}
+
+impl Retry {
+    /// Commits what the checkpoints carry, and restores. Only then does the table of dead letters say which
+    /// of them were given back already.
+    pub async fn begin(config: RunConfig, wiring: Wiring, status: Arc<Status>) -> Result<Retry> {
+        if config.guarantee != Guarantee::ExactlyOnce {
+            return Err(Error::refused(
+                "dead letters are given back under guarantee = \"exactly-once\" alone: nothing else knows which were",
+            ));
+        }
+        let Wiring { source, decoder, operators, sink, dead_letters, log, clock } = wiring;
+        let (sinks, writers) = split_sinks(sink, dead_letters);
+        let (partitions, source) = blocking(move || {
+            let mut source: Box<dyn Source> = source;
+            let partitions = source.partitions()?;
+            Ok((partitions, source))
+        })
+        .await?;
+        let identity = identity_now(&config, decoder.as_ref(), &operators, &partitions);
+        let start = recover(
+            log.as_ref(),
+            &sinks,
+            &identity,
+            config.guarantee,
+            config.new_partitions,
+            &status,
+        )
+        .await?;
+        let Some((_, newest)) = &start.newest else {
+            return Err(Error::invalid(
+                "the pipeline has no checkpoint yet: it has no dead letters",
+            ));
+        };
+        let position = newest.position();
+        let tasks =
+            open_tasks(&config, log.as_ref(), &start, &decoder, &operators, &position).await?;
+        let connected = Connected { source, writers, log };
+        Ok(Retry { connected, sinks, identity, start, tasks, clock, config, status })
+    }
+
+    /// Puts the records through the operators, completes the epoch and commits it.
+    pub async fn take(self, letters: Vec<Records>) -> Result<Retried> {
+        let Retry { connected, sinks, identity, start, mut tasks, clock, config, status } = self;
+        let Connected { mut writers, mut log, .. } = connected;
+        let epoch = start.next_epoch();
+        let records: u64 = letters.iter().map(|it| it.len() as u64).sum();
+        if records == 0 {
+            return Ok(Retried::default());
+        }
+        let mut outputs = Vec::new();
+        for letters in letters {
+            let of = letters.topic_partition().clone();
+            let Some(task) = tasks.iter_mut().find(|it| it.task == of) else {
+                return Err(Error::invalid(format!("the checkpoint has no task {of}")));
+            };
+            let most = config.batch_records_max;
+            for from in (0..letters.len()).step_by(most) {
+                let part = letters.slice(from..letters.len().min(from + most));
+                outputs.push(task.retry(&part, epoch, &status)?);
+            }
+        }
+        for output in outputs {
+            for rows in output.rows {
+                writers[0].write(epoch, rows).await?;
+            }
+            if let (Some(letters), Some(writer)) = (output.dead_letters, writers.get_mut(1)) {
+                writer.write(epoch, letters).await?;
+            }
+        }
+        let mut entries = Vec::new();
+        for (index, (sink, writer)) in sinks.iter().zip(&mut writers).enumerate() {
+            entries.push(SinkEntry {
+                name: sink.name.clone(),
+                table: sink.table.clone(),
+                table_uuid: sink.table_uuid,
+                committable: writer.prepare(epoch).await?,
+                predecessor: start.sinks[index].newest_committing,
+                committed: start.sinks[index].committed,
+            });
+        }
+        let rows = entries[0].committable.rows;
+        let draft = CheckpointDraft {
+            epoch,
+            identity,
+            tasks: tasks.iter_mut().map(Task::capture).collect::<Result<_>>()?,
+            sinks: entries,
+            created_ms: clock.wall_ms(),
+            savepoint: false,
+        };
+        let (place, manifest) = log.complete(draft).await?;
+        commit(&*log, &sinks, place, &manifest, &status).await?;
+        let rejected = status.rejected_total();
+        Ok(Retried { epoch: Some(epoch), records, rows, rejected })
+    }
+}
+
+async fn commit(
+    log: &dyn CheckpointLog,
+    sinks: &[Sink],
+    place: ManifestRef,
+    manifest: &floe_core::manifest::CheckpointManifest,
+    status: &Status,
+) -> Result<Vec<CommittedSnapshot>> {
+    let (view, guarantee) = (log.view(), Guarantee::ExactlyOnce);
+    let mut done = Vec::new();
+    for sink in sinks {
+        let entry = manifest.sink(&sink.name).expect("the draft had each sink");
+        if entry.committable.is_empty() {
+            continue;
+        }
+        let request = commit_request(place, manifest, entry, guarantee);
+        let outcome =
+            commit_until_settled(sink, &request, guarantee, view.as_ref(), status).await?;
+        done.extend(outcome.map(|it| it.snapshot));
+    }
+    Ok(done)
+}

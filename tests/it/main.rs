@@ -3,3 +3,4 @@
 mod conformance;
 mod protocol;
 mod simulation;
+mod fuzz;

@@ -21,7 +21,13 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 def create(options):
     admin = AdminClient({"bootstrap.servers": options.bootstrap})
-    topic = NewTopic(options.topic, num_partitions=options.partitions, replication_factor=1)
+    # The payments are of another year: a broker that looks at their time would delete them after some minutes.
+    topic = NewTopic(
+        options.topic,
+        num_partitions=options.partitions,
+        replication_factor=1,
+        config={"retention.ms": "-1"},
+    )
     for made in admin.create_topics([topic]).values():
         made.result(30)
     deadline = time.monotonic() + 30

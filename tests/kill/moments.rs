@@ -88,12 +88,12 @@ fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'stat
     });
 }
 
-/// Of five kills one is at any time and one during the recovery from the kill before; the others are aimed
+/// Of ten kills one is at any time and two during the recovery from the kill before; the others are aimed
 /// at the moments just after something durable appeared.
 fn aim(number: u64, random: &mut Random) -> Aim {
-    match number % 5 {
+    match number % 10 {
         0 => Aim::After(Duration::from_millis(100 + random.below(LIFE.as_millis() as u64))),
-        1 => Aim::Recovery(Duration::from_micros(random.below(160_000))),
+        1 | 6 => Aim::Recovery(Duration::from_micros(random.below(160_000))),
         _ => Aim::New {
             folder: random.below(4) as usize,
             nth: 1 + random.below(10) as usize,

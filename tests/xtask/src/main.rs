@@ -5,6 +5,7 @@ mod build;
 mod children;
 mod components;
 mod demo;
+mod fuzz;
 mod guests;
 mod languages;
 mod soak;
@@ -23,6 +24,8 @@ cargo xtask COMMAND
   soak [--records N] [--kills N] [--seeds N]
                              the proof at full size: 400,000 records and 170 kills in each of three places,
                              100,000 seeds, outages of a minute; writes target/soak.md
+  fuzz [TARGET] [--seconds N]
+                             mutated inputs for every decoder, a minute each; targets as in tests/it/fuzz, as stored::part
   components start|stop      real components to try things with; start prints how to reach them
 
 A component that is missing is said and its tests are skipped; with CI=true in the environment it is an error.";
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Some((&"guests", [])) => guests::build().and_then(|_| languages::build()),
         Some((&"bench", rest)) => bench::bench(rest),
         Some((&"soak", rest)) => soak::soak(rest),
+        Some((&"fuzz", rest)) => fuzz::fuzz(rest),
         Some((&"components", [verb])) => components::command(verb),
         _ => {
             eprintln!("{USAGE}");

@@ -387,13 +387,21 @@ impl Log<'_> {
     /// only claims and the spine behind, so any other whole manifest before the hole tells of a loss.
     ///
     /// No sign of one: what was swept between our look at it and our look at the hole; and an entry that
-    /// came back because an earlier attempt at its put landed late. Neither has its objects.
+    /// came back because an earlier attempt at its put landed late. Neither has its objects, but for those
+    /// that newer checkpoints are built upon: these say nothing.
     async fn check_hole(&self, before: &LogReading, found: &LogReading) -> Result<()> {
         let mut left = BTreeSet::new();
+        let built_upon: BTreeSet<&str> = found
+            .manifests()
+            .flat_map(|(_, it)| it.objects.iter().map(|object| object.path.as_str()))
+            .collect();
         // A savepoint stays whole, alone, while the log goes on.
         for (at, manifest) in before.manifests().filter(|(_, it)| !it.savepoint) {
-            let mut whole = self.exists(at.slot).await?;
-            for object in &manifest.objects {
+            let own = || {
+                manifest.objects.iter().filter(|object| !built_upon.contains(object.path.as_str()))
+            };
+            let mut whole = own().next().is_some() && self.exists(at.slot).await?;
+            for object in own() {
                 let path = self.paths.object(&object.path)?;
                 whole = whole && self.store.get(&path).await?.is_some();
             }

@@ -156,3 +156,27 @@ fn a_swept_entry_that_comes_back_is_no_loss() {
     };
     check(&plan, "named: a_swept_entry_that_comes_back_is_no_loss");
 }
+
+/// The same with checkpoints that name earlier objects: the entry that came back had its objects still, because
+/// a newer checkpoint was built upon them, and was taken for the sign of a loss.
+#[test]
+fn a_swept_entry_that_comes_back_with_its_objects_is_no_loss() {
+    let plan = Plan {
+        partitions: vec![31, 37, 30],
+        keys: 8,
+        rejects: 40,
+        dead_letters: true,
+        interval: ms(51),
+        workers: 1,
+        batch_records_max: 6,
+        arrival: 40,
+        patience: ms(1000),
+        faults: Faults { store: 300, catalog: 250, late: 500, ..Faults::default() },
+        faults_end: 340,
+        hosts: vec![host(0, true)],
+        event_time: false,
+        idle_after: Some(ms(239)),
+        ..Plan::calm(9691)
+    };
+    check(&plan, "named: a_swept_entry_that_comes_back_with_its_objects_is_no_loss");
+}

@@ -17,9 +17,9 @@ use floe_core::committable::CommittedSnapshot;
 use floe_core::event_time::WatermarkRule;
 use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
 use floe_core::{Error, ErrorKind, Result};
-use floe_operator::{Engine, Factory, InputDecoder, Limits};
+use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits};
 use floe_pipeline::config::{
-    CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
+    self, CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
     TableSpec, Topics,
 };
 use floe_pipeline::dead_letter::dead_letter_schema;
@@ -67,6 +67,8 @@ pub(crate) struct Modules {
     pub(crate) chain: Vec<Module>,
     /// What of the engine decides results.
     pub(crate) engine: String,
+    /// The method by which checkpoints find changed pages here.
+    pub(crate) dirty_pages: String,
     /// `None`: no operator is told a watermark.
     pub(crate) event_time: Option<WatermarkRule>,
 }
@@ -91,7 +93,12 @@ pub(crate) struct Opened {
 
 /// The modules of the chain, each fitting the one before it.
 pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
-    modules_in(spec, &Engine::new(Some(module_cache()))?)
+    let dirty_pages = match spec.checkpoint.dirty_pages {
+        config::DirtyPages::Auto => DirtyPages::Auto,
+        config::DirtyPages::Userfaultfd => DirtyPages::Userfaultfd,
+        config::DirtyPages::PageHashes => DirtyPages::PageHashes,
+    };
+    modules_in(spec, &Engine::with_dirty_pages(Some(module_cache()), dirty_pages)?)
 }
 
 pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Modules> {
@@ -126,7 +133,7 @@ pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Mo
         (Some(event_time), Some(first)) => Some(event_time.rule(&first.factory.describe().input)?),
         (Some(_) | None, _) => None,
     };
-    Ok(Modules { chain, engine: engine.settings(), event_time })
+    Ok(Modules { chain, engine: engine.settings(), dirty_pages: engine.dirty_pages(), event_time })
 }
 
 /// What the next operator of the chain gets, as far as it is known before that one says what it takes: the

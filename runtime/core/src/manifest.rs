@@ -124,6 +124,12 @@ impl CheckpointManifest {
         Position(self.tasks.iter().map(|it| (it.task.clone(), it.next_offset)).collect())
     }
 
+    /// Bytes of the objects that this checkpoint wrote; their names hold its id.
+    pub fn written_bytes(&self) -> u64 {
+        let id = self.id.to_string();
+        self.objects.iter().filter(|it| it.path.contains(&id)).map(|it| it.len).sum()
+    }
+
     pub fn sink(&self, name: &str) -> Option<&SinkEntry> {
         self.sinks.iter().find(|it| it.name == name)
     }

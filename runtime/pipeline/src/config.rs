@@ -194,6 +194,14 @@ pub enum CatalogKind {
     Rest,
 }
 
+/// How a checkpoint finds what changed; it decides no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirtyPages {
+    Auto,
+    Userfaultfd,
+    PageHashes,
+}
+
 #[derive(Clone, Debug)]
 pub struct CheckpointSpec {
     /// A URL: file://, s3://, gs://, az://.
@@ -203,6 +211,7 @@ pub struct CheckpointSpec {
     pub keep: usize,
     /// Completed checkpoints that may wait for their commit before the pipeline slows down.
     pub commits_pending_max: usize,
+    pub dirty_pages: DirtyPages,
     /// The store's properties, Java spelling; the catalog's storage properties unless named here.
     pub properties: Properties,
 }

@@ -212,17 +212,14 @@ impl Coordinator {
             .collect();
         let records = self.status.records_in.load(Ordering::Relaxed);
         let rows = self.status.rows_out.load(Ordering::Relaxed);
+        let images = || open.tasks.iter().flat_map(|it| &it.operators).map(|(_, image)| image);
         self.status.push_epoch(EpochStatus {
             epoch: epoch.0,
             records: records - self.records_at_barrier,
             rows: rows - self.rows_at_barrier,
             pause_seconds: open.pause.as_secs_f64(),
-            image_bytes: open
-                .tasks
-                .iter()
-                .flat_map(|it| &it.operators)
-                .map(|(_, image)| image.memory.bytes)
-                .sum(),
+            image_bytes: images().map(|it| it.memory.bytes).sum(),
+            dirty_bytes: images().map(|it| it.memory.held_bytes()).sum(),
             ..EpochStatus::default()
         });
         (self.records_at_barrier, self.rows_at_barrier) = (records, rows);
@@ -250,6 +247,7 @@ impl Coordinator {
         let now = self.clock.wall_ms();
         self.status.update_epoch(place.epoch.0, |it| {
             it.checkpoint_seconds = took.as_secs_f64();
+            it.written_bytes = manifest.written_bytes();
             it.completed_ms = now;
         });
         self.summary.records = records_taken(&manifest).saturating_sub(self.records_before);

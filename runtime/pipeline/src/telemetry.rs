@@ -113,7 +113,12 @@ pub struct EpochStatus {
     pub rows: u64,
     pub pause_seconds: f64,
     pub checkpoint_seconds: f64,
+    /// The operators' memory.
     pub image_bytes: u64,
+    /// Pages that the pause copied.
+    pub dirty_bytes: u64,
+    /// What was stored of them.
+    pub written_bytes: u64,
     pub completed_ms: i64,
     pub commit_seconds: Option<f64>,
     pub committed_ms: Option<i64>,

@@ -77,6 +77,7 @@ async fn look(spec: &Arc<PipelineSpec>) -> Report {
             checks.push(Check::of("decoder", decoder_text(spec, &modules)));
             let table = wire::check_tables(spec, &modules).await;
             checks.extend(table.into_iter().map(|it| Check::of("table", it)));
+            checks.push(Check::of("dirty pages", Ok(modules.dirty_pages.clone())));
         }
     }
     checks.push(Check::of("source", source));

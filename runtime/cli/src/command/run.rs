@@ -77,6 +77,7 @@ async fn run_until_end(
     let serving = listener.map(|it| tokio::spawn(server::serve(it, watched, metrics)));
 
     let config = run_config(&spec, &modules, args.until_end);
+    tracing::info!("changed pages of state are found by {}", modules.dirty_pages);
     let wiring = Wiring {
         source,
         decoder,

@@ -159,8 +159,12 @@ impl Collector for StatusCollector {
         gauges(
             &mut e,
             names::CHECKPOINT_BYTES,
-            "Bytes of the newest checkpoint's images",
-            &[(vec![("kind", "written")], newest.image_bytes as f64)],
+            "Bytes of the newest checkpoint: memory of the operators, of it copied in the pause, and stored",
+            &[
+                (vec![("kind", "image")], newest.image_bytes as f64),
+                (vec![("kind", "dirty")], newest.dirty_bytes as f64),
+                (vec![("kind", "written")], newest.written_bytes as f64),
+            ],
         )?;
         gauge(
             &mut e,

@@ -45,7 +45,7 @@ fn line(view: &View<'_>) -> String {
             "checkpoint {} ago: {} pause, {}",
             ago(view, newest.completed_ms),
             show::seconds(newest.pause_seconds),
-            show_bytes(newest.image_bytes)
+            show_bytes(newest.written_bytes)
         ));
     }
     if let Some((committed, epoch)) =

@@ -7,8 +7,10 @@ use arrow_schema::TimeUnit;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
+use crate::config::DirtyPages;
 use crate::config::columns;
 use crate::config::diagnose::Problem;
+use crate::config::document::DirtyPagesName;
 use crate::config::document::{
     CatalogTable, CheckpointTable, DeadLettersTable, Document, EventTimeTable, FormatName,
     GuaranteeName, LimitsTable, LogName, ModeName, NewPartitionsName, OnDivergenceName,
@@ -526,6 +528,11 @@ fn checkpoint(
             COMMITS_PENDING_MAX,
             "checkpoint.commits-pending-max",
         )?,
+        dirty_pages: match table.dirty_pages {
+            None | Some(DirtyPagesName::Auto) => DirtyPages::Auto,
+            Some(DirtyPagesName::Userfaultfd) => DirtyPages::Userfaultfd,
+            Some(DirtyPagesName::PageHashes) => DirtyPages::PageHashes,
+        },
         properties,
     })
 }

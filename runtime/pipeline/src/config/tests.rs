@@ -56,6 +56,7 @@ interval = "1s"
 commit-every = 1
 keep = 3
 commits-pending-max = 2
+dirty-pages = "page-hashes"
 properties = { "s3.region" = "eu-west-1" }
 
 [dead-letters]
@@ -102,6 +103,7 @@ fn the_smallest_has_every_default() {
     assert_eq!(spec.checkpoint.store, "file:///pipe/lake/.floe/checkpoints");
     assert_eq!(spec.checkpoint.interval, Duration::from_secs(10));
     assert_eq!((spec.checkpoint.keep, spec.checkpoint.commits_pending_max), (10, 4));
+    assert_eq!(spec.checkpoint.dirty_pages, DirtyPages::Auto);
     assert_eq!((spec.run.workers, spec.run.batch_records_max), (None, 8192));
     assert_eq!(spec.telemetry.listen, None);
     assert!(spec.dead_letters.is_none());

@@ -11,11 +11,14 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         Some((name, rest)) if !name.starts_with("--") => (*name, rest),
         _ => ("payments", arguments),
     };
-    if !["payments", "replay"].contains(&name) {
-        bail!("there is no bench {name:?}: there are payments and replay");
+    if !["payments", "replay", "checkpoint"].contains(&name) {
+        bail!("there is no bench {name:?}: there are payments, replay and checkpoint");
     }
-    guests::build()?;
-    build::floe()?;
+    // The bench of checkpoints has a guest of its own, as text.
+    if name != "checkpoint" {
+        guests::build()?;
+        build::floe()?;
+    }
     // A replay needs a recording and no broker.
     let components = (name == "payments").then(Components::kafka_only).transpose()?;
     let mut cargo = cargo();
@@ -23,8 +26,10 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     cargo.args(["bench", "--quiet", "--workspace", "--bench", name, "--"]);
     cargo.args(rest);
     components.iter().for_each(|it| it.export(&mut cargo));
-    cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
-    cargo.env("FLOE_TEST_BIN", build::floe_path());
+    if name != "checkpoint" {
+        cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
+        cargo.env("FLOE_TEST_BIN", build::floe_path());
+    }
     let said = std::iter::once("cargo xtask bench").chain(arguments.iter().copied());
     cargo.env("FLOE_BENCH_COMMAND", said.collect::<Vec<_>>().join(" "));
     let done = children::run(&mut cargo);

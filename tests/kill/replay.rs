@@ -137,8 +137,10 @@ fn the_record_that_stopped_the_pipeline_is_shown() {
             .map(|it| line(1, it, if it == 25 { i64::MAX } else { 1 }))
             .collect::<String>();
         std::fs::write(scene.recording(), &text)?;
-        must(&scene, 1, &["payments/1 @ 25"], &["run", "pipeline.toml", "--until-end"])?;
         let last = epochs(&scene)?.to_string();
+        let look = format!("--checkpoint {last} --task payments/1 --until 25 --step");
+        let words = ["payments/1 @ 25", &look];
+        must(&scene, 1, &words, &["run", "pipeline.toml", "--until-end"])?;
         let step = [
             "replay",
             "pipeline.toml",

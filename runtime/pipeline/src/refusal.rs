@@ -70,7 +70,15 @@ impl Refusal<'_> {
         };
         letters.count(self.class);
         match self.on_error {
-            OnError::Fail => Err(Error::operator(self.failure(&text, epoch))),
+            OnError::Fail => {
+                let look = place.record().map_or_else(String::new, |record| {
+                    let (before, offset) = (epoch.0.saturating_sub(1), record.offset());
+                    format!(
+                        "\n  → look at it: floe replay PIPELINE --checkpoint {before} --task {task} --until {offset} --step"
+                    )
+                });
+                Err(Error::operator(self.failure(&text, epoch, &look)))
+            }
             OnError::Skip => {
                 let (epoch, operator, reason) = (epoch.0, self.operator, self.reason);
                 tracing::warn!(task = %task, epoch, operator, reason, "skipped {text}");
@@ -94,7 +102,7 @@ impl Refusal<'_> {
         }
     }
 
-    fn failure(&self, place: &str, epoch: Epoch) -> String {
+    fn failure(&self, place: &str, epoch: Epoch, look: &str) -> String {
         let (operator, reason) = (self.operator, self.reason.replace('\n', "\n  "));
         let what = match self.class {
             Class::Decode => format!("could not be decoded for operator {operator:?}"),
@@ -103,7 +111,7 @@ impl Refusal<'_> {
         };
         let resumes = resumes(epoch);
         format!(
-            "{place} {what} (epoch {epoch})\n  {reason}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  → go past it: on-error = \"dead-letter\" in [[operator]] {operator}"
+            "{place} {what} (epoch {epoch})\n  {reason}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}{look}\n  → go past it: on-error = \"dead-letter\" in [[operator]] {operator}"
         )
     }
 }

@@ -67,6 +67,11 @@ max = 7
 listen = "127.0.0.1:9900"
 log = "json"
 
+[verify]
+sample = "1 of 50 epochs"
+cpu = "25%"
+on-divergence = "stop"
+
 [run]
 workers = 2
 batch-records = 100
@@ -137,6 +142,8 @@ fn the_full_one_is_read_whole() {
     assert_eq!(spec.checkpoint.properties.get("credential"), None);
     assert_eq!(spec.dead_letters.as_ref().map(|it| it.max), Some(7));
     assert_eq!(spec.telemetry.log, LogFormat::Json);
+    let verify = VerifySpec { one_of: 50, cpu_percent: 25, on_divergence: OnDivergence::Stop };
+    assert_eq!(spec.verify, Some(verify));
     assert_eq!((spec.run.workers, spec.run.batch_records_max), (Some(2), 100));
     assert!(!format!("{spec:?}").contains("hunter2"));
 }
@@ -176,6 +183,14 @@ fn what_is_wrong_is_said_with_its_place() {
         ("[source]", "[checkpoint]\nkeep = 0\n[source]", "6:1", &["0 is too few"]),
         ("[source]", "[run]\nbatch-records = 70000\n[source]", "6:1", &["65536"]),
         ("[source]", "[telemetry]\nlisten = \"9900\"\n[source]", "6:1", &["no address"]),
+        ("[source]", "[verify]\nsample = \"1 of 0 epochs\"\n[source]", "6:1", &["1 of 100 epochs"]),
+        ("[source]", "[verify]\nsample = \"all\"\n[source]", "6:1", &["no sample of epochs"]),
+        (
+            "[source]",
+            "[verify]\nsample = \"1 of 9 epochs\"\ncpu = \"0%\"\n[source]",
+            "7:1",
+            &["no share of a core"],
+        ),
         (
             id,
             "id = \"p\"\nguarantee = \"at-last-once\"",

@@ -1,15 +1,24 @@
 //! Every SDK against every clause of ABI.md that a guest can show; the table of it stands in sdk/README.md.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Int64Array, RecordBatch};
 use floe_conformance::{CLAUSES, Outcome, Report};
-use floe_operator::Engine;
+use floe_core::image::Capture;
+use floe_core::ports::OperatorFactory;
+use floe_core::{EventTime, TopicPartition};
+use floe_operator::{Engine, Factory, Limits};
 
 /// In the table's order: the language, and its conformance operator in target/guest.
 const LANGUAGES: &[(&str, &str)] = &[
     ("Rust", "floe_conformance_rust.wasm"),
     ("C", "conformance_c.wasm"),
     ("Go", "conformance_go.wasm"),
+    ("AssemblyScript", "conformance_as.wasm"),
+    ("Zig", "conformance_zig.wasm"),
 ];
 
 fn root() -> PathBuf {
@@ -85,4 +94,29 @@ fn compare_with_readme(table: &str) {
         "the table in sdk/README.md is another (FLOE_WRITE=1 writes it):\n{table}"
     );
     std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+}
+
+/// The operator of sdk/abi/BRING-YOUR-OWN.md, as it stands.
+#[test]
+fn the_example_without_a_language_runs() {
+    let text = std::fs::read(root().join("sdk/abi/sum.wat")).unwrap();
+    let engine = Engine::new(None).unwrap();
+    let module = engine.load("sum.wat", &text, &Limits::default()).unwrap();
+    let input = Arc::clone(module.input());
+    let factory = Factory::new("sum", module, "{}".to_owned(), Limits::default());
+    let task = TopicPartition::new("t", 0);
+    let mut operator = factory.open(&task, 1).unwrap();
+    let mut total = 0;
+    for rows in [1, 65_536, 3] {
+        let values = Int64Array::from_iter_values((0..rows).map(|it| it * 3 - 1));
+        let batch = RecordBatch::try_new(Arc::clone(&input), vec![Arc::new(values)]).unwrap();
+        let staged = operator.process(&batch, EventTime(1)).unwrap();
+        let sums = staged.emitted[0].1.column(0).as_primitive::<Int64Type>();
+        for row in 0..rows {
+            total += row * 3 - 1;
+            assert_eq!(sums.value(row as usize), total);
+        }
+        let image = operator.capture(Capture::Whole).unwrap();
+        operator = factory.restore(&task, &image).unwrap();
+    }
 }

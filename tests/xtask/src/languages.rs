@@ -16,8 +16,16 @@ struct Language {
     build: fn(&Path) -> Result<()>,
 }
 
-const LANGUAGES: &[Language] =
-    &[Language { name: "c", build: c }, Language { name: "go", build: go }];
+const LANGUAGES: &[Language] = &[
+    Language { name: "c", build: c },
+    Language { name: "go", build: go },
+    Language { name: "assemblyscript", build: assemblyscript },
+    Language { name: "zig", build: zig },
+];
+
+/// A guest's name, and its source without the ending.
+const GUESTS: [(&str, &str); 2] =
+    [("conformance", "conformance/conformance"), ("dedup", "examples/dedup")];
 
 /// Builds all of them side by side. On a laptop a language whose compiler is missing is said; in CI it is
 /// an error.
@@ -79,13 +87,11 @@ fn c(out: &Path) -> Result<()> {
             .arg(format!("tests/{name}_test.c")))?;
         run(&mut Command::new(&test))?;
     }
-    for (name, source) in
-        [("conformance", "conformance/conformance.c"), ("dedup", "examples/dedup.c")]
-    {
+    for (name, source) in GUESTS {
         let flags = ["--target=wasm32-wasi", "-mexec-model=reactor", "-O3"];
         let small = ["-Wl,-z,stack-size=262144", "-Wl,--strip-debug"];
         let module = out.join(format!("{name}_c.wasm"));
-        run(compile().args(flags).args(small).arg("-o").arg(module).arg(source))?;
+        run(compile().args(flags).args(small).arg("-o").arg(module).arg(format!("{source}.c")))?;
     }
     Ok(())
 }
@@ -102,6 +108,48 @@ fn go(out: &Path) -> Result<()> {
         let mut build = go();
         build.env("GOOS", "wasip1").env("GOARCH", "wasm");
         run(build.args(["build", "-buildmode=c-shared", "-o"]).arg(module).arg(package))?;
+    }
+    Ok(())
+}
+
+fn assemblyscript(out: &Path) -> Result<()> {
+    let asc = toolchain("asc")?;
+    for (name, source) in GUESTS {
+        let mut compile = Command::new(&asc);
+        compile.current_dir(root().join("sdk/assemblyscript")).arg(format!("{source}.ts"));
+        compile.args(["-O3", "--runtime", "incremental", "--use", "abort=assembly/abi/floeAbort"]);
+        run(compile.arg("-o").arg(out.join(format!("{name}_as.wasm"))))?;
+    }
+    Ok(())
+}
+
+fn zig(out: &Path) -> Result<()> {
+    let zig = toolchain("zig")?;
+    let compile = |verb: &str| {
+        let mut command = Command::new(&zig);
+        command.arg(verb).current_dir(root().join("sdk/zig"));
+        command
+    };
+    run(compile("test").args([
+        "--dep",
+        "floe",
+        "-Mroot=examples/dedup_test.zig",
+        "-Mfloe=floe.zig",
+    ]))?;
+    for (name, source) in GUESTS {
+        let mut build = compile("build-exe");
+        build.args([
+            "-target",
+            "wasm32-freestanding",
+            "-O",
+            "ReleaseFast",
+            "-fno-entry",
+            "-rdynamic",
+        ]);
+        build.args(["--stack", "262144", "-fstrip", "--dep", "floe"]);
+        let module = out.join(format!("{name}_zig.wasm"));
+        build.arg(format!("-femit-bin={}", module.display()));
+        run(build.arg(format!("-Mroot={source}.zig")).arg("-Mfloe=floe.zig"))?;
     }
     Ok(())
 }

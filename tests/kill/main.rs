@@ -13,6 +13,7 @@ mod points;
 mod guarantees;
 mod upgrades;
 mod nexmark;
+mod watermarks;
 mod moments;
 mod owners;
 mod topics;

@@ -202,9 +202,8 @@ impl Run {
         if config.driving == Driving::InTurn {
             reader.poll_timeout = Duration::ZERO;
         }
-        let first_epoch = start.next_epoch();
-        let parts =
-            Parts::start(config, tasks, reader, writers, first_epoch, watermarks, &events, status);
+        let begin = Begin { epoch: start.next_epoch(), watermarks };
+        let parts = Parts::start(config, tasks, reader, writers, begin, &events, status);
         status.ready.store(1, Ordering::Relaxed);
 
         let (completer, to_complete) = mpsc::channel(1);
@@ -294,6 +293,12 @@ pub(crate) fn split_sinks(
         .unzip()
 }
 
+/// Where all tasks of an attempt begin.
+struct Begin {
+    epoch: Epoch,
+    watermarks: Arc<Watermarks>,
+}
+
 /// Reader, workers and writers of a run, and the way to their end.
 struct Parts {
     reader: mpsc::UnboundedSender<ReaderCommand>,
@@ -308,8 +313,7 @@ impl Parts {
         tasks: Vec<Task>,
         mut reader: Reader,
         writers: Vec<Box<dyn SinkWriter>>,
-        first_epoch: Epoch,
-        watermarks: Arc<Watermarks>,
+        begin: Begin,
         events: &mpsc::UnboundedSender<Event>,
         status: &Arc<Status>,
     ) -> Parts {
@@ -327,11 +331,11 @@ impl Parts {
         let mut workers: Vec<Worker> = (0..worker_count)
             .map(|_| Worker {
                 tasks: BTreeMap::new(),
-                epoch: first_epoch,
+                epoch: begin.epoch,
                 sink_count: to_writers.len(),
                 dead_letters_max: config.dead_letters_max,
                 dead_letters_in_epoch: 0,
-                watermarks: Arc::clone(&watermarks),
+                watermarks: Arc::clone(&begin.watermarks),
                 status: Arc::clone(status),
             })
             .collect();

@@ -41,6 +41,7 @@ pub(super) struct PipelineTable {
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::enum_variant_names, reason = "these are their names in the file")]
 pub(super) enum GuaranteeName {
     /// Each record's rows are in the table once, whatever fails.
     ExactlyOnce,

@@ -89,9 +89,9 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
     let mut records = RECORDS;
     if is_of_maintenance(point) {
         // It comes once in some dozens of commits of a run, and has something to do.
-        records = 5 * RECORDS;
+        records = 10 * RECORDS;
         scene.settings.interval = "10ms";
-        scene.settings.properties = "\"history.expire.min-snapshots-to-keep\" = \"1\", \"history.expire.max-snapshot-age-ms\" = \"1\"";
+        scene.settings.properties = "\"history.expire.min-snapshots-to-keep\" = \"1\", \"history.expire.max-snapshot-age-ms\" = \"1\", \"commit.manifest.min-count-to-merge\" = \"10\", \"floe.compaction.min-input-files\" = \"3\"";
     }
     if is_of_savepoints(point) {
         // The feed goes on while the savepoints are made.
@@ -145,7 +145,11 @@ fn is_rare(point: CrashPoint) -> bool {
         | CrashPoint::BeforeFirstRead
         | CrashPoint::AfterFirstRead
         | CrashPoint::BeforeMaintain
-        | CrashPoint::AfterMaintain => true,
+        | CrashPoint::AfterMaintain
+        | CrashPoint::BeforeRewriteSwap
+        | CrashPoint::AfterRewriteSwap
+        | CrashPoint::BeforeReplacedDelete
+        | CrashPoint::AfterReplacedDelete => true,
         CrashPoint::BeforeGuestCall
         | CrashPoint::AfterGuestCall
         | CrashPoint::BeforeDataFileClose
@@ -184,5 +188,13 @@ fn is_of_savepoints(point: CrashPoint) -> bool {
 }
 
 fn is_of_maintenance(point: CrashPoint) -> bool {
-    point == CrashPoint::BeforeMaintain || point == CrashPoint::AfterMaintain
+    const OF_MAINTENANCE: &[CrashPoint] = &[
+        CrashPoint::BeforeMaintain,
+        CrashPoint::AfterMaintain,
+        CrashPoint::BeforeRewriteSwap,
+        CrashPoint::AfterRewriteSwap,
+        CrashPoint::BeforeReplacedDelete,
+        CrashPoint::AfterReplacedDelete,
+    ];
+    OF_MAINTENANCE.contains(&point)
 }

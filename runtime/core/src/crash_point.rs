@@ -57,6 +57,10 @@ crash_points! {
     AfterSweepEntry = "after-sweep-entry",
     BeforeMaintain = "before-maintain",
     AfterMaintain = "after-maintain",
+    BeforeRewriteSwap = "before-rewrite-swap",
+    AfterRewriteSwap = "after-rewrite-swap",
+    BeforeReplacedDelete = "before-replaced-delete",
+    AfterReplacedDelete = "after-replaced-delete",
 }
 
 const UNARMED: u32 = u32::MAX;

@@ -317,3 +317,119 @@ async fn metadata_stays_bounded_over_many_commits() {
     let facts = committer.observe(None).await.unwrap();
     assert_eq!(facts.marker.unwrap().manifest, manifest(60));
 }
+
+async fn open_with(folder: &Path, partition_by: &[&str], more: &[(&str, &str)]) -> IcebergSink {
+    let mut config = table(partition_by);
+    config.properties = more.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
+    IcebergSink::open("p", "sink", &catalog(folder), &config, schema()).await.unwrap()
+}
+
+fn files(folder: &Path, ending: &str) -> usize {
+    let mut open = vec![folder.join("lake")];
+    let mut count = 0;
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => open.push(path),
+                false => count += usize::from(path.to_string_lossy().ends_with(ending)),
+            }
+        }
+    }
+    count
+}
+
+const EAGER: &[(&str, &str)] = &[
+    ("history.expire.max-snapshot-age-ms", "1"),
+    ("history.expire.min-snapshots-to-keep", "2"),
+    ("commit.manifest.min-count-to-merge", "8"),
+    ("floe.compaction.min-input-files", "4"),
+];
+
+/// Commits of a few rows each, with a round of upkeep after every tenth, as the pipeline does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_commits_leave_few_files_and_every_row() {
+    for partition_by in [&[][..], &["bucket(2, id)"][..]] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let sink = open_with(folder, partition_by, EAGER).await;
+        let committer = sink.committer();
+        let mut predecessor = None;
+        for n in 1..=90u64 {
+            let first = n as i64 * 10;
+            let committable = prepare(&sink, n, first..first + 10).await;
+            let request = request(&sink, n, predecessor, committable);
+            committer.commit(&request, &Log).await.unwrap();
+            predecessor = Some(n);
+            if n % 10 == 0 {
+                committer.maintain().await.unwrap();
+                assert_eq!(ids(folder).await, (10..first + 10).collect::<Vec<_>>(), "{n}");
+                let facts = committer.observe(None).await.unwrap();
+                assert_eq!(facts.marker.unwrap().manifest, manifest(n));
+                assert_ne!(facts.marker_snapshot, MarkerSnapshot::RolledBack);
+                let again = committer.commit(&request, &Log).await.unwrap();
+                assert!(again.already);
+            }
+        }
+        let (data, metadata) = (files(folder, ".parquet"), files(folder, ".avro"));
+        // Two kept snapshots, one from before the last rewrite; without upkeep 90 files, or 180.
+        assert!(data <= 30, "{data} data files, partitioned by {partition_by:?}");
+        assert!(metadata <= 40, "{metadata} manifests and lists");
+        assert_eq!(files(folder, "rewritten-list.avro"), 0);
+    }
+}
+
+/// The writer goes on while small files are rewritten, and neither loses to the other for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn rewriting_beside_the_writer_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let sink = open_with(folder, &[], EAGER).await;
+    let committer = sink.committer();
+    let upkeep = sink.committer();
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let rounds = tokio::spawn(async move {
+        let mut rounds = 0;
+        while !*stopped.borrow_and_update() {
+            // A commit in between makes a round fail, and the next one tries again.
+            rounds += u32::from(upkeep.maintain().await.is_ok());
+        }
+        rounds
+    });
+    let mut predecessor = None;
+    for n in 1..=60u64 {
+        let committable = prepare(&sink, n, n as i64 * 10..n as i64 * 10 + 10).await;
+        let request = request(&sink, n, predecessor, committable);
+        committer.commit(&request, &Log).await.unwrap();
+        predecessor = Some(n);
+    }
+    stop.send_replace(true);
+    assert!(rounds.await.unwrap() > 0);
+    committer.maintain().await.unwrap();
+    assert_eq!(ids(folder).await, (10..610).collect::<Vec<_>>());
+    assert!(files(folder, "rewritten.avro") > 0, "nothing was rewritten");
+}
+
+/// What a rewrite replaced stays while a snapshot from before it is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn older_snapshots_can_be_read_after_a_rewrite() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut properties = EAGER.to_vec();
+    properties[0].1 = "3600000";
+    let sink = open_with(folder, &[], &properties).await;
+    let committer = sink.committer();
+    let mut first = None;
+    for n in 1..=20u64 {
+        let committable = prepare(&sink, n, n as i64 * 10..n as i64 * 10 + 10).await;
+        let request = request(&sink, n, (n > 1).then(|| n - 1), committable);
+        let done = committer.commit(&request, &Log).await.unwrap();
+        first = first.or((n == 9).then_some(done.snapshot.snapshot_id));
+    }
+    committer.maintain().await.unwrap();
+    assert_eq!(snapshots(folder).await, 21, "twenty epochs and a rewrite");
+    assert_eq!(files(folder, ".parquet"), 21);
+    let then = read_rows(&catalog(folder), "lake.rows", first).await.unwrap();
+    assert_eq!(then.iter().map(RecordBatch::num_rows).sum::<usize>(), 90);
+    assert_eq!(ids(folder).await, (10..210).collect::<Vec<_>>());
+}

@@ -30,6 +30,8 @@ pub(super) struct IcebergCommitter {
     key: String,
     /// Of the summary entry that names an epoch committed ahead of its checkpoint.
     appended_key: String,
+    /// Held while the head of the table is swapped, by a commit or by the upkeep.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// A request that takes longer is of unknown outcome.
@@ -43,7 +45,14 @@ impl IcebergCommitter {
         sink: String,
     ) -> Self {
         let key = Marker::key(&pipeline, &sink, MAIN_BRANCH);
-        IcebergCommitter { catalog, ident, key, appended_key: appended_key(&pipeline, &sink) }
+        let appended_key = appended_key(&pipeline, &sink);
+        IcebergCommitter {
+            catalog,
+            ident,
+            key,
+            appended_key,
+            writing: tokio::sync::Mutex::default(),
+        }
     }
 
     async fn load(&self) -> Result<Table> {
@@ -178,7 +187,9 @@ impl Committer for IcebergCommitter {
             stopped: Mutex::new(None),
             sent: AtomicBool::new(false),
         };
+        let writing = self.writing.lock().await;
         let done = tokio::time::timeout(DEADLINE, transaction.commit(&guard)).await;
+        drop(writing);
         let stopped = guard.stopped.lock().expect("no holder of this lock panics").take();
         match (done, stopped) {
             (Ok(Ok(_)), _) => {
@@ -252,7 +263,7 @@ impl Committer for IcebergCommitter {
     }
 
     async fn maintain(&self) -> Result<()> {
-        upkeep::expire(self.catalog.as_ref(), &self.ident).await
+        upkeep::upkeep(&self.catalog, &self.ident, &self.writing).await
     }
 }
 

@@ -16,6 +16,7 @@ mod guard;
 mod commit;
 mod outcome;
 mod upkeep;
+mod rewrite;
 mod error;
 mod read;
 

@@ -1,26 +1,43 @@
-//! Upkeep: snapshots expire, and files that only they named are deleted. Never a data file.
+//! Upkeep: small files are rewritten, snapshots expire, and files that only these named are deleted.
+//!
+//! A data file is deleted in one case alone: a rewrite of ours replaced it, and no snapshot from before the
+//! rewrite is kept.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::{Error, Result};
 use iceberg::spec::SnapshotRef;
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, TableIdent};
+use tokio::sync::Mutex;
 
 use super::error::{describe, read_failed};
+use super::rewrite::{REPLACED, replaced_files, rewrite};
 
 /// Where the table does not say (Iceberg's own defaults).
 const SNAPSHOT_AGE_MS_MAX: i64 = 5 * 24 * 3600 * 1000;
 const SNAPSHOTS_KEPT_MIN: usize = 1;
+
+/// One round, by the table's properties; `floe.upkeep.enabled` switches it off as a whole.
+pub(super) async fn upkeep(
+    catalog: &Arc<dyn Catalog>,
+    ident: &TableIdent,
+    writing: &Mutex<()>,
+) -> Result<()> {
+    rewrite(catalog, ident, writing).await?;
+    expire(catalog.as_ref(), ident, writing).await
+}
 
 /// Expires snapshots by `history.expire.max-snapshot-age-ms` and `history.expire.min-snapshots-to-keep`,
 /// then deletes manifest lists and manifests that no kept snapshot names.
 ///
 /// The marker survives in the table's property. The request asserts the uuid and the branch's snapshot, so
 /// a commit in between makes it fail, and the next round tries again.
-pub(super) async fn expire(catalog: &dyn Catalog, ident: &TableIdent) -> Result<()> {
+async fn expire(catalog: &dyn Catalog, ident: &TableIdent, writing: &Mutex<()>) -> Result<()> {
     let before =
         catalog.load_table(ident).await.map_err(|error| read_failed("load the table", &error))?;
     let properties = before.metadata().properties();
@@ -43,10 +60,37 @@ pub(super) async fn expire(catalog: &dyn Catalog, ident: &TableIdent) -> Result<
     let transaction = Transaction::new(&before);
     let expire =
         transaction.expire_snapshots().expire_older_than_ms(older_than_ms).retain_last(keep);
+    let swapping = writing.lock().await;
     expire.apply(transaction).map_err(failed)?.commit(catalog).await.map_err(failed)?;
+    drop(swapping);
     let after = catalog.load_table(ident).await.map_err(failed)?;
+    delete_replaced(&before, &after).await.map_err(failed)?;
     delete_unnamed(&before, &after).await.map_err(failed)?;
     delete_old_metadata(&before, &after).await;
+    Ok(())
+}
+
+/// Deletes the data files that rewrites replaced, once every kept snapshot comes from the rewrite. A branch
+/// that was set back behind it names them still, and then they stay.
+async fn delete_replaced(before: &Table, after: &Table) -> iceberg::Result<()> {
+    let history = before.metadata();
+    let comes_from = |snapshot: &SnapshotRef, rewrite: i64| {
+        std::iter::successors(Some(snapshot), |it| history.snapshot_by_id(it.parent_snapshot_id()?))
+            .any(|it| it.snapshot_id() == rewrite)
+    };
+    for rewrite in history.snapshots() {
+        let Some(list) = rewrite.summary().additional_properties.get(REPLACED) else { continue };
+        if !after.metadata().snapshots().all(|it| comes_from(it, rewrite.snapshot_id())) {
+            continue;
+        }
+        for file in replaced_files(after, rewrite).await? {
+            hit(CrashPoint::BeforeReplacedDelete);
+            after.file_io().delete(&file).await?;
+            hit(CrashPoint::AfterReplacedDelete);
+        }
+        // Last: a round that dies before it does the same again.
+        after.file_io().delete(list).await?;
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The first phase: rows of an epoch become Parquet files that no snapshot names yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -91,10 +91,7 @@ impl IcebergWriter {
         let target_file_bytes =
             property("write.target-file-size-bytes").and_then(|it| it.parse().ok());
         let making = Making {
-            properties: writer_properties(
-                property("write.parquet.compression-codec"),
-                property("write.parquet.compression-level"),
-            )?,
+            properties: properties_of(metadata.properties())?,
             target_file_bytes: target_file_bytes.unwrap_or(128 << 20),
             table,
             caster,
@@ -228,6 +225,15 @@ impl SinkWriter for IcebergWriter {
     fn abandon(&mut self) {
         self.open.clear();
     }
+}
+
+/// How files are written, by the table's properties.
+pub(super) fn properties_of(table: &HashMap<String, String>) -> Result<WriterProperties> {
+    let property = |key: &str| table.get(key).map(String::as_str);
+    writer_properties(
+        property("write.parquet.compression-codec"),
+        property("write.parquet.compression-level"),
+    )
 }
 
 /// The crate ignores these properties and writes uncompressed. zstd-1 is floe's default: on payments it

@@ -1,0 +1,96 @@
+//! The rows of several data files, written again into few.
+
+use std::sync::Arc;
+
+use futures::stream::{StreamExt, TryStreamExt};
+use iceberg::scan::FileScanTask;
+use iceberg::spec::{DataContentType, DataFile, DataFileFormat, PartitionKey, Struct};
+use iceberg::table::Table;
+use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
+use iceberg::writer::file_writer::ParquetWriterBuilder;
+use iceberg::writer::file_writer::location_generator::{
+    DefaultFileNameGenerator, DefaultLocationGenerator,
+};
+use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
+use iceberg::writer::{IcebergWriter as _, IcebergWriterBuilder};
+use iceberg::{Error, ErrorKind, Result};
+
+use super::super::writer::properties_of;
+
+/// Rows of a batch on their way.
+const BATCH_ROWS: usize = 8192;
+
+pub(super) fn can_be_written_again(file: &DataFile) -> bool {
+    file.content_type() == DataContentType::Data
+        && file.file_format() == DataFileFormat::Parquet
+        && file.key_metadata().is_none()
+}
+
+/// All `files` are of one partition. They are read by the table's schema, as a query reads them.
+pub(super) async fn write_again(
+    table: &Table,
+    files: &[DataFile],
+    file_bytes: u64,
+) -> Result<Vec<DataFile>> {
+    let metadata = table.metadata();
+    let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
+    let field_ids: Vec<i32> = schema.as_struct().fields().iter().map(|it| it.id).collect();
+    let mapping = metadata.properties().get("schema.name-mapping.default");
+    if mapping.is_some() {
+        // Files of strangers without field ids: theirs to rewrite.
+        return Err(Error::new(ErrorKind::FeatureUnsupported, "the table has a name mapping"));
+    }
+    let tasks: Vec<Result<FileScanTask>> = files
+        .iter()
+        .map(|file| {
+            Ok(FileScanTask::builder()
+                .with_file_size_in_bytes(file.file_size_in_bytes())
+                .with_start(0)
+                .with_length(file.file_size_in_bytes())
+                .with_record_count(Some(file.record_count()))
+                .with_data_file_path(file.file_path().to_owned())
+                .with_data_file_format(file.file_format())
+                .with_schema(Arc::clone(schema))
+                .with_project_field_ids(field_ids.clone())
+                .with_partition(Some(file.partition().clone()))
+                .with_partition_spec(Some(Arc::clone(spec)))
+                .with_case_sensitive(true)
+                .build())
+        })
+        .collect();
+    let reader = table
+        .reader_builder()
+        .with_data_file_concurrency_limit(1)
+        .with_batch_size(BATCH_ROWS)
+        .build();
+    let mut rows = reader.read(futures::stream::iter(tasks).boxed())?.stream();
+
+    let properties = properties_of(metadata.properties())
+        .map_err(|error| Error::new(ErrorKind::DataInvalid, error.message))?;
+    let names = DefaultFileNameGenerator::new(
+        format!("rewritten-{}", uuid::Uuid::new_v4()),
+        None,
+        DataFileFormat::Parquet,
+    );
+    let rolling = RollingFileWriterBuilder::new(
+        ParquetWriterBuilder::new(properties, Arc::clone(schema)),
+        file_bytes as usize,
+        table.file_io().clone(),
+        DefaultLocationGenerator::new(metadata)?,
+        names,
+    );
+    let partition = files[0].partition();
+    let key = (*partition != Struct::empty())
+        .then(|| PartitionKey::new(spec.as_ref().clone(), Arc::clone(schema), partition.clone()));
+    let mut writer = DataFileWriterBuilder::new(rolling).build(key).await?;
+    while let Some(batch) = rows.try_next().await? {
+        if batch.num_rows() > 0 {
+            writer.write(batch).await?;
+        }
+    }
+    let made = writer.close().await?;
+    let count = |files: &[DataFile]| files.iter().map(DataFile::record_count).sum::<u64>();
+    // What is thrown away after this is in the new files, row for row.
+    assert_eq!(count(&made), count(files), "rows of rewritten files");
+    Ok(made)
+}

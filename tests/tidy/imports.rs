@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("floe-sdk", &["floe-sdk-derive"]),
     ("floe-sdk-derive", &["floe-sdk"]),
+    ("floe-template-rust", &["floe-sdk"]),
     ("floe-conformance-rust", &["floe-sdk"]),
     // Plugins share crates of their own and the SDK, and know nothing of the runtime.
     ("floe-plugin-expression", &["floe-sdk"]),

@@ -66,6 +66,12 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// For authors of SDKs: does the conformance operator in this module keep the ABI?
     Conformance(ConformanceArgs),
+    /// A new operator with its test, in a folder of its own
+    New(NewArgs),
+    /// Build the operator in a folder with its language's own tool
+    Build(BuildArgs),
+    /// Build and test whenever a file changes, and show which rows changed
+    Dev(DevArgs),
     /// Run an operator's cases and recordings in the real sandbox: straight, and restored
     Test(TestArgs),
     /// The ready-made operators
@@ -116,6 +122,36 @@ pub(crate) struct PluginDescribeArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct NewArgs {
+    /// The folder; its last part is the operator's name
+    pub(crate) folder: PathBuf,
+    /// The language
+    #[arg(long, value_enum)]
+    pub(crate) lang: Language,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Language {
+    Rust,
+    C,
+    Go,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct BuildArgs {
+    /// The operator's folder
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct DevArgs {
+    /// The operator's folder
+    #[arg(default_value = ".")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(ClapArgs)]

@@ -60,6 +60,9 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::DeadLetters { command } => command::dead_letters::dead_letters(command),
         Command::Inspect(args) => command::inspect::inspect(args),
         Command::Conformance(args) => command::conformance::conformance(args),
+        Command::New(args) => command::new::new(args),
+        Command::Build(args) => command::build::build(args),
+        Command::Dev(args) => command::dev::dev(args),
         Command::Test(args) => command::test::test(args),
         Command::Plugin { command: PluginCommand::List(args) } => command::plugin::list(args),
         Command::Plugin { command: PluginCommand::Describe(args) } => {

@@ -2,13 +2,16 @@
 
 pub(crate) mod bisect;
 pub(crate) mod bundle;
+pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoint_diff;
 pub(crate) mod conformance;
 pub(crate) mod effects;
 pub(crate) mod dead_letters;
+pub(crate) mod dev;
 pub(crate) mod inspect;
+pub(crate) mod new;
 pub(crate) mod record;
 pub(crate) mod replay;
 mod replay_other;

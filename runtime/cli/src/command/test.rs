@@ -9,21 +9,25 @@ use serde::Serialize;
 
 use crate::args::TestArgs;
 use crate::case::{self, Case, Outcome, Subject, Way};
+use crate::command::build;
 use crate::exit::Differs;
 use crate::{plugin, wire};
 
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     module: String,
-    cases: Vec<CaseReport>,
+    pub(crate) cases: Vec<CaseReport>,
 }
 
 #[derive(Serialize)]
-struct CaseReport {
-    case: String,
+pub(crate) struct CaseReport {
+    pub(crate) case: String,
     records: usize,
     rows: usize,
     passed: bool,
+    /// The rows, each as text.
+    #[serde(skip)]
+    pub(crate) emitted: Vec<String>,
     /// What is wrong, each with the way in which it was seen.
     wrong: Vec<String>,
 }
@@ -61,14 +65,10 @@ fn module_of(folder: &Path) -> anyhow::Result<PathBuf> {
             }
         };
     }
-    Err(Error::invalid(format!(
-        "no module for {}\n→ name it: --module target/….wasm",
-        folder.display()
-    ))
-    .into())
+    build::module(folder)
 }
 
-fn test_folder(folder: &Path, module: &Path) -> anyhow::Result<Report> {
+pub(crate) fn test_folder(folder: &Path, module: &Path) -> anyhow::Result<Report> {
     let engine = Engine::new(Some(wire::module_cache()))?;
     let loaded = wire::load_module(&engine, module, &Limits::default())?;
     let cases = cases_of(folder)?;
@@ -79,18 +79,19 @@ fn test_folder(folder: &Path, module: &Path) -> anyhow::Result<Report> {
     }
     let mut reports = Vec::new();
     for case in cases {
-        let (rows, wrong) = match test_case(&loaded, &case) {
-            Ok((rows, wrong)) => (rows, wrong),
+        let (emitted, wrong) = match test_case(&loaded, &case) {
+            Ok(done) => done,
             // The operator stopped, or would not take the configuration: that is a result.
             Err(error) if matches!(error.kind, ErrorKind::Operator | ErrorKind::Invalid) => {
-                (0, vec![error.message])
+                (Vec::new(), vec![error.message])
             }
             Err(error) => return Err(error.into()),
         };
         reports.push(CaseReport {
             case: case.file.display().to_string(),
             records: case.steps.iter().filter(|it| matches!(it, case::Step::Record(_))).count(),
-            rows,
+            rows: emitted.len(),
+            emitted,
             passed: wrong.is_empty(),
             wrong,
         });
@@ -117,8 +118,8 @@ fn cases_of(folder: &Path) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// The number of rows, and what is wrong.
-fn test_case(module: &Arc<Module>, case: &Case) -> floe_core::Result<(usize, Vec<String>)> {
+/// The rows, and what is wrong.
+fn test_case(module: &Arc<Module>, case: &Case) -> floe_core::Result<(Vec<String>, Vec<String>)> {
     let subject = Subject::new(module, case)?;
     let straight = case::run(&subject, case, Way::Straight)?;
     let mut wrong = case::differences(case, &straight, subject.first_output());
@@ -135,7 +136,10 @@ fn test_case(module: &Arc<Module>, case: &Case) -> floe_core::Result<(usize, Vec
             );
         }
     }
-    Ok((straight.rows.len(), wrong))
+    let rows = straight.rows.iter().map(|(output, row)| {
+        format!("{output} {}", serde_json::to_string(row).unwrap_or_default())
+    });
+    Ok((rows.collect(), wrong))
 }
 
 fn first_difference(straight: &Outcome, other: &Outcome) -> String {
@@ -159,7 +163,7 @@ fn first_difference(straight: &Outcome, other: &Outcome) -> String {
     }
 }
 
-fn print(report: &Report) {
+pub(crate) fn print(report: &Report) {
     for case in &report.cases {
         let mark = if case.passed { '✓' } else { '✗' };
         println!("{mark} {}  {} records, {} rows", case.case, case.records, case.rows);

@@ -83,7 +83,7 @@ const END: &str = "<!-- end -->\n";
 /// `FLOE_WRITE=1` writes it anew.
 fn compare_with_readme(table: &str) {
     let path = root().join("sdk/README.md");
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).expect("the README can be read and written");
     let (before, rest) = text.split_once(BEGIN).expect("the README has the table's begin");
     let (found, after) = rest.split_once(END).expect("the README has the table's end");
     if found == table {
@@ -93,7 +93,8 @@ fn compare_with_readme(table: &str) {
         std::env::var_os("FLOE_WRITE").is_some(),
         "the table in sdk/README.md is another (FLOE_WRITE=1 writes it):\n{table}"
     );
-    std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+    std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}"))
+        .expect("the README can be read and written");
 }
 
 /// The operator of sdk/abi/BRING-YOUR-OWN.md, as it stands.

@@ -21,7 +21,9 @@ const PIPELINE: &str = "payments";
 /// The golden stores of all versions.
 fn golden() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/checkpoint/testdata");
-    let versions = std::fs::read_dir(folder).unwrap().map(|it| it.unwrap().path());
+    let versions = std::fs::read_dir(folder)
+        .expect("the golden stores can be read")
+        .map(|it| it.expect("the golden stores can be read").path());
     let mut folders: Vec<PathBuf> = versions.map(|it| it.join(PIPELINE)).collect();
     folders.sort();
     folders
@@ -31,10 +33,10 @@ fn golden() -> Vec<PathBuf> {
 fn entries() -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for store in golden() {
-        for file in std::fs::read_dir(store.join("log")).unwrap() {
-            let file = file.unwrap().path();
-            if file.file_name().unwrap() != "hint" {
-                let bytes = std::fs::read(file).unwrap();
+        for file in std::fs::read_dir(store.join("log")).expect("the golden stores can be read") {
+            let file = file.expect("the golden stores can be read").path();
+            if file.file_name().expect("the golden stores can be read") != "hint" {
+                let bytes = std::fs::read(file).expect("the golden stores can be read");
                 all.push(bytes[..bytes.len() - 32].to_vec());
             }
         }
@@ -44,7 +46,9 @@ fn entries() -> Vec<Vec<u8>> {
 }
 
 fn manifests() -> Vec<CheckpointManifest> {
-    let decoded = entries().into_iter().map(|it| LogEntry::decode(&it).unwrap());
+    let decoded = entries()
+        .into_iter()
+        .map(|it| LogEntry::decode(&it).expect("the golden stores can be read"));
     decoded
         .filter_map(|it| match it {
             LogEntry::Manifest(manifest) => Some(manifest),

@@ -101,7 +101,7 @@ mod tests {
                     !chosen.contains(&(index - 1))
                 });
                 files.extend(std::iter::repeat_n(12_800, (bytes / 12_800) as usize));
-                files.extend((bytes % 12_800 > 0).then_some(bytes % 12_800));
+                files.extend((!bytes.is_multiple_of(12_800)).then_some(bytes % 12_800));
             }
             most = most.max(files.len());
         }

@@ -20,7 +20,7 @@ cargo xtask COMMAND
   test [FILTER]              build everything, start Kafka, REST catalog, S3 and Postgres, run all tests
   guests                     build the WebAssembly operators into target/guest
   bench [NAME] [--json] [--records N]
-                             measure; NAME is payments or checkpoint
+                             measure; NAME is payments, replay or checkpoint
   soak [--records N] [--kills N] [--seeds N]
                              the proof at full size: 400,000 records and 170 kills in each of three places,
                              100,000 seeds, outages of a minute; writes target/soak.md

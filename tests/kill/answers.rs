@@ -81,7 +81,8 @@ fn a_commits_answer_lost_makes_one_snapshot() {
         for fault in OF_A_COMMIT {
             it.rest.add(Rule { skip: 1, ..Rule::once("POST", &it.table(), *fault) });
         }
-        let feed = it.scene.feed_all(6_000)?;
+        // Records for so long that every fault meets a commit of its own.
+        let feed = it.scene.feed_all(2_000)?;
         let mut process = it.scene.start(&["run"])?;
         let all_were = wait_for(PATIENCE, || {
             ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
@@ -126,9 +127,10 @@ fn a_second_committer_of_an_epoch_makes_one_snapshot() {
 
 fn second_committer(lab: &Lab, name: &str, race: &Race) -> Result<()> {
     let it = Proxied::new(lab, &format!("second-{name}"), Place::Rest)?;
-    it.scene.make_input(8_000, 42)?;
+    // More than what is read until the commit that is meant, however slowly the process starts.
+    it.scene.make_input(16_000, 42)?;
     it.scene.write_pipeline()?;
-    let feed = it.scene.feed_all(8_000)?;
+    let feed = it.scene.feed_all(2_000)?;
     let (fault, times) = match race {
         Race::LandsAfter(time) => (Fault::Late(*time), 1),
         Race::AtOnce => (Fault::Meet, 2),

@@ -28,6 +28,9 @@ pub(crate) enum Feed {
 
 const ALL: u64 = u64::MAX;
 
+/// Among so many lines each partition comes, of inputs with few or many.
+const FIRST_LINES_MAX: usize = 64;
+
 impl Feed {
     pub(crate) fn recording(input: &Path, recording: &Path, per_second: u64) -> Result<Feed> {
         let lines = BufReader::new(File::open(input).context("open the input")?);
@@ -35,14 +38,16 @@ impl Feed {
         let mut writer = Appender::create(recording)?;
         let mut lines = lines.lines();
         let mut seen = Vec::new();
-        while seen.len() < 4 {
-            let Some(line) = lines.next() else { break };
+        for line in lines.by_ref().take(FIRST_LINES_MAX) {
             let line = line?;
             let end = line.find(",\"offset\"").unwrap_or(line.len());
             if !seen.iter().any(|it| *it == line[..end]) {
                 seen.push(line[..end].to_owned());
             }
             writer.append(&line)?;
+            if seen.len() == 4 {
+                break;
+            }
         }
         writer.flush()?;
         let allowed = Arc::new(AtomicU64::new(0));

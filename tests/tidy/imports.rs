@@ -47,7 +47,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-plugin-tumble", &["floe-sdk", "floe-plugin-window"]),
     ("floe-plugin-hop", &["floe-sdk", "floe-plugin-window"]),
     ("floe-plugin-session", &["floe-sdk", "floe-plugin-window"]),
+    ("floe-template-rust", &["floe-sdk"]),
     ("floe-example-payments", &["floe-sdk"]),
+    ("floe-example-nexmark", &["floe-sdk"]),
     ("floe-example-prices", &["floe-sdk"]),
     ("floe-example-prices-fixed", &["floe-sdk"]),
     (

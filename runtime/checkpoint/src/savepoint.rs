@@ -101,6 +101,11 @@ async fn wait_for(
             }
             next = next.next();
         }
+        // The entry that is missing may be one that the owner swept since, and the savepoint behind it.
+        let kept = savepoints(store, pipeline).await?;
+        if let Some(answer) = kept.into_iter().find(|(at, _)| at.slot >= from) {
+            return Ok(Some(answer));
+        }
         if tokio::time::Instant::now() >= until {
             return Ok(None);
         }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::command::effects::EffectsArgs;
+use crate::command::sweep::SweepArgs;
 use crate::exit;
 
 #[derive(Parser)]
@@ -202,52 +204,6 @@ pub(crate) struct SavepointArgs {
     #[arg(long, value_name = "EPOCH")]
     pub(crate) drop: Option<u64>,
     /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(ClapArgs)]
-#[command(after_help = "\
-A running pipeline sweeps by itself. This may run beside it and be stopped at any point: it deletes
-nothing that a kept checkpoint, a savepoint, an uncommitted epoch or the epoch being written needs.")]
-pub(crate) struct SweepArgs {
-    /// The pipeline file
-    pub(crate) pipeline: PathBuf,
-    /// Only say what would be deleted
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct EffectsArgs {
-    /// The topic of intents, written by a pipeline with intents = true in [sink]
-    #[arg(long)]
-    pub(crate) intents: String,
-    /// The topic for what came of them
-    #[arg(long)]
-    pub(crate) outcomes: String,
-    /// Where intents are posted to
-    #[arg(long)]
-    pub(crate) url: String,
-    /// host:port, several with commas; FLOE_KAFKA unless named
-    #[arg(long)]
-    pub(crate) bootstrap_servers: Option<String>,
-    /// Workers of one group share the partitions; floe-effects-{intents} unless named
-    #[arg(long)]
-    pub(crate) group: Option<String>,
-    /// Seconds that one request may take
-    #[arg(long, default_value_t = 10)]
-    pub(crate) timeout: u64,
-    /// A librdkafka property, name=value
-    #[arg(long = "property", value_name = "NAME=VALUE")]
-    pub(crate) properties: Vec<String>,
-    /// End when every intent that is there has its outcome
-    #[arg(long)]
-    pub(crate) until_end: bool,
-    /// Print the summary as JSON, and log as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

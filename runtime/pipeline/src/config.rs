@@ -10,6 +10,7 @@ mod environment;
 mod paths;
 mod resolve;
 pub mod secret;
+mod sink;
 mod time;
 pub mod units;
 

@@ -4,13 +4,44 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args as ClapArgs;
 use floe_core::Error;
 use floe_effects::{EffectsConfig, Summary};
 use floe_pipeline::config::LogFormat;
 
-use crate::args::EffectsArgs;
 use crate::terminal::Terminal;
 use crate::{logging, show, signals};
+
+#[derive(ClapArgs)]
+pub(crate) struct EffectsArgs {
+    /// The topic of intents, written by a pipeline with intents = true in [sink]
+    #[arg(long)]
+    pub(crate) intents: String,
+    /// The topic for what came of them
+    #[arg(long)]
+    pub(crate) outcomes: String,
+    /// Where intents are posted to
+    #[arg(long)]
+    pub(crate) url: String,
+    /// host:port, several with commas; FLOE_KAFKA unless named
+    #[arg(long)]
+    pub(crate) bootstrap_servers: Option<String>,
+    /// Workers of one group share the partitions; floe-effects-{intents} unless named
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Seconds that one request may take
+    #[arg(long, default_value_t = 10)]
+    pub(crate) timeout: u64,
+    /// A librdkafka property, name=value
+    #[arg(long = "property", value_name = "NAME=VALUE")]
+    pub(crate) properties: Vec<String>,
+    /// End when every intent that is there has its outcome
+    #[arg(long)]
+    pub(crate) until_end: bool,
+    /// Print the summary as JSON, and log as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn effects(args: EffectsArgs) -> anyhow::Result<()> {
     let format = if args.json { LogFormat::Json } else { LogFormat::Human };

@@ -1,11 +1,28 @@
 //! `floe sweep`: deletes checkpoints that need not be kept, and what attempts wrote in vain.
 
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
 use floe_checkpoint::{GarbageFound, sweep_garbage};
 use floe_pipeline::config::units::show_bytes;
 use serde::Serialize;
 
-use crate::args::SweepArgs;
 use crate::{load, show, wire};
+
+#[derive(ClapArgs)]
+#[command(after_help = "\
+A running pipeline sweeps by itself. This may run beside it and be stopped at any point: it deletes
+nothing that a kept checkpoint, a savepoint, an uncommitted epoch or the epoch being written needs.")]
+pub(crate) struct SweepArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 #[derive(Serialize)]
 struct Shown<'a> {

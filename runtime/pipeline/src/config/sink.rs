@@ -1,0 +1,103 @@
+//! `[sink]`: a table or a topic, and what belongs to neither.
+
+use crate::config::diagnose::Problem;
+use crate::config::document::{ModeName, SinkTable};
+use crate::config::paths::Base;
+use crate::config::resolve::{Env, branch, catalog, table_name};
+use crate::config::{SinkSpec, TableSpec, TopicSpec};
+
+pub(super) fn sink(table: SinkTable, base: &Base<'_>, env: Env<'_>) -> Result<SinkSpec, Problem> {
+    match (&table.iceberg, &table.kafka) {
+        (Some(_), None) => sink_table(table, base).map(SinkSpec::Table),
+        (None, Some(_)) => sink_topic(table, env).map(SinkSpec::Topic),
+        (Some(_), Some(_)) => Err(Problem::new("sink.kafka", "[sink] has both iceberg and kafka")
+            .help("keep one of them")),
+        (None, None) => Err(Problem::new("sink", "[sink] says neither iceberg nor kafka")
+            .help("iceberg = \"namespace.table\", or kafka = \"topic\"")),
+    }
+}
+
+fn sink_topic(table: SinkTable, env: Env<'_>) -> Result<TopicSpec, Problem> {
+    for (given, key) in [
+        (table.catalog.is_some(), "catalog"),
+        (table.create.is_some(), "create"),
+        (!table.partition_by.is_empty(), "partition-by"),
+        (table.mode.is_some(), "mode"),
+        (table.branch.is_some(), "branch"),
+    ] {
+        if given {
+            return Err(Problem::new(
+                &format!("sink.{key}"),
+                format!("{key} is for a table, and this sink is a topic"),
+            )
+            .help("take it out"));
+        }
+    }
+    let bootstrap_servers =
+        table.bootstrap_servers.or_else(|| env("FLOE_KAFKA")).ok_or_else(|| {
+            Problem::new("sink.bootstrap-servers", "no Kafka server is named")
+                .help("bootstrap-servers = \"host:9092\" in [sink], or FLOE_KAFKA=host:9092")
+        })?;
+    let topic = table.kafka.unwrap_or_default();
+    check_topic(&topic, "sink.kafka")?;
+    let intents = table.intents.unwrap_or(false);
+    if intents && table.key.is_empty() {
+        return Err(Problem::new("sink.intents", "an intent needs a name that never changes")
+            .help("key = [\"…\"]: the columns that name it, such as topic, partition and offset of its cause"));
+    }
+    Ok(TopicSpec {
+        topic,
+        bootstrap_servers,
+        key: table.key,
+        intents,
+        properties: table.properties,
+    })
+}
+
+fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
+    let (None | Some(ModeName::Append)) = table.mode;
+    if table.bootstrap_servers.is_some() {
+        return Err(Problem::new(
+            "sink.bootstrap-servers",
+            "bootstrap-servers is for a topic, and this sink is a table",
+        )
+        .help("take it out"));
+    }
+    if table.intents.is_some() {
+        return Err(Problem::new(
+            "sink.intents",
+            "intents is for a topic, and this sink is a table",
+        )
+        .help("take it out"));
+    }
+    if !table.key.is_empty() {
+        return Err(Problem::new("sink.key", "key is for a topic, and this sink is a table")
+            .help("take it out"));
+    }
+    let Some(described) = table.catalog else {
+        return Err(Problem::new("sink", "catalog is missing in [sink]").help(
+            "catalog = { type = \"sql\", uri = \"sqlite://lake.db\", warehouse = \"file://./lake\" }",
+        ));
+    };
+    Ok(TableSpec {
+        table: table_name(table.iceberg.unwrap_or_default(), "sink.iceberg")?,
+        catalog: catalog(described, "sink.catalog", base)?,
+        create: table.create.unwrap_or(true),
+        partition_by: table.partition_by,
+        branch: branch(table.branch)?,
+        properties: table.properties,
+    })
+}
+
+pub(super) fn check_topic(name: &str, at: &str) -> Result<(), Problem> {
+    let fits = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    if !name.is_empty() && name.chars().all(fits) {
+        return Ok(());
+    }
+    let pattern = match at {
+        "source.kafka" => "; a pattern alone, between slashes: \"/payments-.*/\"",
+        _ => "",
+    };
+    Err(Problem::new(at, format!("{name:?} cannot be a topic"))
+        .help(format!("letters, digits, '.', '_' and '-'{pattern}")))
+}

@@ -1,9 +1,13 @@
 //! `cargo xtask bench payments`: the payments job in floe, beside the same work natively and beside reading
 //! alone, each as a process of its own, one after the other in one run on one machine.
+//! `cargo xtask bench guarantees` is in guarantees.rs.
 
 mod child;
 mod feed;
+mod guarantees;
+mod latency;
 mod measure;
+mod report;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,9 +16,10 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use measure::{Usage, run, until_exit};
+use report::{Report, machine};
 
 struct Bench {
-    json: bool,
+    report: Report,
     records: u64,
     broker: String,
     floe: PathBuf,
@@ -23,8 +28,8 @@ struct Bench {
     topic: String,
 }
 
-/// Long enough for a checkpoint every 10 s to happen; the state of that many ids is some 250 MB.
-const RECORDS: u64 = 6_000_000;
+/// Long enough for a checkpoint every 10 s to happen; the state of that many ids is some 400 MB.
+const RECORDS: u64 = 15_000_000;
 /// A name of its own in each run: a broker that is used again keeps the last one.
 fn topic() -> String {
     format!("payments-bench-{}", std::process::id())
@@ -37,6 +42,7 @@ fn main() -> Result<()> {
     {
         return child::main(rest);
     }
+    let guarantees = arguments.first().is_some_and(|it| it == "guarantees");
     let value = |name: &str| {
         let at = arguments.iter().position(|it| it == name)?;
         arguments.get(at + 1)
@@ -48,7 +54,10 @@ fn main() -> Result<()> {
     };
     let folder = tempfile::tempdir()?;
     let bench = Bench {
-        json: arguments.iter().any(|it| it == "--json"),
+        report: Report {
+            bench: if guarantees { "guarantees" } else { "payments" },
+            json: arguments.iter().any(|it| it == "--json"),
+        },
         records: records.unwrap_or(RECORDS),
         broker: variable("FLOE_TEST_KAFKA")?,
         floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
@@ -56,7 +65,7 @@ fn main() -> Result<()> {
         folder: folder.path().to_owned(),
         topic: topic(),
     };
-    bench.run()
+    if guarantees { bench.guarantees() } else { bench.run() }
 }
 
 impl Bench {
@@ -102,15 +111,7 @@ impl Bench {
     }
 
     fn say(&self, metric: &str, value: f64, unit: &str) {
-        if self.json {
-            let line = serde_json::json!({
-                "bench": "payments", "metric": metric, "value": value, "unit": unit,
-                "records": self.records, "machine": machine(), "commit": commit(),
-            });
-            println!("{line}");
-        } else {
-            println!("{metric:<34} {value:>10.3} {unit}");
-        }
+        self.report.say(metric, value, unit, self.records);
     }
 
     fn child(&self, what: &str) -> Result<Usage> {
@@ -121,8 +122,12 @@ impl Bench {
     }
 
     fn floe(&self, name: &str, interval: &str) -> Result<Run> {
-        let pipeline = self.pipeline(name, interval)?;
-        let usage = run(&mut self.floe_run(&pipeline))?;
+        self.floe_with(name, interval, "exactly-once")
+    }
+
+    fn floe_with(&self, name: &str, interval: &str, guarantee: &str) -> Result<Run> {
+        let pipeline = self.pipeline(name, interval, guarantee)?;
+        let usage = run(self.floe_run(&pipeline).arg("--until-end"))?;
         let (records, bytes) = self.newest_checkpoint(name)?;
         anyhow::ensure!(records == self.records, "floe took {records} records");
         Ok(Run { usage, guest_mb: bytes as f64 / 1e6 })
@@ -146,17 +151,18 @@ impl Bench {
 
     fn floe_run(&self, pipeline: &Path) -> Command {
         let mut command = Command::new(&self.floe);
-        command.arg("run").arg(pipeline).arg("--until-end");
+        command.arg("run").arg(pipeline);
         command.env("FLOE_CACHE", self.folder.join("cache")).env("FLOE_LOG", "error");
         command
     }
 
-    fn pipeline(&self, name: &str, interval: &str) -> Result<PathBuf> {
+    fn pipeline(&self, name: &str, interval: &str, guarantee: &str) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder)?;
         let text = format!(
             r#"[pipeline]
 id = "{name}"
+guarantee = "{guarantee}"
 [source]
 kafka = "{}"
 bootstrap-servers = "{}"
@@ -180,21 +186,21 @@ interval = "{interval}"
 
     /// From the start of the process to the return of the operator's first call.
     fn first_record_ms(&self, name: &str, interval: &str) -> Result<f64> {
-        let pipeline = self.pipeline(name, interval)?;
+        let pipeline = self.pipeline(name, interval, "exactly-once")?;
         self.until_first_record(&pipeline)
     }
 
     fn until_first_record(&self, pipeline: &Path) -> Result<f64> {
         let mut command = self.floe_run(pipeline);
-        command.env("FLOE_CRASH_AT", "after-guest-call:1");
+        command.arg("--until-end").env("FLOE_CRASH_AT", "after-guest-call:1");
         Ok(until_exit(&mut command)?.as_secs_f64() * 1e3)
     }
 
     /// A run is killed in the middle, with state and a checkpoint or two; then as above.
     fn recovery_ms(&self, n: u32) -> Result<f64> {
-        let pipeline = self.pipeline(&format!("recovery{n}"), "500ms")?;
+        let pipeline = self.pipeline(&format!("recovery{n}"), "500ms", "exactly-once")?;
         let mut killed = self.floe_run(&pipeline);
-        killed.env("FLOE_CRASH_AT", "after-commit:3");
+        killed.arg("--until-end").env("FLOE_CRASH_AT", "after-commit:3");
         until_exit(&mut killed)?;
         self.until_first_record(&pipeline)
     }
@@ -203,20 +209,4 @@ interval = "{interval}"
 struct Run {
     usage: Usage,
     guest_mb: f64,
-}
-
-fn machine() -> String {
-    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
-    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        model.lines().find_map(|it| it.strip_prefix("model name")).unwrap_or("unknown processor");
-    format!("{cpus} cores, {}", model.trim_start_matches([' ', '\t', ':']))
-}
-
-fn commit() -> String {
-    let head = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
-    head.map_or_else(
-        |_| "unknown".to_owned(),
-        |it| String::from_utf8_lossy(&it.stdout).trim().to_owned(),
-    )
 }

@@ -11,8 +11,8 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         Some((name, rest)) if !name.starts_with("--") => (*name, rest),
         _ => ("payments", arguments),
     };
-    if !["payments", "replay", "checkpoint"].contains(&name) {
-        bail!("there is no bench {name:?}: there are payments, replay and checkpoint");
+    if !["payments", "guarantees", "replay", "checkpoint"].contains(&name) {
+        bail!("there is no bench {name:?}: there are payments, guarantees, replay and checkpoint");
     }
     // The bench of checkpoints has a guest of its own, as text.
     if name != "checkpoint" {
@@ -20,10 +20,15 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
         build::floe()?;
     }
     // A replay needs a recording and no broker.
-    let components = (name == "payments").then(Components::kafka_only).transpose()?;
+    let needs_kafka = ["payments", "guarantees"].contains(&name);
+    let components = needs_kafka.then(Components::kafka_only).transpose()?;
     let mut cargo = cargo();
     // The whole workspace, so that dependencies keep the features that everything else built them with.
-    cargo.args(["bench", "--quiet", "--workspace", "--bench", name, "--"]);
+    let target = if name == "guarantees" { "payments" } else { name };
+    cargo.args(["bench", "--quiet", "--workspace", "--bench", target, "--"]);
+    if name != target {
+        cargo.arg(name);
+    }
     cargo.args(rest);
     components.iter().for_each(|it| it.export(&mut cargo));
     if name != "checkpoint" {

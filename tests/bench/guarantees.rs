@@ -1,0 +1,94 @@
+//! `cargo xtask bench guarantees`: what exactly-once costs beside at-least-once and at-most-once, and how long
+//! a record is on its way from topic to topic.
+//!
+//! The same records go through the same operator into the same table under each guarantee, in turns, so that
+//! a machine that changes its pace in between changes it for all. CPU is compared, by the median of the turns.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Bench, feed, machine};
+
+const GUARANTEES: [&str; 3] = ["exactly-once", "at-least-once", "at-most-once"];
+const TURNS: usize = 3;
+
+impl Bench {
+    pub(crate) fn guarantees(&self) -> Result<()> {
+        eprintln!("{} records of payments, 4 partitions; {}", self.records, machine());
+        feed::produce(&self.broker, &self.topic, self.records)?;
+        // The compile cache is warm from here on.
+        self.first_record_ms("warm", "1h")?;
+        for interval in ["1s", "10s"] {
+            self.compare(interval)?;
+        }
+        self.commits()?;
+        self.latencies()
+    }
+
+    fn compare(&self, interval: &str) -> Result<()> {
+        let mut cpu: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        let mut wall: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for turn in 0..TURNS {
+            for guarantee in GUARANTEES {
+                let name = format!("{guarantee}-{interval}-{turn}");
+                let run = self.floe_with(&name, interval, guarantee)?;
+                cpu.entry(guarantee).or_default().push(run.usage.cpu_seconds);
+                wall.entry(guarantee).or_default().push(run.usage.wall_seconds);
+                // Each leaves a table and a state of some hundred megabytes.
+                std::fs::remove_dir_all(self.folder.join(&name))?;
+            }
+        }
+        let million = self.records as f64 / 1e6;
+        let cpu: BTreeMap<&str, f64> = cpu.into_iter().map(|(it, all)| (it, median(all))).collect();
+        for guarantee in GUARANTEES {
+            let name = guarantee.replace('-', "_");
+            let metric = format!("{name}_{interval}_cpu_s_per_million");
+            self.say(&metric, cpu[guarantee] / million, "s");
+            let wall = median(wall.remove(guarantee).unwrap_or_default());
+            self.say(
+                &format!("{name}_{interval}_records_per_s"),
+                self.records as f64 / wall,
+                "1/s",
+            );
+        }
+        let over = |other: &str| cpu["exactly-once"] / cpu[other] - 1.0;
+        let metric = format!("exactly_once_over_at_least_once_{interval}");
+        self.say(&metric, over("at-least-once"), "fraction");
+        let metric = format!("exactly_once_over_at_most_once_{interval}");
+        self.say(&metric, over("at-most-once"), "fraction");
+        Ok(())
+    }
+
+    /// How long a commit takes, beside a job at full speed that checkpoints every second.
+    fn commits(&self) -> Result<()> {
+        let pipeline = self.pipeline("commits", "1s", "exactly-once")?;
+        let mut command = self.floe_run(&pipeline);
+        command.arg("--until-end").env("FLOE_LOG", "floe_pipeline=info").stdout(Stdio::null());
+        let output = command.output().context("start floe")?;
+        let log = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "floe ended with {}\n{log}", output.status);
+        let mut took: Vec<f64> = log
+            .split("commit_ms=")
+            .skip(1)
+            .filter_map(|it| it.split(|it: char| !it.is_ascii_digit()).next()?.parse().ok())
+            .collect();
+        ensure!(!took.is_empty(), "the log tells of no commit:\n{log}");
+        took.sort_by(f64::total_cmp);
+        self.say("commit_p50_ms", percentile(&took, 0.5), "ms");
+        self.say("commit_p99_ms", percentile(&took, 0.99), "ms");
+        Ok(())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    percentile(&values, 0.5)
+}
+
+/// Of values in order; the nearest rank.
+pub(crate) fn percentile(sorted: &[f64], fraction: f64) -> f64 {
+    let rank = (sorted.len() as f64 * fraction).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}

@@ -5,6 +5,7 @@
     kafka.py BOOTSTRAP TOPIC produce --input input.jsonl --rate 10000     (stdin: how many it may; its end: all, at once)
     kafka.py BOOTSTRAP TOPIC reset-group --group payments --offset 3
     kafka.py BOOTSTRAP TOPIC group --group payments                       (prints its offsets)
+    kafka.py BOOTSTRAP TOPIC delete-records                               (all that is there, as retention does)
     kafka.py BOOTSTRAP TOPIC consume                                      (prints the committed records' values)
 """
 
@@ -125,6 +126,15 @@ def group(options):
             print(place.partition, place.offset)
 
 
+def delete_records(options):
+    admin = AdminClient({"bootstrap.servers": options.bootstrap})
+    partitions = admin.list_topics(options.topic, timeout=30).topics[options.topic].partitions
+    # -1 is the end of the partition.
+    ends = [TopicPartition(options.topic, number, -1) for number in partitions]
+    for deleted in admin.delete_records(ends).values():
+        deleted.result(30)
+
+
 def consume(options):
     """What a reader of committed transactions sees, a line each: key, tab, value. No order between partitions."""
     consumer = Consumer(
@@ -170,6 +180,7 @@ def main():
     verb = verbs.add_parser("group")
     verb.add_argument("--group", required=True)
     verb.set_defaults(act=group)
+    verbs.add_parser("delete-records").set_defaults(act=delete_records)
     verb = verbs.add_parser("consume")
     verb.set_defaults(act=consume)
     options = parser.parse_args()

@@ -29,4 +29,6 @@ mod bad_world;
 mod readers;
 mod readme;
 mod replay;
+mod recorded;
+mod languages;
 mod no_code;

@@ -45,7 +45,7 @@ fn resetting_the_groups_offsets_changes_nothing() {
     });
 }
 
-fn kafka(scene: &Scene<'_>, arguments: &[&str]) -> Result<String> {
+pub(crate) fn kafka(scene: &Scene<'_>, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(&scene.lab.python);
     command.arg(root().join("tests/kill/kafka.py"));
     command.arg(variable("FLOE_TEST_KAFKA")?).arg(&scene.id).args(arguments);

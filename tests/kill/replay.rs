@@ -10,7 +10,7 @@ use crate::lab::check;
 use crate::scene::{Place, Scene};
 
 /// `floe VERB …` in the scene's folder: exit code and what it said.
-fn floe(scene: &Scene<'_>, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+pub(crate) fn floe(scene: &Scene<'_>, arguments: &[&str]) -> Result<(Option<i32>, String)> {
     let mut command = Command::new(&scene.lab.floe);
     command.args(arguments).current_dir(&scene.folder).stdin(Stdio::null());
     let out = command.output().context("start floe")?;
@@ -20,7 +20,12 @@ fn floe(scene: &Scene<'_>, arguments: &[&str]) -> Result<(Option<i32>, String)> 
     Ok((out.status.code(), said))
 }
 
-fn must(scene: &Scene<'_>, code: i32, words: &[&str], arguments: &[&str]) -> Result<String> {
+pub(crate) fn must(
+    scene: &Scene<'_>,
+    code: i32,
+    words: &[&str],
+    arguments: &[&str],
+) -> Result<String> {
     let (ended, said) = floe(scene, arguments)?;
     ensure!(ended == Some(code), "floe {arguments:?} ended with {ended:?}, not {code}\n{said}");
     for word in words {
@@ -29,13 +34,13 @@ fn must(scene: &Scene<'_>, code: i32, words: &[&str], arguments: &[&str]) -> Res
     Ok(said)
 }
 
-fn json(scene: &Scene<'_>, arguments: &[&str]) -> Result<Value> {
+pub(crate) fn json(scene: &Scene<'_>, arguments: &[&str]) -> Result<Value> {
     let said = must(scene, 0, &[], arguments)?;
     serde_json::from_str(&said).with_context(|| said)
 }
 
 /// Epochs that a run of the scene left.
-fn epochs(scene: &Scene<'_>) -> Result<u64> {
+pub(crate) fn epochs(scene: &Scene<'_>) -> Result<u64> {
     let kept = json(scene, &["checkpoint", "list", "pipeline.toml", "--json"])?;
     kept.as_array().and_then(|it| it.last()).and_then(|it| it["epoch"].as_u64()).context("no epoch")
 }
@@ -237,7 +242,7 @@ fn other_ways_to_run_come_out_the_same() {
 }
 
 /// In a network namespace of its own where this machine allows one.
-fn without_network(floe: PathBuf) -> Command {
+pub(crate) fn without_network(floe: PathBuf) -> Command {
     for flags in ["-n", "-rn"] {
         let tried = Command::new("unshare").args([flags, "true"]).stderr(Stdio::null()).status();
         if tried.is_ok_and(|it| it.success()) {

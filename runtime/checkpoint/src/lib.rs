@@ -28,6 +28,7 @@ pub mod read;
 
 pub mod list;
 mod modules;
+mod recordings;
 
 pub use claim::{ClaimRequest, OwnerIdentity, claim, process_alive, random_ids};
 pub use garbage::{GarbageFound, sweep_garbage};
@@ -36,8 +37,9 @@ pub use log::{KeptEntry, LogReading, read_log};
 pub use modules::{keep_module, module_hash, read_module};
 pub use open::open_store;
 pub use owned::OwnedLog;
-pub use read::read_parts;
+pub use read::{read_heads, read_parts};
+pub use recordings::Recordings;
 pub use savepoint::{drop_savepoint, make_savepoint, savepoints};
-pub use state_hash::state_hash;
+pub use state_hash::{RunningStateHash, state_hash};
 pub use store::memory_store;
 pub use write::write_parts;

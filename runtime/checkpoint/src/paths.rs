@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use floe_core::epoch::{EntryId, Epoch, Slot};
+use floe_core::epoch::{EntryId, Epoch, Generation, Slot};
 use floe_core::{Error, Result};
 
 /// A file name holds 255 bytes on every file system of note; what follows the id needs none of them.
@@ -68,6 +68,23 @@ impl Paths {
         let number = fields.next()?;
         let whole = fields.next().is_none() && number.bytes().all(|it| it.is_ascii_digit());
         whole.then(|| (Epoch(epoch), format!("parts/{name}")))
+    }
+
+    pub fn recordings(&self) -> String {
+        format!("{}/recordings", self.prefix)
+    }
+
+    /// The input of an epoch. A generation tries an epoch again only while no manifest of it is visible.
+    pub fn recording(&self, epoch: Epoch, generation: Generation) -> String {
+        format!("{}/{:012}-{}", self.recordings(), epoch.0, generation.0)
+    }
+
+    /// Of an object that a listing showed.
+    pub fn recording_in(&self, path: &str) -> Option<(Epoch, Generation)> {
+        let name = path.strip_prefix(&self.recordings())?.strip_prefix('/')?;
+        let (epoch, generation) = name.split_once('-')?;
+        let found = (Epoch(epoch.parse().ok()?), Generation(generation.parse().ok()?));
+        (self.recording(found.0, found.1) == path).then_some(found)
     }
 
     pub fn hint(&self) -> String {
@@ -164,6 +181,7 @@ mod tests {
                 paths.hint(),
                 paths.register(Slot(1)),
                 paths.object(&part_object(Epoch(u64::MAX), EntryId([255; 16]), 9)).unwrap(),
+                paths.recording(Epoch(u64::MAX), Generation(u64::MAX)),
             ];
             for name in names {
                 let parsed = object_store::path::Path::parse(&name).unwrap();

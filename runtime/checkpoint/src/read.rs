@@ -32,6 +32,36 @@ pub async fn read_parts(
     Ok(read_with_chains(store, pipeline, manifest).await?.0)
 }
 
+/// Reads what a checkpoint holds of its tasks beside their memories: positions and journals.
+///
+/// The operators' memories are empty, so the state hash is not checked; all else is, as in `read_parts`.
+pub async fn read_heads(
+    store: &dyn ObjectStore,
+    pipeline: &str,
+    manifest: &CheckpointManifest,
+) -> Result<Vec<CapturedTask>> {
+    let paths = Paths::of(pipeline)?;
+    let mut kept: BTreeMap<u32, Bytes> = BTreeMap::new();
+    let mut tasks = Vec::with_capacity(manifest.tasks.len());
+    for entry in &manifest.tasks {
+        let object = object_of(manifest, entry.head.object)?;
+        let path = paths.object(&object.path)?;
+        let bytes = match kept.entry(entry.head.object) {
+            Entry::Occupied(kept) => kept.into_mut(),
+            Entry::Vacant(kept) => kept.insert(read_object(store, &paths, object).await?),
+        };
+        let part = part_of(&path, bytes, entry.head, &entry.task)?;
+        let task = match is_version_1(&part) {
+            true => read_version_1(&path, entry, part).await?.0,
+            false => decode_head(&part)
+                .map_err(|error| damaged(&path, &format!("the part of {}: {error}", entry.task)))?,
+        };
+        check_agrees(&path, &task, entry)?;
+        tasks.push(task);
+    }
+    Ok(tasks)
+}
+
 /// With the chains onto which the next checkpoint is written.
 pub(crate) async fn read_with_chains(
     store: &dyn ObjectStore,
@@ -238,16 +268,7 @@ impl Reading {
         };
         let all = self.tasks.into_iter().zip(self.memories).zip(self.paths);
         for (((mut task, memories), path), entry) in all.zip(&manifest.tasks) {
-            let agrees = task.task == entry.task
-                && task.next_offset == entry.next_offset
-                && task.virtual_time == entry.virtual_time
-                && task.watermark == entry.watermark
-                && task.records == entry.records;
-            if !agrees {
-                let what =
-                    format!("the part of {} is not the one that the manifest names", entry.task);
-                return Err(damaged(&path, &what));
-            }
+            check_agrees(&path, &task, entry)?;
             let (contents, of_task): (Vec<_>, Vec<_>) = memories.into_iter().unzip();
             if state_hash(&task, &of_task) != entry.state_hash {
                 return Err(damaged(&path, &format!("the state hash of {} differs", entry.task)));
@@ -261,6 +282,21 @@ impl Reading {
             tasks.push(task);
         }
         Ok((tasks, chains))
+    }
+}
+
+fn check_agrees(path: &str, task: &CapturedTask, entry: &TaskEntry) -> Result<()> {
+    let agrees = task.task == entry.task
+        && task.next_offset == entry.next_offset
+        && task.virtual_time == entry.virtual_time
+        && task.watermark == entry.watermark
+        && task.records == entry.records;
+    match agrees {
+        true => Ok(()),
+        false => {
+            let what = format!("the part of {} is not the one that the manifest names", entry.task);
+            Err(damaged(path, &what))
+        }
     }
 }
 

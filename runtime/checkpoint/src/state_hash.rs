@@ -24,17 +24,36 @@ pub(crate) fn page_hash(page: &[u8]) -> PageHash {
 
 /// The hash that a `TaskEntry` holds, of whole images.
 pub fn state_hash(operators: &[(String, OperatorImage)]) -> [u8; 32] {
-    let mut state = StateHasher::new(operators.len());
-    for (_, image) in operators {
-        assert!(image.memory.whole, "changes alone have no state hash");
-        let page_count = image.memory.bytes as usize / PAGE_BYTES;
-        let mut hashes = vec![*ZERO_PAGE_HASH; page_count];
-        for (number, page) in image.memory.pages() {
-            hashes[number as usize] = page_hash(page);
+    assert!(operators.iter().all(|it| it.1.memory.whole), "changes alone have no state hash");
+    RunningStateHash::default().update(operators)
+}
+
+/// The state hash of instances that are captured again and again: a page is hashed when it changed.
+#[derive(Default)]
+pub struct RunningStateHash {
+    /// For each operator of the chain; `None` before its first image.
+    pages: Vec<Option<Vec<PageHash>>>,
+}
+
+impl RunningStateHash {
+    /// Takes whole images, or what changed since the images that it took before. Gives the hash that
+    /// `state_hash` gives of the whole.
+    pub fn update(&mut self, captured: &[(String, OperatorImage)]) -> [u8; 32] {
+        self.pages.resize(captured.len(), None);
+        let mut state = StateHasher::new(captured.len());
+        for ((_, image), hashes) in captured.iter().zip(&mut self.pages) {
+            if image.memory.whole {
+                *hashes = Some(Vec::new());
+            }
+            let hashes = hashes.as_mut().expect("what changes was whole before");
+            hashes.resize(image.memory.bytes as usize / PAGE_BYTES, *ZERO_PAGE_HASH);
+            for (number, page) in image.memory.pages() {
+                hashes[number as usize] = page_hash(page);
+            }
+            state.operator(image, hashes);
         }
-        state.operator(image, &hashes);
+        state.finish()
     }
-    state.finish()
 }
 
 /// Joins the operators of a chain.
@@ -111,4 +130,49 @@ pub(crate) fn decode_globals(
             _ => return d.invalid("a global of an unknown type"),
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use floe_core::image::{MemoryImage, PageRun};
+
+    use super::*;
+
+    fn image(memory: MemoryImage) -> Vec<(String, OperatorImage)> {
+        let image = OperatorImage {
+            memory,
+            globals: vec![GlobalValue::I64(3)],
+            input_region: (64, 64),
+            rng_state: [1; 4],
+        };
+        vec![("totals".to_owned(), image)]
+    }
+
+    /// A page written, one made zeros again, and a growth: as if all had been hashed.
+    #[test]
+    fn changes_give_the_hash_of_the_whole() {
+        let mut memory = vec![0u8; 65_536];
+        memory[5000] = 1;
+        memory[9000] = 2;
+        let mut running = RunningStateHash::default();
+        let first = image(memory.clone().into());
+        assert_eq!(running.update(&first), state_hash(&first));
+
+        memory.resize(131_072, 0);
+        memory[5000] = 0;
+        memory[70_000] = 7;
+        let page = |number: usize| PageRun {
+            first_page: number as u32,
+            content: Bytes::copy_from_slice(&memory[number * PAGE_BYTES..][..PAGE_BYTES]),
+        };
+        let changes = MemoryImage { bytes: 131_072, whole: false, runs: vec![page(1), page(17)] };
+        let whole = image(memory.clone().into());
+        assert_eq!(running.update(&image(changes.clone())), state_hash(&whole));
+        // A page that is left out is told as it was.
+        let wanting = MemoryImage { runs: vec![page(1)], ..changes };
+        let mut other = RunningStateHash::default();
+        other.update(&first);
+        assert_ne!(other.update(&image(wanting)), state_hash(&whole));
+    }
 }

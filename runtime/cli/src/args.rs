@@ -257,11 +257,15 @@ pub(crate) struct ReplayArgs {
     /// Show record by record: input, rows, rejections, pages written, fuel
     #[arg(long)]
     pub(crate) step: bool,
+    /// Write a WebAssembly core dump of the record at --until: of the operator that it stops, where it
+    /// stopped; else of each operator behind it
+    #[arg(long, value_name = "FILE", requires = "task", requires = "until")]
+    pub(crate) core: Option<PathBuf>,
     /// The first offset that --step shows; ten before --until unless named
     #[arg(long, value_name = "OFFSET", requires = "step")]
     pub(crate) from: Option<i64>,
     /// Run another build on the same input, and show the rows that differ
-    #[arg(long, value_name = "MODULE", conflicts_with = "step")]
+    #[arg(long, value_name = "MODULE", conflicts_with_all = ["step", "core"])]
     pub(crate) operator: Option<PathBuf>,
     /// Which operator --operator replaces, where there are several
     #[arg(long, value_name = "NAME", requires = "operator")]

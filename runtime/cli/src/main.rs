@@ -14,6 +14,7 @@ mod made_by;
 mod logging;
 mod replay;
 mod plugin;
+mod recorded_log;
 mod show;
 mod signals;
 mod telemetry;

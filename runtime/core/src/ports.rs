@@ -145,6 +145,11 @@ pub trait Operator: Send {
         Err(no_state("", "export_state"))
     }
 
+    /// A WebAssembly core dump: for people, also after an error. `None` where there is no WebAssembly.
+    fn core_dump(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Fuel that the last call took, where calls are metered.
     fn last_fuel(&self) -> Option<u64> {
         None

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use floe_core::image::GlobalValue;
 use floe_core::{Error, Result};
 use wasmparser::{
     BinaryReaderError, Export, ExternalKind, FuncValidatorAllocations, Name, NameSectionReader,
@@ -17,6 +18,8 @@ pub struct Anatomy {
     pub exports: Vec<String>,
     /// Indices of mutable globals.
     pub mutable_globals: Vec<u32>,
+    /// Globals that never change, for core dumps; 0 for what is no plain number.
+    pub constants: Vec<(u32, GlobalValue)>,
     pub has_start: bool,
     pub memory_min_pages: u64,
     pub memory_max_pages: Option<u64>,
@@ -121,6 +124,17 @@ fn refuse(name: &str, why: impl std::fmt::Display) -> Error {
     Error::invalid(format!("module {name} is refused: {why}"))
 }
 
+fn constant(value: &wasmparser::ConstExpr<'_>) -> GlobalValue {
+    match value.get_operators_reader().read() {
+        Ok(Operator::I64Const { value }) => GlobalValue::I64(value),
+        Ok(Operator::F32Const { value }) => GlobalValue::F32(value.bits()),
+        Ok(Operator::F64Const { value }) => GlobalValue::F64(value.bits()),
+        Ok(Operator::I32Const { value }) => GlobalValue::I32(value),
+        // A reference, a vector, or a sum of others.
+        Ok(_) | Err(_) => GlobalValue::I32(0),
+    }
+}
+
 struct Checker<'a> {
     name: &'a str,
     names: BTreeMap<u32, String>,
@@ -216,6 +230,9 @@ impl Checker<'_> {
                             )));
                         }
                         self.anatomy.mutable_globals.push(index as u32);
+                    } else {
+                        let value = constant(&global.init_expr);
+                        self.anatomy.constants.push((index as u32, value));
                     }
                 }
             }

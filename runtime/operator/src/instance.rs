@@ -12,6 +12,7 @@ use wasmtime::{Global, InstancePre, Memory, Store, TypedFunc, Val};
 
 use crate::abi;
 use crate::arrow_in::Plan;
+use crate::check::Anatomy;
 use crate::dirty::Written;
 use crate::engine::Engine;
 use crate::host::{Host, Limiter};
@@ -22,6 +23,7 @@ use crate::schema::{lay_out, read_schema};
 use crate::trap::explain;
 
 mod capture;
+mod core_dump;
 mod state;
 
 pub(crate) struct Instance {
@@ -44,6 +46,9 @@ pub(crate) struct Instance {
     trapped: bool,
     /// At the begin of the last call.
     fuel_given: u64,
+    /// For a core dump: which globals there are, and the stack of the trap, the youngest frame first.
+    anatomy: Arc<Anatomy>,
+    stopped_at: Vec<core_dump::Frame>,
 }
 
 /// What 32-bit addresses reach, whatever the limit says.
@@ -123,6 +128,8 @@ impl Instance {
             region_used: 0,
             trapped: false,
             fuel_given: 0,
+            anatomy: Arc::default(),
+            stopped_at: Vec::new(),
         })
     }
 
@@ -234,6 +241,7 @@ impl Instance {
             globals,
         )?;
         instance.store.data_mut().state_version = module.state_version;
+        instance.anatomy = Arc::clone(&module.anatomy);
         Ok(instance)
     }
 
@@ -304,7 +312,10 @@ impl Instance {
                 &wasmtime::Error::msg(format!("it returned {code}")),
                 self.store.data(),
             ),
-            Err(error) => explain(call, &error, self.store.data()),
+            Err(error) => {
+                self.stopped_at = core_dump::frames(&error);
+                explain(call, &error, self.store.data())
+            }
         };
         self.trapped = true;
         Err(error)
@@ -405,6 +416,10 @@ impl Operator for Instance {
 
     fn export(self: Box<Self>) -> Result<ExportedState> {
         self.export_state()
+    }
+
+    fn core_dump(&mut self) -> Option<Vec<u8>> {
+        Some(self.dump())
     }
 
     fn last_fuel(&self) -> Option<u64> {

@@ -20,7 +20,7 @@ use crate::rewrite::rewrite;
 pub struct Module {
     pub(crate) engine: Arc<Engine>,
     pub(crate) instance_pre: InstancePre<Host>,
-    pub(crate) anatomy: Anatomy,
+    pub(crate) anatomy: Arc<Anatomy>,
     pub(crate) hash: [u8; 32],
     sha256: [u8; 32],
     pub(crate) bytes: u64,
@@ -105,7 +105,7 @@ impl Engine {
         Ok(Arc::new(Module {
             engine: Arc::clone(self),
             instance_pre,
-            anatomy,
+            anatomy: Arc::new(anatomy),
             hash,
             sha256: Sha256::digest(bytes).into(),
             bytes: bytes.len() as u64,

@@ -8,6 +8,7 @@ pub mod diagnose;
 mod document;
 mod environment;
 mod paths;
+mod recording;
 mod resolve;
 pub mod secret;
 mod sink;
@@ -46,6 +47,8 @@ pub struct PipelineSpec {
     pub telemetry: TelemetrySpec,
     /// `None`: no epoch is run again.
     pub verify: Option<VerifySpec>,
+    /// `None`: the input of epochs is not kept.
+    pub recording: Option<RecordingSpec>,
     pub run: RunSpec,
 }
 
@@ -238,6 +241,14 @@ pub struct VerifySpec {
     /// Of one core, on average.
     pub cpu_percent: u8,
     pub on_divergence: OnDivergence,
+}
+
+/// The input of epochs, kept beside the checkpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordingSpec {
+    pub keep_epochs: u64,
+    /// Of one epoch, compressed.
+    pub epoch_bytes_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

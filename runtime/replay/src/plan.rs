@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floe_checkpoint::{read_log, read_parts};
+use floe_checkpoint::{read_heads, read_log, read_parts};
 use floe_core::journal::{Journal, Step};
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::ObjectStore;
@@ -106,7 +106,7 @@ async fn planned_epoch(
     manifest: Arc<CheckpointManifest>,
     wanted: &dyn Fn(&TopicPartition) -> bool,
 ) -> Result<PlannedEpoch> {
-    let parts = read_parts(store, pipeline, &manifest).await?;
+    let parts = read_heads(store, pipeline, &manifest).await?;
     let mut tasks = BTreeMap::new();
     for (entry, part) in manifest.tasks.iter().zip(parts) {
         assert_eq!(entry.task, part.task);
@@ -146,25 +146,30 @@ fn same_operators(identity: &PipelineIdentity, manifest: &CheckpointManifest) ->
     )))
 }
 
+impl PlannedEpoch {
+    /// Makes the ranges reach over the records of this epoch, which follow on what they have.
+    pub fn add_input(&self, ranges: &mut BTreeMap<TopicPartition, std::ops::Range<Offset>>) {
+        for (task, planned) in &self.tasks {
+            for step in &planned.journal.steps {
+                let (first, last) = match step {
+                    Step::Batch(batch) => (batch.first, batch.last),
+                    Step::Skip(offset) => (*offset, *offset),
+                    Step::Watermark(_) | Step::Retry(_) => continue,
+                };
+                let end = Offset(last.0 + 1);
+                let range = ranges.entry(task.clone()).or_insert(first..end);
+                range.end = end;
+            }
+        }
+    }
+}
+
 impl Plan {
     /// What must be read of each task: from the checkpoint's position to behind the last record that the
     /// journals name. A task without records is left out.
     pub fn input(&self) -> BTreeMap<TopicPartition, std::ops::Range<Offset>> {
-        let mut ranges: BTreeMap<TopicPartition, std::ops::Range<Offset>> = BTreeMap::new();
-        for epoch in &self.epochs {
-            for (task, planned) in &epoch.tasks {
-                for step in &planned.journal.steps {
-                    let (first, last) = match step {
-                        Step::Batch(batch) => (batch.first, batch.last),
-                        Step::Skip(offset) => (*offset, *offset),
-                        Step::Watermark(_) | Step::Retry(_) => continue,
-                    };
-                    let end = Offset(last.0 + 1);
-                    let range = ranges.entry(task.clone()).or_insert(first..end);
-                    range.end = end;
-                }
-            }
-        }
+        let mut ranges = BTreeMap::new();
+        self.epochs.iter().for_each(|it| it.add_input(&mut ranges));
         ranges
     }
 

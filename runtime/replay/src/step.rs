@@ -18,6 +18,8 @@ pub struct Examine {
     /// The first and the last.
     pub offsets: (Offset, Offset),
     pub detail: Detail,
+    /// Core dumps are made of the last of them: of the operator that it stops, or of each.
+    pub cores: bool,
 }
 
 /// What is taken down of each record; all but rows takes an image of the whole state a record.
@@ -45,6 +47,8 @@ pub struct Stepped {
     /// Over the chain; none where calls are not metered.
     pub fuel: Option<u64>,
     pub images: Option<(Images, Images)>,
+    /// (operator, core dump).
+    pub cores: Vec<(String, Vec<u8>)>,
 }
 
 type Images = Vec<(String, OperatorImage)>;
@@ -60,8 +64,8 @@ pub(crate) fn step(
     now: EventTime,
 ) -> Result<Vec<Stepped>> {
     let instances = restore(links, task, images)?;
-    let detail = examine.detail;
-    let mut stepping = Stepping { links, task, instances, before: images.to_vec(), detail };
+    let before = images.to_vec();
+    let mut stepping = Stepping { links, task, instances, before, examine };
     let first = records.iter().take_while(|it| it.offset() < examine.offsets.0).count();
     let end = records.iter().take_while(|it| it.offset() <= examine.offsets.1).count();
     if first > 0 {
@@ -76,7 +80,7 @@ struct Stepping<'a> {
     instances: Vec<Box<dyn Operator>>,
     /// Of the begin, and behind each record where pages are looked at.
     before: Images,
-    detail: Detail,
+    examine: Examine,
 }
 
 impl Stepping<'_> {
@@ -87,6 +91,8 @@ impl Stepping<'_> {
         now: EventTime,
     ) -> Result<Stepped> {
         let mut stepped = Stepped::of(records.get(0));
+        let last = records.last_offset();
+        let cored = self.examine.cores && last == Some(self.examine.offsets.1);
         let decoded = decoder.decode(records)?;
         for row in &decoded.rejected {
             stepped.rejected.push((self.links[0].name.to_string(), row.reason.clone()));
@@ -108,7 +114,12 @@ impl Stepping<'_> {
             Ok(made) => {
                 stepped.emitted = made;
                 stepped.fuel = self.instances.iter().map(|it| it.last_fuel()).sum();
-                if self.detail == Detail::Rows {
+                if cored {
+                    let all = self.links.iter().zip(&mut self.instances);
+                    let dumps = all.filter_map(|(link, it)| Some((&link.name, it.core_dump()?)));
+                    stepped.cores = dumps.map(|(name, it)| (name.to_string(), it)).collect();
+                }
+                if self.examine.detail == Detail::Rows {
                     return Ok(stepped);
                 }
                 let mut after = Vec::with_capacity(self.links.len());
@@ -117,13 +128,18 @@ impl Stepping<'_> {
                 }
                 stepped.dirty = dirty(&self.before, &after);
                 let before = std::mem::replace(&mut self.before, after);
-                if self.detail == Detail::Images {
+                if self.examine.detail == Detail::Images {
                     stepped.images = Some((before, self.before.clone()));
                 }
             }
             Err(ChainStop::Refused(error)) => return Err(error),
             Err(ChainStop::Operator { link, error }) => {
-                stepped.stopped = Some((self.links[link].name.to_string(), error.message));
+                let name = self.links[link].name.to_string();
+                if cored {
+                    let dump = self.instances[link].core_dump();
+                    stepped.cores = dump.map(|it| (name.clone(), it)).into_iter().collect();
+                }
+                stepped.stopped = Some((name, error.message));
                 self.instances = restore(self.links, self.task, &self.before)?;
             }
         }
@@ -144,6 +160,7 @@ impl Stepped {
             dirty: Vec::new(),
             fuel: None,
             images: None,
+            cores: Vec::new(),
         }
     }
 }

@@ -76,7 +76,8 @@ async fn rows(
     let (from, to) = super::verify_determinism::range(subject, args.from, args.to).await?;
     let plan = subject.plan(from, to, None).await?;
     let ranges = plan.input();
-    let input = Input::of(&subject.spec, args.recording.as_deref(), &ranges, terminal).await?;
+    let input =
+        Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
     let tasks = tasks_of(subject, &plan)?.into_iter().map(|task| {
         let name = task.task().to_string();
         (task, Checking { task: name, condition: condition.clone(), broken: None, unknown: None })

@@ -14,6 +14,7 @@ pub(crate) mod inspect;
 pub(crate) mod new;
 pub(crate) mod record;
 pub(crate) mod replay;
+mod replay_core;
 mod replay_other;
 pub(crate) mod plugin;
 pub(crate) mod rows;

@@ -52,7 +52,7 @@ pub(super) async fn chosen(
     }
     let redaction = Redaction::new(&args.redact);
     let mut alter = |line: &mut Vec<u8>| redaction.line(line);
-    let records = input::record(&subject.spec, &ranges, file, terminal, &mut alter).await?;
+    let records = input::record(subject.input(&plan), &ranges, file, terminal, &mut alter).await?;
     Ok((plan, records))
 }
 

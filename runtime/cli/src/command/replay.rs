@@ -25,6 +25,7 @@ use crate::replay::tasks_of;
 use crate::terminal::Terminal;
 use crate::{logging, show};
 
+use super::replay_core as core;
 use super::rows::value;
 
 pub(crate) fn replay(args: ReplayArgs) -> anyhow::Result<()> {
@@ -49,18 +50,22 @@ async fn replay_here(
     let plan = subject.plan(from, to, only.as_ref()).await?;
     let beyond = beyond(&plan, args);
     let ranges = ranges(subject, &plan, args, beyond).await?;
-    let input = Input::of(&subject.spec, args.recording.as_deref(), &ranges, terminal).await?;
+    let input =
+        Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
 
     let out = args.out.as_deref().map(Out::create).transpose()?;
     let shown = Arc::new(Mutex::new(()));
     let mut tasks = Vec::new();
     for mut task in tasks_of(subject, &plan)? {
-        task.examine = args.step.then(|| examined(&plan, args, task.task()));
+        let examine = args.step || args.core.is_some();
+        task.examine = examine.then(|| examined(&plan, args, task.task()));
         let watch = Looking {
             task: task.task().clone(),
             out: out.clone(),
             json: args.json,
-            show_refused: args.step,
+            step: args.step,
+            core: args.core.clone(),
+            cores: Vec::new(),
             shown: Arc::clone(&shown),
         };
         tasks.push((task, watch));
@@ -75,6 +80,9 @@ async fn replay_here(
     let begin = Instant::now();
     let replayed = run(tasks, running)?;
     let report = Report::of(subject, &plan, &replayed, begin.elapsed()).await?;
+    if let Some(file) = &args.core {
+        core::print(file, replayed.iter().flat_map(|it| &it.watch.cores), args.json)?;
+    }
     if let Some(out) = &out {
         out.finish()?;
     }
@@ -173,10 +181,12 @@ fn examined(plan: &Plan, args: &ReplayArgs, task: &TopicPartition) -> Examine {
     let until = args.until.unwrap_or(i64::MAX);
     let from = match (args.from, args.until) {
         (Some(from), _) => from,
+        (None, Some(until)) if !args.step => until,
         (None, Some(until)) => (until - STEPS_SHOWN + 1).max(begin),
         (None, None) => begin,
     };
-    Examine { offsets: (Offset(from), Offset(until)), detail: Detail::Pages }
+    let detail = if args.step { Detail::Pages } else { Detail::Rows };
+    Examine { offsets: (Offset(from), Offset(until)), detail, cores: args.core.is_some() }
 }
 
 /// Shows records one by one, and writes rows to `--out`.
@@ -184,7 +194,11 @@ struct Looking {
     task: TopicPartition,
     out: Option<Out>,
     json: bool,
-    show_refused: bool,
+    step: bool,
+    /// `--core`.
+    core: Option<PathBuf>,
+    /// What was written there.
+    cores: Vec<std::io::Result<PathBuf>>,
     /// Held while something is shown, so that lines of two tasks do not mix.
     shown: Arc<Mutex<()>>,
 }
@@ -197,7 +211,7 @@ impl Watch for Looking {
     }
 
     fn refused(&mut self, epoch: u64, record: Option<Record<'_>>, operator: &str, why: &str) {
-        if !self.show_refused || !operator.is_empty() {
+        if !self.step || !operator.is_empty() {
             return;
         }
         let _shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -207,7 +221,13 @@ impl Watch for Looking {
         }
     }
 
-    fn stepped(&mut self, epoch: u64, stepped: Stepped) {
+    fn stepped(&mut self, epoch: u64, mut stepped: Stepped) {
+        if let Some(file) = &self.core {
+            self.cores.extend(core::write(file, std::mem::take(&mut stepped.cores)));
+        }
+        if !self.step {
+            return;
+        }
         let _shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match self.json {
             true => println!("{}", stepped_json(epoch, &self.task, &stepped)),

@@ -44,7 +44,8 @@ pub(crate) async fn replay_other(
     links[at].factory = Arc::clone(&modules.chain[at].factory);
 
     let ranges = plan.input();
-    let input = Input::of(&spec, args.recording.as_deref(), &ranges, terminal).await?;
+    let input =
+        Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
     let mut sides = Vec::new();
     for links in [&subject.links, &links] {
         let mut tasks = Vec::new();

@@ -16,6 +16,7 @@ use tracing::Instrument;
 use crate::args::RunArgs;
 use crate::exit::Differs;
 use crate::guarantee::held;
+use crate::recorded_log::recorded;
 use crate::replay::verifier::{self, Verified};
 use crate::telemetry::facts::{Facts, OperatorFacts, Watched, source_text, wall_ms};
 use crate::telemetry::metrics::Metrics;
@@ -62,6 +63,7 @@ async fn run_until_end(
     let log = wire::claim(&spec, args.take_over).await?;
     made_by::keep(&*wire::store(&spec)?, &spec.id, &modules.chain).await;
     let generation = log.generation().0;
+    let (source, log) = recorded(&spec, source, log)?;
 
     let status = Arc::new(Status::default());
     let verified = Arc::new(Verified::default());
@@ -84,7 +86,7 @@ async fn run_until_end(
         operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
         sink,
         dead_letters,
-        log: Box::new(log),
+        log,
         clock: Arc::new(wire::WallClock::new()),
     };
     let (stop, verifying) = verifying(&spec, stop, &status, &verified);

@@ -144,7 +144,8 @@ async fn trace_row(
     };
     let plan = subject.plan(from, Some(to), None).await?;
     let ranges = plan.input();
-    let input = Input::of(&subject.spec, args.recording.as_deref(), &ranges, terminal).await?;
+    let input =
+        Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
     let tasks = tasks_of(subject, &plan)?;
     let tasks = tasks.into_iter().map(|it| (it, Finder::new(row))).collect();
     let replayed = run_all(tasks, &input, &plan, terminal)?;
@@ -266,7 +267,7 @@ fn record_of(
         let mut tasks = tasks_of(subject, plan)?;
         tasks.retain(|it| it.task() == task);
         for task in &mut tasks {
-            task.examine = Some(Examine { offsets, detail });
+            task.examine = Some(Examine { offsets, detail, cores: false });
         }
         let tasks = tasks.into_iter().map(|it| (it, Finder::new(row))).collect();
         let mut replayed = run_all(tasks, input, plan, terminal)?;

@@ -72,7 +72,7 @@ pub(crate) fn verify_determinism(args: VerifyDeterminismArgs) -> anyhow::Result<
         let plan = subject.plan(from, to, None).await?;
         let ranges = plan.input();
         let recording = args.recording.as_deref();
-        let input = Input::of(&subject.spec, recording, &ranges, &terminal).await?;
+        let input = Input::of(subject.input(&plan), recording, &ranges, &terminal).await?;
         let mut first: Option<BTreeMap<(String, u64), EpochDone>> = None;
         let mut ways = Vec::new();
         for way in WAYS {
@@ -142,6 +142,7 @@ fn run_once(
     let mut tasks = Vec::new();
     for mut task in tasks_of(&subject, plan)? {
         task.restore_between = way.restore_between;
+        task.hash_rows = true;
         tasks.push((task, Nobody));
     }
     let ranges = plan.input();

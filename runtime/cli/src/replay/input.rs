@@ -1,16 +1,22 @@
-//! The records to be replayed: from a recording as it is, or from Kafka, recorded first.
+//! The records to be replayed: from a recording as it is, or from what is kept beside the checkpoints and
+//! from Kafka, recorded first.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use floe_core::ports::Source;
-use floe_core::{Error, Offset, Position, Records, Result, TopicPartition};
+use floe_checkpoint::Recordings;
+use floe_core::ports::{ObjectStore, Source};
+use floe_core::{Error, ErrorKind, Offset, Position, Records, Result, TopicPartition};
 use floe_pipeline::config::{Origin, PipelineSpec};
+use floe_replay::Plan;
 use floe_source::RecordingSource;
 use floe_source::recording::write_line;
+use serde::Deserialize;
 
 use super::folder::TemporaryFolder;
 use crate::terminal::Terminal;
@@ -27,20 +33,20 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// From `--recording`, or the pipeline's own recording, or what Kafka still has.
+    /// From `--recording`, or the pipeline's own recording, or what was kept or Kafka still has.
     pub(crate) async fn of(
-        spec: &PipelineSpec,
+        from: From<'_>,
         recording: Option<&Path>,
         ranges: &Ranges,
         terminal: &Terminal,
     ) -> Result<Input> {
-        let file = match (recording, &spec.source.origin) {
+        let file = match (recording, &from.spec.source.origin) {
             (Some(file), _) => file.to_owned(),
             (None, Origin::Recording { file }) => file.clone(),
             (None, Origin::Kafka { .. }) => {
                 let folder = TemporaryFolder::new()?;
                 let file = folder.path().join("input.jsonl");
-                record(spec, ranges, &file, terminal, &mut |_| {}).await?;
+                record(from, ranges, &file, terminal, &mut |_| {}).await?;
                 return Ok(Input { file, topic: String::new(), _folder: Some(folder) });
             }
         };
@@ -60,43 +66,151 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const POLL_RECORDS: usize = 8192;
 
-/// Reads ranges from the pipeline's source into a file. Gives the number of records.
+/// Where records that belong to a plan can be had.
+#[derive(Clone, Copy)]
+pub(crate) struct From<'a> {
+    pub(crate) spec: &'a PipelineSpec,
+    pub(crate) store: &'a Arc<dyn ObjectStore>,
+    pub(crate) plan: &'a Plan,
+}
+
+/// Writes ranges into a file: epochs that were recorded while the pipeline ran from beside the checkpoints,
+/// all else from the pipeline's source. Gives the number of records.
 ///
-/// The offsets are asked for by number: a consumer group, its offsets and the topic stay as they are.
+/// Offsets are asked for by number: a consumer group, its offsets and the topic stay as they are.
 pub(crate) async fn record(
-    spec: &PipelineSpec,
+    from: From<'_>,
     ranges: &Ranges,
     file: &Path,
     terminal: &Terminal,
     alter: &mut (dyn FnMut(&mut Vec<u8>) + Send),
 ) -> Result<u64> {
-    let failed = |error: std::io::Error| {
-        Error::retry(format!("{} cannot be written: {error}", file.display()))
-    };
-    let mut out = std::io::BufWriter::new(std::fs::File::create(file).map_err(failed)?);
+    let mut lines = Lines::create(file, alter)?;
+    let recordings = Recordings::of(Arc::clone(from.store), &from.plan.pipeline)?;
+    // Behind the epochs that are done with.
+    let mut done: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
+    let mut not_recorded = Ranges::new();
+    let of_kafka = matches!(from.spec.source.origin, Origin::Kafka { .. });
+    for epoch in from.plan.epochs.iter().filter(|_| of_kafka) {
+        let mut of_epoch = Ranges::new();
+        epoch.add_input(&mut of_epoch);
+        if of_epoch.is_empty() {
+            continue;
+        }
+        done.extend(of_epoch.iter().map(|(task, range)| (task.clone(), range.end)));
+        match recordings.get(epoch.epoch, epoch.manifest.generation).await? {
+            None => epoch.add_input(&mut not_recorded),
+            Some(kept) => {
+                fetch(from.spec, &std::mem::take(&mut not_recorded), &mut lines, terminal).await?;
+                floe_source::recording::lines(&kept, |line| match place(line)? {
+                    (task, offset)
+                        if of_epoch.get(&task).is_some_and(|it| it.contains(&offset)) =>
+                    {
+                        lines.line(line)
+                    }
+                    _ => Ok(()),
+                })?;
+            }
+        }
+    }
+    // What is asked for behind the journals, or all of it.
+    for (task, range) in ranges {
+        let begin = done.get(task).copied().unwrap_or(range.start);
+        if begin < range.end {
+            not_recorded.entry(task.clone()).or_insert(begin..range.end).end = range.end;
+        }
+    }
+    fetch(from.spec, &not_recorded, &mut lines, terminal).await?;
+    lines.finish()
+}
+
+/// Whose record a line of a recording is.
+fn place(line: &[u8]) -> Result<(TopicPartition, Offset)> {
+    #[derive(Deserialize)]
+    struct Place<'a> {
+        #[serde(borrow)]
+        topic: Cow<'a, str>,
+        partition: i32,
+        offset: i64,
+    }
+    let place: Place<'_> = serde_json::from_slice(line)
+        .map_err(|error| Error::corrupt(format!("a kept recording: {error}")))?;
+    Ok((TopicPartition::new(&place.topic, place.partition), Offset(place.offset)))
+}
+
+/// Reads ranges from the pipeline's source.
+async fn fetch(
+    spec: &PipelineSpec,
+    ranges: &Ranges,
+    lines: &mut Lines<'_>,
+    terminal: &Terminal,
+) -> Result<()> {
     if ranges.values().all(|it| it.is_empty()) {
-        return Ok(0);
+        return Ok(());
     }
     let source = wire::source(spec).await?;
     // The source blocks; nothing else is to be done meanwhile.
-    let mut reading = Reading::new(source, ranges.clone())?;
-    let wanted = reading.left();
-    let (mut count, mut line) = (0, Vec::new());
-    while let Some(runs) = reading.next()? {
+    let mut reading = Reading::new(source, ranges.clone()).map_err(records_gone)?;
+    let wanted = lines.count + reading.left();
+    let mut line = Vec::new();
+    while let Some(runs) = reading.next().map_err(records_gone)? {
         for records in runs {
             for record in records.iter() {
                 line.clear();
                 write_line(&mut line, records.topic_partition(), &record);
-                alter(&mut line);
-                out.write_all(&line).map_err(failed)?;
-                count += 1;
+                lines.line(&mut line)?;
             }
         }
-        terminal.progress(&format!("recording  {} of {}", show::count(count), show::count(wanted)));
+        let (count, wanted) = (show::count(lines.count), show::count(wanted));
+        terminal.progress(&format!("recording  {count} of {wanted}"));
     }
-    out.flush().map_err(failed)?;
     terminal.end_progress();
-    Ok(count)
+    Ok(())
+}
+
+/// A topic that has not got the records says so; where else they may be is known here.
+fn records_gone(error: Error) -> Error {
+    match error.kind {
+        ErrorKind::Refused => Error::refused(format!(
+            "{}\n  → what the topic has not got any more can be replayed from what [recording] keep = \"10 epochs\" keeps, from a bundle, or from --recording FILE",
+            error.message
+        )),
+        _ => error,
+    }
+}
+
+/// A recording that is being written.
+struct Lines<'a> {
+    file: &'a Path,
+    out: std::io::BufWriter<std::fs::File>,
+    alter: &'a mut (dyn FnMut(&mut Vec<u8>) + Send),
+    count: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn create(
+        file: &'a Path,
+        alter: &'a mut (dyn FnMut(&mut Vec<u8>) + Send),
+    ) -> Result<Lines<'a>> {
+        let made = std::fs::File::create(file).map_err(|it| cannot_write(file, &it))?;
+        Ok(Lines { file, out: std::io::BufWriter::new(made), alter, count: 0 })
+    }
+
+    fn line(&mut self, line: &mut Vec<u8>) -> Result<()> {
+        (self.alter)(line);
+        self.out.write_all(line).map_err(|it| cannot_write(self.file, &it))?;
+        self.count += 1;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<u64> {
+        self.out.flush().map_err(|it| cannot_write(self.file, &it))?;
+        Ok(self.count)
+    }
+}
+
+fn cannot_write(file: &Path, error: &std::io::Error) -> Error {
+    Error::retry(format!("{} cannot be written: {error}", file.display()))
 }
 
 /// The records of ranges, run by run.

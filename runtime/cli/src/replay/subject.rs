@@ -12,6 +12,7 @@ use floe_replay::{Link, Plan};
 use serde::{Deserialize, Serialize};
 
 use super::folder::TemporaryFolder;
+use super::input::From;
 use crate::show::short_hex;
 use crate::{load, wire};
 
@@ -82,6 +83,11 @@ impl Subject {
         let plan = floe_replay::plan::load(&*self.store, &self.spec.id, from, to, only).await?;
         self.check(&plan)?;
         Ok(plan)
+    }
+
+    /// Where the plan's records can be had.
+    pub(crate) fn input<'a>(&'a self, plan: &'a Plan) -> From<'a> {
+        From { spec: &self.spec, store: &self.store, plan }
     }
 
     /// The modules here are those that made the checkpoint.

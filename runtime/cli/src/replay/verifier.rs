@@ -110,7 +110,7 @@ async fn run_again(spec: &Arc<PipelineSpec>, epoch: u64) -> Result<Option<String
     let plan = subject.plan(from, Some(epoch), None).await?;
     let ranges = plan.input();
     let terminal = Terminal::silent();
-    let input = Input::of(spec, None, &ranges, &terminal).await?;
+    let input = Input::of(subject.input(&plan), None, &ranges, &terminal).await?;
     let tasks = super::tasks_of(&subject, &plan)?.into_iter().map(|it| (it, Nobody)).collect();
     let records = plan.records();
     let reading = match ranges.is_empty() {

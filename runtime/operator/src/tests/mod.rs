@@ -3,6 +3,7 @@
 
 mod dirty;
 mod configured;
+mod core_dump;
 mod emitted;
 mod hostile;
 mod limits;

@@ -26,6 +26,7 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) telemetry: TelemetryTable,
     pub(super) verify: Option<VerifyTable>,
+    pub(super) recording: Option<RecordingTable>,
     #[serde(default)]
     pub(super) run: RunTable,
 }
@@ -263,6 +264,16 @@ pub(super) struct VerifyTable {
     pub(super) cpu: Option<String>,
     /// What to do when an epoch comes out otherwise. Default "log".
     pub(super) on_divergence: Option<OnDivergenceName>,
+}
+
+/// The input of the last epochs, kept beside the checkpoints: replay and bundle then need no Kafka.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RecordingTable {
+    /// "10 epochs".
+    pub(super) keep: String,
+    /// What one epoch may take, compressed; a larger one is not kept. Default "256MiB".
+    pub(super) epoch_max: Option<HumanBytes>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

@@ -17,6 +17,7 @@ use crate::config::document::{
     OneOrMany, OperatorTable, RunTable, SourceTable, TelemetryTable, UnitName, VerifyTable,
 };
 use crate::config::paths::Base;
+use crate::config::recording::recording;
 use crate::config::sink::{check_topic, sink};
 use crate::config::time::parse_start;
 use crate::config::{
@@ -103,6 +104,7 @@ pub(super) fn resolve(
         .help("take it out: an epoch is published to a topic in one transaction, exactly once"));
     }
     let checkpoint = checkpoint(document.checkpoint, sink.table(), &base)?;
+    let recording = document.recording.map(|it| recording(it, &source.origin)).transpose()?;
     let dead_letters =
         document.dead_letters.map(|it| dead_letters(it, &sink, &base)).transpose()?;
     Ok(PipelineSpec {
@@ -116,6 +118,7 @@ pub(super) fn resolve(
         dead_letters,
         telemetry: telemetry(document.telemetry)?,
         verify: document.verify.map(verify).transpose()?,
+        recording,
         run: run(document.run)?,
     })
 }

@@ -72,6 +72,10 @@ sample = "1 of 50 epochs"
 cpu = "25%"
 on-divergence = "stop"
 
+[recording]
+keep = "12 epochs"
+epoch-max = "64MiB"
+
 [run]
 workers = 2
 batch-records = 100
@@ -144,6 +148,8 @@ fn the_full_one_is_read_whole() {
     assert_eq!(spec.telemetry.log, LogFormat::Json);
     let verify = VerifySpec { one_of: 50, cpu_percent: 25, on_divergence: OnDivergence::Stop };
     assert_eq!(spec.verify, Some(verify));
+    let recording = RecordingSpec { keep_epochs: 12, epoch_bytes_max: 64 << 20 };
+    assert_eq!(spec.recording, Some(recording));
     assert_eq!((spec.run.workers, spec.run.batch_records_max), (Some(2), 100));
     assert!(!format!("{spec:?}").contains("hunter2"));
 }
@@ -184,6 +190,7 @@ fn what_is_wrong_is_said_with_its_place() {
         ("[source]", "[run]\nbatch-records = 70000\n[source]", "6:1", &["65536"]),
         ("[source]", "[telemetry]\nlisten = \"9900\"\n[source]", "6:1", &["no address"]),
         ("[source]", "[verify]\nsample = \"1 of 0 epochs\"\n[source]", "6:1", &["1 of 100 epochs"]),
+        ("[source]", "[recording]\nkeep = \"1 day\"\n[source]", "6:1", &["\"10 epochs\""]),
         ("[source]", "[verify]\nsample = \"all\"\n[source]", "6:1", &["no sample of epochs"]),
         (
             "[source]",

@@ -9,8 +9,10 @@
 
 mod by_partition;
 mod index;
+mod keeper;
 mod line;
 mod source;
 
+pub use keeper::{Keeper, keep, lines};
 pub use line::write_line;
 pub use source::RecordingSource;

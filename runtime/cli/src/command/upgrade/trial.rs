@@ -23,7 +23,7 @@ use crate::command::rows::value;
 use crate::command::state::{TaskChanges, changes, print_changes, tell};
 use crate::exit::Differs;
 use crate::made_by::MadeBy;
-use crate::replay::input::{Input, Reading};
+use crate::replay::input::{From, Input, Reading};
 use crate::replay::run::{Replayed, Running, run};
 use crate::terminal::Terminal;
 use crate::wire::Module;
@@ -128,7 +128,8 @@ pub(super) async fn trial(
         );
     }
     let ranges = plan.input();
-    let input = Input::of(&spec, args.recording.as_deref(), &ranges, terminal).await?;
+    let from = From { spec: &spec, store: &store, plan: &plan };
+    let input = Input::of(from, args.recording.as_deref(), &ranges, terminal).await?;
 
     let old_links = links(&upgrade.old.modules.chain);
     let new_links = links(&new.modules.chain);

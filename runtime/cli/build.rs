@@ -4,19 +4,22 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// A list of (language, folder in the new operator, folder here, file endings, into folders below?).
-const TREES: [(&str, &str, &str, &[&str], bool); 6] = [
+const TREES: &[(&str, &str, &str, &[&str], bool)] = &[
     ("RUST", "floe-sdk/src", "sdk/rust/src", &[".rs"], true),
     ("RUST", "floe-sdk/derive/src", "sdk/rust/derive/src", &[".rs"], true),
     ("RUST", "", "sdk/rust/template", &[".rs", ".case"], true),
     ("C", "floe-sdk/c", "sdk/c", &[".h"], false),
     ("C", "floe-sdk/abi", "sdk/abi", &[".h"], false),
+    ("CPP", "floe-sdk/cpp", "sdk/cpp", &[".hpp"], false),
     ("GO", "floe-sdk", "sdk/go", &[".go", "go.mod"], false),
+    ("ZIG", "floe-sdk", "sdk/zig", &[".zig"], false),
+    ("ASSEMBLYSCRIPT", "floe-sdk/assembly", "sdk/assemblyscript/assembly", &[".ts"], false),
 ];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut text = String::new();
-    for language in ["RUST", "C", "GO"] {
+    for language in ["RUST", "C", "CPP", "GO", "ZIG", "ASSEMBLYSCRIPT"] {
         let mut entries = Vec::new();
         for (_, to, from, endings, deep) in TREES.iter().filter(|it| it.0 == language) {
             let folder = root.join(from);

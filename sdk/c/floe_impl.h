@@ -348,7 +348,7 @@ int32_t floe_process(const struct ArrowArray *batch) {
   if (!floe_rows) floe_rows = (char *)floe_allocate(FLOE_CHUNK_ROWS * input->size);
   floe_is_processing = true;
   for (size_t first = 0; first < rows; first += FLOE_CHUNK_ROWS) {
-    size_t count = rows - first < FLOE_CHUNK_ROWS ? rows - first : FLOE_CHUNK_ROWS;
+    size_t count = rows - first < FLOE_CHUNK_ROWS ? rows - first : (size_t)FLOE_CHUNK_ROWS;
     for (uint32_t i = 0; i < input->count; i++)
       floe_read_column(&input->fields[i], batch->children[i], first, count, floe_rows, input->size, &floe_items);
     for (size_t i = 0; i < count; i++) {

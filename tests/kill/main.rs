@@ -32,3 +32,4 @@ mod replay;
 mod recorded;
 mod languages;
 mod no_code;
+mod new_operators;

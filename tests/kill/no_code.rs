@@ -93,36 +93,3 @@ fn a_pipeline_of_plugins_counts_each_payment_once() {
         std::fs::remove_dir_all(&folder).context("remove the folder")
     });
 }
-
-/// `floe new`, then its own next lines, far from the repository: what was written builds and passes.
-#[test]
-fn a_new_operator_builds_and_passes_its_cases() {
-    check("no_code::a_new_operator", &[], |lab| {
-        let folder = std::env::temp_dir().join(format!("floe-kill-{}-new", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
-        let script = root().canonicalize()?.join("tests/components/guest-rust-toolchain.sh");
-        let commands = format!(
-            r#"cd "{root}"; eval "$("{script}")"; export FLOE_CARGO=$GUEST_CARGO; cd "{folder}"
-            floe new clicks --lang rust; cd clicks; floe build; floe test; floe inspect target/floe/clicks.wasm"#,
-            root = root().canonicalize()?.display(),
-            script = script.display(),
-            folder = folder.display()
-        );
-        let bin = lab.floe.parent().unwrap_or(Path::new("/"));
-        let done = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", &commands])
-            .env("PATH", format!("{}:{}", bin.display(), variable("PATH")?))
-            .env_remove("CARGO_TARGET_DIR")
-            .output()?;
-        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
-        ensure!(done.status.success(), "{said}");
-        ensure!(said.contains("✓ ./cases/dedup.case  5 records, 3 rows"), "{said}");
-        // It is a folder of its own now: the same name again is refused, and nothing is written over.
-        let again = Command::new(&lab.floe)
-            .args(["new", "clicks", "--lang", "go"])
-            .current_dir(&folder)
-            .output()?;
-        ensure!(again.status.code() == Some(2), "{}", String::from_utf8_lossy(&again.stderr));
-        std::fs::remove_dir_all(&folder).context("remove the folder")
-    });
-}

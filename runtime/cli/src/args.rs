@@ -138,8 +138,12 @@ pub(crate) struct NewArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Language {
     Rust,
-    C,
     Go,
+    C,
+    Cpp,
+    Zig,
+    /// AssemblyScript
+    As,
 }
 
 #[derive(ClapArgs)]

@@ -16,6 +16,7 @@ use floe_operator::{Engine, Factory, Limits};
 const LANGUAGES: &[(&str, &str)] = &[
     ("Rust", "floe_conformance_rust.wasm"),
     ("C", "conformance_c.wasm"),
+    ("C++", "conformance_cpp.wasm"),
     ("Go", "conformance_go.wasm"),
     ("AssemblyScript", "conformance_as.wasm"),
     ("Zig", "conformance_zig.wasm"),

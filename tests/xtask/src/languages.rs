@@ -18,6 +18,7 @@ struct Language {
 
 const LANGUAGES: &[Language] = &[
     Language { name: "c", build: c },
+    Language { name: "c++", build: cpp },
     Language { name: "go", build: go },
     Language { name: "assemblyscript", build: assemblyscript },
     Language { name: "zig", build: zig },
@@ -92,6 +93,32 @@ fn c(out: &Path) -> Result<()> {
         let small = ["-Wl,-z,stack-size=262144", "-Wl,--strip-debug"];
         let module = out.join(format!("{name}_c.wasm"));
         run(compile().args(flags).args(small).arg("-o").arg(module).arg(format!("{source}.c")))?;
+    }
+    Ok(())
+}
+
+fn cpp(out: &Path) -> Result<()> {
+    let zig = toolchain("zig")?;
+    let folder = root().join("sdk/cpp");
+    let warn = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"];
+    // By the machine's own compiler: natively zig would first build another standard library.
+    let test = out.join("dedup_test_cpp");
+    let native = ["-Wno-invalid-offsetof", "-Wno-missing-field-initializers", "-o"];
+    let mut compile = Command::new("c++");
+    run(compile
+        .current_dir(&folder)
+        .args(warn)
+        .args(native)
+        .arg(&test)
+        .arg("tests/dedup_test.cpp"))?;
+    run(&mut Command::new(&test))?;
+    for (name, source) in GUESTS {
+        let mut compile = Command::new(&zig);
+        compile.arg("c++").current_dir(&folder).args(warn).arg("-fno-exceptions");
+        compile.args(["--target=wasm32-wasi", "-mexec-model=reactor", "-O3"]);
+        // With its debug information, as `floe build` has it: else zig builds the standard library twice.
+        compile.args(["-Wl,-z,stack-size=262144", "-o"]);
+        run(compile.arg(out.join(format!("{name}_cpp.wasm"))).arg(format!("{source}.cpp")))?;
     }
     Ok(())
 }

@@ -225,7 +225,7 @@ fn a_storm_of_faults_loses_nothing() {
 /// Starts floe again whenever it ends with what may be started again, and counts.
 pub(crate) struct Supervisor<'a> {
     scene: &'a Scene<'a>,
-    process: Process,
+    pub(crate) process: Process,
     pub(crate) starts: u32,
 }
 

@@ -148,7 +148,7 @@ fn live(scene: &Scene<'_>, aim: &Aim, kills: &mut Kills) -> Result<()> {
 }
 
 /// The files in a folder and in those below it.
-fn names(folder: &Path) -> BTreeSet<OsString> {
+pub(crate) fn names(folder: &Path) -> BTreeSet<OsString> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

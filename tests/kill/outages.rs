@@ -8,10 +8,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use floe_core::crash_point::CrashPoint;
 use floe_tests::proxy::{Fault, Proxy, Rule};
 
 use crate::answers::{Proxied, Supervisor};
 use crate::lab::{check, number, root};
+use crate::moments::names;
+use crate::points::crash;
 use crate::process::PATIENCE;
 use crate::scene::{Place, Scene};
 
@@ -50,14 +53,48 @@ impl Away {
 #[test]
 fn a_catalog_that_is_away_is_waited_for() {
     check("outages::a_catalog", Place::Rest.needs(), |lab| {
-        for away in [Away::Refused, Away::Answers(503)] {
-            let it = Proxied::new(lab, &format!("catalog-{}", away.name()), Place::Rest)?;
-            let starts = outage_in_the_middle(&it, &it.rest, away)?;
+        for (away, bounds) in [
+            (Away::Refused, "commits-pending-max = 3"),
+            (
+                Away::Answers(503),
+                "commits-pending-max = 1000\ncommits-pending-bytes-max = \"60KiB\"",
+            ),
+        ] {
+            let mut it = Proxied::new(lab, &format!("catalog-{}", away.name()), Place::Rest)?;
+            it.scene.settings.checkpoint = bounds;
+            let starts = outage_in_the_middle(&it, &it.rest, away, &|scene, supervisor| {
+                what_waits_is_bounded(scene, supervisor).with_context(|| bounds.to_owned())
+            })?;
             ensure!(starts == 1, "{away:?} ended the process: {starts} starts");
             it.finish()?;
         }
         Ok(())
     });
+}
+
+/// So much more may be resident after an outage of any length than when input was first held back.
+const GROWTH_KIB_MAX: u64 = 12 << 10;
+
+/// Checkpoints go on until their bound is reached; from then on neither files nor memory grow.
+fn what_waits_is_bounded(scene: &Scene<'_>, supervisor: &mut Supervisor<'_>) -> Result<()> {
+    let held = "input is held back";
+    let said = supervisor.process.log.clone();
+    supervisor.until(PATIENCE, || Ok(std::fs::read_to_string(&said)?.contains(held)))?;
+    let [_, parts, _, data] = scene.watched()?;
+    let seen = |supervisor: &Supervisor<'_>| {
+        let files = names(&parts).len() + names(&data).len();
+        (files, supervisor.process.resident_kib())
+    };
+    let (files, resident_kib) = seen(supervisor);
+    supervisor.for_a_time(outage())?;
+    let (files_after, resident_kib_after) = seen(supervisor);
+    println!(
+        "held back: {files} files, {resident_kib} KiB; later: {files_after} files, {resident_kib_after} KiB"
+    );
+    ensure!(files_after <= files, "{files} files became {files_after}");
+    let grown = resident_kib_after.saturating_sub(resident_kib);
+    ensure!(grown <= GROWTH_KIB_MAX, "{resident_kib} KiB became {resident_kib_after}");
+    Ok(())
 }
 
 /// Meanwhile the process may end and be started again as often as it likes.
@@ -66,7 +103,9 @@ fn a_store_that_is_away_loses_nothing() {
     check("outages::a_store", Place::Rest.needs(), |lab| {
         for away in [Away::Refused, Away::Answers(500)] {
             let it = Proxied::new(lab, &format!("store-{}", away.name()), Place::Rest)?;
-            outage_in_the_middle(&it, &it.s3, away)?;
+            outage_in_the_middle(&it, &it.s3, away, &|_, supervisor| {
+                supervisor.for_a_time(outage())
+            })?;
             it.finish()?;
         }
         Ok(())
@@ -74,7 +113,12 @@ fn a_store_that_is_away_loses_nothing() {
 }
 
 /// Commits come before it, and again after it. Gives the number of starts.
-fn outage_in_the_middle(it: &Proxied<'_>, of: &Proxy, away: Away) -> Result<u32> {
+fn outage_in_the_middle(
+    it: &Proxied<'_>,
+    of: &Proxy,
+    away: Away,
+    meanwhile: &dyn Fn(&Scene<'_>, &mut Supervisor<'_>) -> Result<()>,
+) -> Result<u32> {
     it.scene.make_input(20_000, 51)?;
     it.scene.write_pipeline()?;
     let feed = it.scene.feed_all(4_000)?;
@@ -84,7 +128,7 @@ fn outage_in_the_middle(it: &Proxied<'_>, of: &Proxy, away: Away) -> Result<u32>
     // What was on its way has come by then.
     std::thread::sleep(Duration::from_millis(500));
     let before = it.scene.commits()?;
-    supervisor.for_a_time(outage())?;
+    meanwhile(&it.scene, &mut supervisor)?;
     ensure!(it.scene.commits()? == before, "{away:?} is no outage: there were commits");
     of.calm();
     supervisor.until(PATIENCE, || Ok(it.scene.commits()? >= before + 2))?;
@@ -92,6 +136,42 @@ fn outage_in_the_middle(it: &Proxied<'_>, of: &Proxy, away: Away) -> Result<u32>
     println!("{away:?} for {:?}: {starts} starts", outage());
     feed.finish()?;
     Ok(starts)
+}
+
+/// Of three epochs to a commit, some are complete and not committed at each of these deaths.
+#[test]
+fn epochs_that_wait_for_their_commit_survive_sigkill() {
+    check("outages::epochs_that_wait", Place::Rest.needs(), |lab| {
+        let mut scene = Scene::new(lab, "epochs-that-wait", Place::Rest)?;
+        scene.settings.interval = "100ms";
+        scene.settings.checkpoint = "commit-every = 3";
+        scene.make_input(80_000, 57)?;
+        scene.write_pipeline()?;
+        let feed = scene.feed_all(4_000)?;
+        for (point, nth) in [
+            (CrashPoint::AfterManifest, 3),
+            (CrashPoint::BeforeRecommit, 1),
+            (CrashPoint::AfterRecommit, 1),
+            (CrashPoint::AfterManifest, 2),
+            (CrashPoint::AfterCommitSent, 2),
+            (CrashPoint::BeforeCommit, 2),
+        ] {
+            crash(&scene, point, nth)?;
+        }
+        feed.finish()?;
+        scene.run_until_end()?;
+        let ranges = scene.committed_ranges()?;
+        let several = ranges.iter().filter(|(first, last)| first < last).count();
+        ensure!(several >= 3, "{several} of {} snapshots hold several epochs", ranges.len());
+        let compared = scene.compare(&[])?;
+        println!(
+            "{} rows, {several} of {} snapshots of several epochs",
+            compared.rows,
+            ranges.len()
+        );
+        scene.done();
+        Ok(())
+    });
 }
 
 /// The broker is killed and started again at its address: the consumer comes back by itself.

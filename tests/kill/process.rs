@@ -82,11 +82,20 @@ impl Process {
 
     /// The kernel keeps the peak, so a look every now and then misses only its last moments.
     fn look_at_memory(&mut self) {
+        self.peak_kib = self.peak_kib.max(self.memory_kib("VmHWM:"));
+    }
+
+    /// The memory that it has now.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, what: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
         let text = status.unwrap_or_default();
-        let line = text.lines().find_map(|it| it.strip_prefix("VmHWM:"));
+        let line = text.lines().find_map(|it| it.strip_prefix(what));
         let kib = line.and_then(|it| it.trim().trim_end_matches(" kB").parse().ok());
-        self.peak_kib = self.peak_kib.max(kib.unwrap_or(0));
+        kib.unwrap_or(0)
     }
 
     /// The most memory while it was waited for.

@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) properties: &'static str,
     /// More lines of `[[operator]]`.
     pub(crate) operator: String,
+    /// More lines of `[checkpoint]`.
+    pub(crate) checkpoint: &'static str,
     /// Put in place of `[source]`'s and `[sink.catalog]`'s lines by the tests of an unreachable world.
     pub(crate) source: Option<String>,
     pub(crate) catalog: Option<String>,
@@ -90,6 +92,7 @@ impl Settings {
             partition_by: "[]",
             properties: KEEP_SNAPSHOTS,
             operator: String::new(),
+            checkpoint: "",
             source: None,
             catalog: None,
             store: None,
@@ -207,6 +210,7 @@ properties = {{ {properties} }}
 store = "{store}"
 interval = "{interval}"
 keep = {keep}
+{checkpoint}
 
 [run]
 batch-records = {batch_records}
@@ -215,6 +219,7 @@ batch-records = {batch_records}
             guarantee = self.settings.guarantee,
             module = self.settings.module.display(),
             operator = self.settings.operator,
+            checkpoint = self.settings.checkpoint,
             properties = self.settings.properties,
             namespace = self.namespace(),
         ))
@@ -380,8 +385,13 @@ uri = "{}"
         Ok(command)
     }
 
-    /// The epochs of all snapshots, as the REST catalog has them: each must be there once (S4).
+    /// The epochs of all snapshots, as the REST catalog has them, each by its last: each must be there once (S4).
     pub(crate) fn committed_epochs(&self) -> Result<Vec<u64>> {
+        Ok(self.committed_ranges()?.into_iter().map(|(_, last)| last).collect())
+    }
+
+    /// The first and the last epoch of each snapshot: an epoch must be in one alone.
+    pub(crate) fn committed_ranges(&self) -> Result<Vec<(u64, u64)>> {
         let rest = variable("FLOE_TEST_REST")?;
         let table = format!("{rest}/v1/namespaces/{}/tables/payments", self.namespace());
         let table: serde_json::Value =
@@ -390,13 +400,16 @@ uri = "{}"
         let mut snapshots = table["metadata"]["snapshots"].as_array().cloned().unwrap_or_default();
         // The upkeep's carry no rows, and so no epoch.
         snapshots.retain(|it| it["summary"]["floe.rewrite"].is_null());
-        let epochs = snapshots.iter().filter_map(|it| it["summary"]["floe.epoch"].as_str());
-        let mut epochs: Vec<u64> = epochs.map(str::parse).collect::<Result<_, _>>()?;
-        epochs.sort_unstable();
-        ensure!(epochs.len() == snapshots.len(), "snapshots without an epoch");
-        let twice: Vec<_> = epochs.windows(2).filter(|it| it[0] == it[1]).map(|it| it[0]).collect();
-        ensure!(twice.is_empty(), "epochs with two snapshots: {twice:?}");
-        Ok(epochs)
+        let mut ranges = Vec::new();
+        for snapshot in &snapshots {
+            let epoch = |name: &str| snapshot["summary"][name].as_str().map(str::parse::<u64>);
+            let last = epoch("floe.epoch").context("a snapshot without an epoch")??;
+            ranges.push((epoch("floe.first-epoch").transpose()?.unwrap_or(last), last));
+        }
+        ranges.sort_unstable();
+        let twice: Vec<_> = ranges.windows(2).filter(|it| it[0].1 >= it[1].0).collect();
+        ensure!(twice.is_empty(), "epochs in two snapshots: {twice:?}");
+        Ok(ranges)
     }
 
     pub(crate) fn row_count(&self) -> Result<usize> {

@@ -24,16 +24,19 @@ impl Committable {
     }
 }
 
-/// One commit to one table: the committable of a completed checkpoint, and its place among the others.
+/// One commit to one table: the committable of a completed checkpoint, or of several that follow each other,
+/// and their place among the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommitRequest {
     pub pipeline: String,
     pub sink: String,
     pub table_uuid: [u8; 16],
-    /// The completed checkpoint that carries the committable.
+    /// The completed checkpoint that carries the committable; of several, the last.
     pub manifest: ManifestRef,
-    /// The newest earlier manifest that carried a non-empty committable for this sink.
+    /// The newest manifest before all of these that carried a non-empty committable for this sink.
     pub predecessor: Option<ManifestRef>,
+    /// What the earlier checkpoints of the commit carry, oldest first. None of it is empty.
+    pub earlier: Vec<Carried>,
     pub committable: Committable,
     pub gap: GapRule,
     /// Information for people, written beside the marker: generation, positions, watermark.
@@ -59,6 +62,55 @@ pub struct AppendRequest {
     pub committable: Committable,
     /// As in `CommitRequest`.
     pub information: Vec<(String, String)>,
+}
+
+/// The committable of one of several checkpoints that are committed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    pub manifest: ManifestRef,
+    pub committable: Committable,
+}
+
+impl CommitRequest {
+    pub fn first_epoch(&self) -> Epoch {
+        self.earlier.first().map_or(self.manifest.epoch, |it| it.manifest.epoch)
+    }
+
+    /// Everything that the commit carries, oldest first.
+    pub fn committables(&self) -> impl Iterator<Item = &Committable> {
+        self.earlier.iter().map(|it| &it.committable).chain([&self.committable])
+    }
+
+    /// Is this manifest one of those before the last?
+    pub fn holds_earlier(&self, manifest: &ManifestRef) -> bool {
+        self.earlier.iter().any(|it| it.manifest == *manifest)
+    }
+
+    /// What is left of the commit for a table that holds it up to this manifest, one of the earlier ones.
+    pub fn behind(&self, manifest: ManifestRef) -> CommitRequest {
+        assert!(self.holds_earlier(&manifest), "a part of the commit is in the table");
+        let left = self.earlier.iter().filter(|it| it.manifest.slot > manifest.slot);
+        CommitRequest {
+            predecessor: Some(manifest),
+            earlier: left.cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The same as commits of one checkpoint each, for sinks that know no others.
+    pub fn one_by_one(&self) -> Vec<CommitRequest> {
+        let last = Carried { manifest: self.manifest, committable: self.committable.clone() };
+        let mut predecessor = self.predecessor;
+        let each = self.earlier.iter().cloned().chain([last]);
+        each.map(|Carried { manifest, committable }| CommitRequest {
+            manifest,
+            predecessor: predecessor.replace(manifest),
+            earlier: Vec::new(),
+            committable,
+            ..self.clone()
+        })
+        .collect()
+    }
 }
 
 /// A manifest by its place in the log and its identity.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use floe_core::committable::{AppendRequest, CommitOutcome, CommitRequest, GapRule, ManifestRef};
+use floe_core::committable::{
+    AppendRequest, Carried, CommitOutcome, CommitRequest, GapRule, ManifestRef,
+};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::manifest::{CheckpointManifest, SinkEntry};
 use floe_core::ports::{CheckpointDraft, Committer, LogView};
@@ -103,13 +105,25 @@ async fn until_settled<T, F: Future<Output = Result<T>>>(
     }
 }
 
-/// The commit of one sink's committable in a completed checkpoint.
+/// The commit of one sink's committables in completed checkpoints that follow each other; `None` if they
+/// hold no rows for it. An epoch without rows for a sink writes nothing to its table.
 pub(crate) fn commit_request(
-    place: ManifestRef,
-    manifest: &CheckpointManifest,
-    entry: &SinkEntry,
+    checkpoints: &[(ManifestRef, Arc<CheckpointManifest>)],
+    sink: &str,
     guarantee: Guarantee,
-) -> CommitRequest {
+) -> Option<CommitRequest> {
+    let mut earlier: Vec<(ManifestRef, &CheckpointManifest, &SinkEntry)> = checkpoints
+        .iter()
+        .filter_map(|(place, manifest)| Some((*place, &**manifest, manifest.sink(sink)?)))
+        .filter(|(_, _, entry)| !entry.committable.is_empty())
+        .collect();
+    let (place, manifest, entry) = earlier.pop()?;
+    let predecessor = earlier.first().map_or(entry.predecessor, |it| it.2.predecessor);
+    let carried = |it: &(ManifestRef, &CheckpointManifest, &SinkEntry)| Carried {
+        manifest: it.0,
+        committable: it.2.committable.clone(),
+    };
+    let earlier: Vec<Carried> = earlier.iter().map(carried).collect();
     let moments = manifest.tasks.iter().map(|it| Moment {
         task: &it.task,
         next_offset: it.next_offset,
@@ -117,19 +131,24 @@ pub(crate) fn commit_request(
         watermark: it.watermark,
     });
     let pipeline = manifest.identity.pipeline.clone();
-    CommitRequest {
-        information: information(&pipeline, manifest.epoch, manifest.generation, moments),
+    let mut information = information(&pipeline, manifest.epoch, manifest.generation, moments);
+    if let Some(first) = earlier.first() {
+        information.push(("floe.first-epoch".to_owned(), first.manifest.epoch.to_string()));
+    }
+    Some(CommitRequest {
+        information,
         pipeline,
         sink: entry.name.clone(),
         table_uuid: entry.table_uuid,
         manifest: place,
-        predecessor: entry.predecessor,
+        predecessor,
+        earlier,
         committable: entry.committable.clone(),
         gap: match guarantee {
             Guarantee::ExactlyOnce | Guarantee::AtLeastOnce => GapRule::Refuse,
             Guarantee::AtMostOnce => GapRule::Pass,
         },
-    }
+    })
 }
 
 /// The commit of one sink's committable ahead of its checkpoint.

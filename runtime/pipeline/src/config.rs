@@ -213,9 +213,12 @@ pub struct CheckpointSpec {
     pub interval: Duration,
     /// Checkpoints kept for people and for going back.
     pub keep: usize,
-    /// Completed checkpoints that may wait for their commit before the pipeline slows down.
+    /// Checkpoints to a table commit.
+    pub commit_every: usize,
+    /// Commits, and bytes of data files, that may wait for the catalog before the pipeline slows down.
     pub commits_pending_max: usize,
     pub dirty_pages: DirtyPages,
+    pub commits_pending_bytes_max: u64,
     /// The store's properties, Java spelling; the catalog's storage properties unless named here.
     pub properties: Properties,
 }

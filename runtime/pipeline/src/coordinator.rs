@@ -50,6 +50,7 @@ pub(crate) struct Coordinator {
     /// Completed and not committed, oldest first.
     pub(crate) pending: VecDeque<(ManifestRef, Arc<CheckpointManifest>)>,
     pub(crate) commits: JoinSet<()>,
+    pub(crate) commits_begun: u64,
     pub(crate) status: Arc<Status>,
     pub(crate) summary: RunSummary,
     pub(crate) new_partitions: NewPartitions,
@@ -170,7 +171,10 @@ impl Coordinator {
                     }
                     self.command(ReaderCommand::Inject(epoch));
                 }
-                Action::Hold => self.command(ReaderCommand::Hold),
+                Action::Hold => {
+                    self.say_what_waits();
+                    self.command(ReaderCommand::Hold);
+                }
                 Action::Release => self.command(ReaderCommand::Release),
                 Action::Complete(epoch) => {
                     let draft = match self.appending.take() {
@@ -187,6 +191,15 @@ impl Coordinator {
             }
         }
         Ok(())
+    }
+
+    /// At a stop input is held back for good, which was said already.
+    fn say_what_waits(&self) {
+        if !self.state.is_stopping() {
+            let checkpoints = self.pending.len();
+            let bytes: u64 = self.pending.iter().map(|(_, it)| rows_bytes(it)).sum();
+            tracing::warn!(checkpoints, bytes, "input is held back: so much waits to be committed");
+        }
     }
 
     fn command(&self, command: ReaderCommand) {
@@ -256,6 +269,7 @@ impl Coordinator {
             tracing::info!(epoch = place.epoch.0, "made a savepoint");
             self.savepoint = Savepoint::NotAsked;
         }
+        let bytes = rows_bytes(&manifest);
         match self.guarantee.order() {
             Order::CheckpointFirst => self.pending.push_back((place, manifest)),
             Order::TableFirst => self.settled(&manifest),
@@ -263,7 +277,7 @@ impl Coordinator {
         self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
         self.summary.epochs += 1;
         self.summary.last_epoch = Some(place.epoch);
-        self.advance(advance::Event::Completed(place.epoch)).await
+        self.advance(advance::Event::Completed(place.epoch, bytes)).await
     }
 
     /// Commits the epoch's rows ahead of its checkpoint. The manifest then carries none: the table has them,
@@ -338,22 +352,23 @@ impl Coordinator {
         let _ = self.completer.try_send(ToComplete::Sweep { pending });
     }
 
-    fn commit(&mut self, epoch: Epoch) {
-        let (place, manifest) =
-            self.pending.front().cloned().expect("a commit is of a pending epoch");
-        assert_eq!(place.epoch, epoch);
+    /// Commits all that is pending up to this epoch.
+    fn commit(&mut self, last: Epoch) {
+        let checkpoints: Vec<_> =
+            self.pending.iter().filter(|(place, _)| place.epoch <= last).cloned().collect();
+        assert_eq!(checkpoints.last().map(|it| it.0.epoch), Some(last));
         let (sinks, view) = (Arc::clone(&self.sinks), Arc::clone(&self.view));
         let guarantee = self.guarantee;
         let (events, status) = (self.events.clone(), Arc::clone(&self.status));
-        let maintain = self.summary.epochs.is_multiple_of(COMMITS_PER_MAINTENANCE);
+        self.commits_begun += 1;
+        let maintain = self.commits_begun.is_multiple_of(COMMITS_PER_MAINTENANCE);
         let alarm = Alarm::new("committer", &events);
         self.commits.spawn(async move {
             let _alarm = alarm;
             let begin = tokio::time::Instant::now();
-            let done =
-                commit_epoch(&sinks, place, &manifest, guarantee, view.as_ref(), &status).await;
+            let done = commit_epochs(&sinks, &checkpoints, guarantee, view.as_ref(), &status).await;
             let _ = events.send(match done {
-                Ok(snapshots) => Event::Committed { epoch, snapshots, took: begin.elapsed() },
+                Ok(snapshots) => Event::Committed { epoch: last, snapshots, took: begin.elapsed() },
                 Err(error) => Event::Failed(error),
             });
             if maintain {
@@ -364,11 +379,12 @@ impl Coordinator {
 
     async fn committed(
         &mut self,
-        epoch: Epoch,
+        last: Epoch,
         snapshots: Vec<Option<CommittedSnapshot>>,
         took: Duration,
     ) -> Result<()> {
-        let (_, manifest) = self.pending.pop_front().expect("a commit is of a pending epoch");
+        let count = self.pending.iter().take_while(|(place, _)| place.epoch <= last).count();
+        let done: Vec<_> = self.pending.drain(..count).collect();
         while self.commits.try_join_next().is_some() {}
         for (history, snapshot) in self.histories.iter_mut().zip(&snapshots) {
             history.committed = snapshot.or(history.committed);
@@ -376,22 +392,25 @@ impl Coordinator {
         let now = self.clock.wall_ms();
         let snapshot_id = snapshots.first().copied().flatten().map(|it| it.snapshot_id);
         self.status.commits_pending.store(self.pending.len() as u64, Ordering::Relaxed);
-        self.status.update_epoch(epoch.0, |it| {
-            it.commit_seconds = Some(took.as_secs_f64());
-            it.committed_ms = Some(now);
-            it.snapshot_id = snapshot_id;
-        });
-        let rows: u64 = manifest.sinks.first().map_or(0, |it| it.committable.rows);
+        for (place, _) in &done {
+            self.status.update_epoch(place.epoch.0, |it| {
+                it.commit_seconds = Some(took.as_secs_f64());
+                it.committed_ms = Some(now);
+                it.snapshot_id = snapshot_id;
+            });
+        }
+        let (_, manifest) = done.last().expect("a commit is of a pending epoch");
+        let rows = |it: &CheckpointManifest| it.sinks.first().map_or(0, |it| it.committable.rows);
         tracing::info!(
-            epoch = epoch.0,
+            epoch = last.0,
             generation = manifest.generation.0,
-            rows,
+            rows = done.iter().map(|(_, it)| rows(it)).sum::<u64>(),
             commit_ms = took.as_millis() as u64,
             snapshot = snapshot_id,
             "committed"
         );
-        self.settled(&manifest);
-        self.advance(advance::Event::Committed(epoch)).await
+        self.settled(manifest);
+        self.advance(advance::Event::Committed(last)).await
     }
 
     fn looked(&mut self, facts: Result<Vec<PartitionFacts>>) -> Result<()> {
@@ -424,25 +443,28 @@ pub(crate) fn records_taken(manifest: &CheckpointManifest) -> u64 {
     manifest.tasks.iter().map(|it| it.records).sum()
 }
 
-/// Commits an epoch to each sink in order. An epoch without rows for a sink writes nothing to its table.
-async fn commit_epoch(
+/// Of what the checkpoint carries for the tables.
+fn rows_bytes(manifest: &CheckpointManifest) -> u64 {
+    manifest.sinks.iter().map(|it| it.committable.file_bytes).sum()
+}
+
+/// Commits epochs to each sink in order, as one commit each.
+async fn commit_epochs(
     sinks: &[Sink],
-    place: ManifestRef,
-    manifest: &CheckpointManifest,
+    checkpoints: &[(ManifestRef, Arc<CheckpointManifest>)],
     guarantee: Guarantee,
     view: &dyn LogView,
     status: &Status,
 ) -> Result<Vec<Option<CommittedSnapshot>>> {
     let mut snapshots = Vec::new();
     for sink in sinks {
-        let entry = manifest.sink(&sink.name).expect("a manifest of this run has each sink");
-        if entry.committable.is_empty() {
-            snapshots.push(None);
-            continue;
-        }
-        let request = commit_request(place, manifest, entry, guarantee);
-        let outcome = commit_until_settled(sink, &request, guarantee, view, status).await?;
-        snapshots.push(outcome.map(|it| it.snapshot));
+        snapshots.push(match commit_request(checkpoints, &sink.name, guarantee) {
+            None => None,
+            Some(request) => {
+                let outcome = commit_until_settled(sink, &request, guarantee, view, status).await?;
+                outcome.map(|it| it.snapshot)
+            }
+        });
     }
     Ok(snapshots)
 }

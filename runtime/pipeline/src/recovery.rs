@@ -90,33 +90,29 @@ pub(crate) async fn recover(
         refuse_lost_sinks(manifest, sinks)?;
     }
 
-    // In the order of the log; within an epoch, in the order of the sinks.
-    for (place, manifest) in &manifests {
-        for (index, sink) in sinks.iter().enumerate() {
-            let SinkDecision::Recommit { after } = &decisions[index] else { continue };
-            if after.is_some_and(|it| place.slot <= it.slot) {
-                continue;
-            }
-            let Some(entry) = manifest.sink(&sink.name).filter(|it| !it.committable.is_empty())
-            else {
-                continue;
-            };
-            if !guarantee.recommits() {
-                let (epoch, rows) = (manifest.epoch.0, entry.committable.rows);
-                tracing::warn!(epoch, rows, table = %sink.table, "these rows are missing in the table, and are not committed again ({})", guarantee.name());
-                continue;
-            }
-            // What the snapshot says of itself is the same whoever commits it.
-            let mut request = commit_request(*place, manifest, entry, guarantee);
-            request.information.push(("recommit".into(), "true".into()));
-            hit(CrashPoint::BeforeRecommit);
-            tracing::info!(epoch = manifest.epoch.0, table = %sink.table, "commit again what the checkpoint carries");
-            let outcome =
-                commit_until_settled(sink, &request, guarantee, view.as_ref(), status).await?;
-            hit(CrashPoint::AfterRecommit);
-            histories[index].committed =
-                outcome.map(|it| it.snapshot).or(histories[index].committed);
+    // Each sink gets what it lacks as one commit, in the order of the log.
+    for (index, sink) in sinks.iter().enumerate() {
+        let SinkDecision::Recommit { after } = &decisions[index] else { continue };
+        let lacking: Vec<_> = manifests
+            .iter()
+            .filter(|(place, _)| after.is_none_or(|it| place.slot > it.slot))
+            .cloned()
+            .collect();
+        let Some(mut request) = commit_request(&lacking, &sink.name, guarantee) else { continue };
+        let (first_epoch, epoch) = (request.first_epoch().0, request.manifest.epoch.0);
+        if !guarantee.recommits() {
+            let rows: u64 = request.committables().map(|it| it.rows).sum();
+            tracing::warn!(first_epoch, epoch, rows, table = %sink.table, "these rows are missing in the table, and are not committed again ({})", guarantee.name());
+            continue;
         }
+        // What the snapshot says of itself is the same whoever commits it.
+        request.information.push(("recommit".into(), "true".into()));
+        hit(CrashPoint::BeforeRecommit);
+        tracing::info!(first_epoch, epoch, table = %sink.table, "commit again what the checkpoints carry");
+        let outcome =
+            commit_until_settled(sink, &request, guarantee, view.as_ref(), status).await?;
+        hit(CrashPoint::AfterRecommit);
+        histories[index].committed = outcome.map(|it| it.snapshot).or(histories[index].committed);
     }
     Ok(Start { newest, sinks: histories })
 }

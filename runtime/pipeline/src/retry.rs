@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use floe_core::committable::{CommittedSnapshot, ManifestRef};
-use floe_core::manifest::{PipelineIdentity, SinkEntry};
+use floe_core::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
 use floe_core::ports::{CheckpointDraft, CheckpointLog, Clock, Source};
 use floe_core::protocol::guarantee::Guarantee;
 use floe_core::{Epoch, Error, Records, Result};
@@ -141,17 +141,14 @@ async fn commit(
     log: &dyn CheckpointLog,
     sinks: &[Sink],
     place: ManifestRef,
-    manifest: &floe_core::manifest::CheckpointManifest,
+    manifest: &Arc<CheckpointManifest>,
     status: &Status,
 ) -> Result<Vec<CommittedSnapshot>> {
     let (view, guarantee) = (log.view(), Guarantee::ExactlyOnce);
     let mut done = Vec::new();
     for sink in sinks {
-        let entry = manifest.sink(&sink.name).expect("the draft had each sink");
-        if entry.committable.is_empty() {
-            continue;
-        }
-        let request = commit_request(place, manifest, entry, guarantee);
+        let checkpoint = [(place, Arc::clone(manifest))];
+        let Some(request) = commit_request(&checkpoint, &sink.name, guarantee) else { continue };
         let outcome =
             commit_until_settled(sink, &request, guarantee, view.as_ref(), status).await?;
         done.extend(outcome.map(|it| it.snapshot));

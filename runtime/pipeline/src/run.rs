@@ -212,7 +212,7 @@ impl Run {
                 start.next_epoch(),
                 parts.worker_count,
                 self.sinks.len(),
-                config.commits_pending_max,
+                config.backlog,
             )
             .in_order(config.guarantee.order()),
             identity,
@@ -230,6 +230,7 @@ impl Run {
             appending: None,
             pending: VecDeque::new(),
             commits: JoinSet::new(),
+            commits_begun: 0,
             status: Arc::clone(status),
             summary: RunSummary::default(),
             new_partitions: config.new_partitions,

@@ -8,6 +8,7 @@ use floe_core::event_time::WatermarkRule;
 use floe_core::ports::{
     CheckpointLog, Clock, Committer, DecoderFactory, OperatorFactory, SinkWriter, Source, StartAt,
 };
+use floe_core::protocol::advance::Backlog;
 use floe_core::protocol::guarantee::Guarantee;
 use floe_core::protocol::identity::NewPartitions;
 
@@ -17,8 +18,8 @@ pub struct RunConfig {
     pub pipeline: String,
     pub guarantee: Guarantee,
     pub interval: Duration,
-    /// Completed checkpoints that may wait for their commit, before input is held back.
-    pub commits_pending_max: usize,
+    /// Epochs to a commit, and completed checkpoints that may wait for theirs before input is held back.
+    pub backlog: Backlog,
     /// Checkpoints kept.
     pub keep: usize,
     pub workers: usize,

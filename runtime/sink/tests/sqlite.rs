@@ -93,6 +93,7 @@ fn request(
         manifest: manifest(n),
         predecessor: predecessor.map(manifest),
         gap: GapRule::Refuse,
+        earlier: Vec::new(),
         committable,
         information: vec![("floe.epoch".into(), n.to_string())],
     }

@@ -1,9 +1,9 @@
 //! A world of values around the production decisions: a log, a table, two processes, requests in flight.
 
-use floe_core::committable::{CommitRequest, Committable, GapRule, ManifestRef};
+use floe_core::committable::{Carried, CommitRequest, Committable, GapRule, ManifestRef};
 use floe_core::epoch::{EntryId, Slot};
 use floe_core::ports::{LogAnswer, MarkerSnapshot};
-use floe_core::protocol::advance::{Action, Event, State};
+use floe_core::protocol::advance::{Action, Backlog, Event, State};
 use floe_core::protocol::judge::{BaseFacts, Marker, Verdict, asks_log, judge};
 use floe_core::protocol::recover::{
     MarkerRelation, SinkCheckpoint, SinkDecision, SinkFacts, decide_sink,
@@ -40,10 +40,11 @@ pub(super) struct Manifest {
     pub(super) committed: Option<ManifestRef>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Swap {
     pub(super) base: usize,
-    pub(super) manifest: ManifestRef,
+    /// What it carries, oldest first.
+    pub(super) manifests: Vec<ManifestRef>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,7 +63,16 @@ pub(super) struct Process {
 enum Doing {
     Starting,
     Recommitting(Vec<Manifest>),
-    Running { state: State, completing: Option<(Epoch, bool)>, pending: Vec<Manifest> },
+    Running { state: State, under_way: UnderWay, pending: Vec<Manifest> },
+}
+
+/// What the state machine asked for and has no answer to.
+#[derive(Clone, Debug, Default)]
+struct UnderWay {
+    /// The epoch that is being completed, with or without rows.
+    completing: Option<(Epoch, bool)>,
+    /// The last epoch of the commit.
+    committing: Option<Epoch>,
 }
 
 /// One thing that may happen next.
@@ -142,17 +152,17 @@ impl World {
                 let swap = self.flying.remove(index);
                 let landed = self.table.len() == swap.base;
                 if landed {
-                    self.table.push(swap.manifest);
+                    self.table.extend(&swap.manifests);
                 }
                 let waiting = self
                     .processes
                     .iter()
-                    .position(|it| it.as_ref().is_some_and(|it| it.waits == Some(swap)));
+                    .position(|it| it.as_ref().is_some_and(|it| it.waits.as_ref() == Some(&swap)));
                 if let Some(waiting) = waiting {
                     self.with(waiting, |it, _| {
                         it.waits = None;
                         if landed && told {
-                            it.committed_one();
+                            it.committed_all();
                         }
                         true
                     });
@@ -205,38 +215,46 @@ impl Process {
     fn has_work(&self) -> bool {
         match &self.doing {
             Doing::Starting | Doing::Recommitting(_) => true,
-            Doing::Running { completing, pending, .. } => {
-                completing.is_some() || !pending.is_empty()
+            Doing::Running { under_way, .. } => {
+                under_way.completing.is_some() || under_way.committing.is_some()
             }
         }
     }
 
     fn takes_barriers(&self) -> bool {
-        matches!(self.doing, Doing::Running { completing: None, .. })
+        matches!(&self.doing, Doing::Running { under_way, .. } if under_way.completing.is_none())
     }
 
     /// False when the process ends: it is fenced.
     fn act(&mut self, world: &mut World) -> bool {
         match &mut self.doing {
             Doing::Starting => self.recover(world),
-            Doing::Recommitting(left) => match left.first().copied() {
-                Some(manifest) => self.commit(manifest, world),
-                None => {
+            Doing::Recommitting(left) => match left.is_empty() {
+                false => {
+                    let left = left.clone();
+                    self.commit(&left, world)
+                }
+                true => {
                     let newest = world.manifests().filter(|it| it.at.slot.0 <= self.seen as u64);
                     let next = newest.last().map_or(Epoch(1), |it| it.at.epoch.next());
-                    let state = State::new(next, 1, 1, 2);
-                    self.doing = Doing::Running { state, completing: None, pending: Vec::new() };
+                    // A restart may come with another setting.
+                    let commit_every = 1 + self.generation.0 as usize % 2;
+                    let backlog = Backlog { commits_max: 2, bytes_max: u64::MAX, commit_every };
+                    let state = State::new(next, 1, 1, backlog);
+                    let under_way = UnderWay::default();
+                    self.doing = Doing::Running { state, under_way, pending: Vec::new() };
                     true
                 }
             },
-            Doing::Running { completing: Some((epoch, rows)), .. } => {
-                let (epoch, rows) = (*epoch, *rows);
-                self.complete(epoch, rows, world)
-            }
-            Doing::Running { pending, .. } => {
-                let manifest = pending[0];
-                self.commit(manifest, world)
-            }
+            Doing::Running { under_way, pending, .. } => match under_way.completing {
+                Some((epoch, rows)) => self.complete(epoch, rows, world),
+                None => {
+                    let last = under_way.committing.expect("there is something to do");
+                    let range = pending.iter().filter(|it| it.at.epoch <= last && it.rows);
+                    let range: Vec<Manifest> = range.copied().collect();
+                    self.commit(&range, world)
+                }
+            },
         }
     }
 
@@ -282,7 +300,7 @@ impl Process {
         true
     }
 
-    fn commit(&mut self, manifest: Manifest, world: &mut World) -> bool {
+    fn commit(&mut self, range: &[Manifest], world: &mut World) -> bool {
         let marker = |at: ManifestRef| Marker {
             table_uuid: TABLE_UUID,
             branch: "main".into(),
@@ -297,54 +315,67 @@ impl Process {
             summary: newest,
             unreadable: None,
         };
-        let request = CommitRequest {
+        let (last, earlier) = range.split_last().expect("an empty commit is skipped");
+        let carried = |it: &Manifest| Carried { manifest: it.at, committable: Committable::EMPTY };
+        let mut request = CommitRequest {
             pipeline: "p".into(),
             sink: "sink".into(),
             table_uuid: TABLE_UUID,
-            manifest: manifest.at,
-            predecessor: manifest.predecessor,
+            manifest: last.at,
+            predecessor: range[0].predecessor,
+            earlier: earlier.iter().map(carried).collect(),
             gap: GapRule::Refuse,
             committable: Committable::EMPTY,
             information: Vec::new(),
         };
+        let newest = base.marker().map(|it| it.manifest);
+        if let Some(marker) = newest.filter(|it| request.holds_earlier(it)) {
+            assert_eq!(judge(&base, &request, LogAnswer::Known), Verdict::Within { marker });
+            request = request.behind(marker);
+        }
         let asked = asks_log(&base, &request);
         let answer =
             asked.map_or(LogAnswer::Known, |it| world.find(it, self.seen, self.generation));
         match judge(&base, &request, answer) {
             Verdict::Commit => {
-                let swap = Swap { base: world.table.len(), manifest: manifest.at };
-                world.flying.push(swap);
+                let each = request.one_by_one();
+                let manifests = each.iter().map(|it| it.manifest).collect();
+                let swap = Swap { base: world.table.len(), manifests };
+                world.flying.push(swap.clone());
                 self.waits = Some(swap);
             }
-            Verdict::Already => self.committed_one(),
+            Verdict::Already => self.committed_all(),
             Verdict::Fenced { .. } => return false,
-            Verdict::Gap { .. } | Verdict::Refuse(_) => {
-                panic!("epoch {} is not committed: {base:?}\n{world:#?}", manifest.at.epoch)
+            Verdict::Within { .. } | Verdict::Gap { .. } | Verdict::Refuse(_) => {
+                panic!("epoch {} is not committed: {base:?}\n{world:#?}", last.at.epoch)
             }
         }
         true
     }
 
-    fn committed_one(&mut self) {
+    fn committed_all(&mut self) {
         match &mut self.doing {
             Doing::Starting => panic!("nothing was sent"),
-            Doing::Recommitting(left) => self.committed = Some(left.remove(0).at),
-            Doing::Running { state, completing, pending } => {
-                let done = pending.remove(0);
-                self.committed = Some(done.at);
-                react(state, Event::Committed(done.at.epoch), completing);
-                skip_empty(state, completing, pending);
+            Doing::Recommitting(left) => {
+                self.committed = left.last().map(|it| it.at);
+                left.clear();
+            }
+            Doing::Running { state, under_way, pending } => {
+                let last = under_way.committing.expect("a commit is under way");
+                let done = pending.iter().rfind(|it| it.at.epoch <= last && it.rows);
+                self.committed = done.map(|it| it.at);
+                committed_up_to(last, state, under_way, pending);
             }
         }
     }
 
     fn barrier(&mut self, rows: bool) -> bool {
-        let Doing::Running { state, completing, .. } = &mut self.doing else {
+        let Doing::Running { state, under_way, .. } = &mut self.doing else {
             panic!("only a running process takes barriers")
         };
         state.advance(Event::Took);
-        react(state, Event::BarrierDue, completing);
-        if let Some((_, output)) = completing {
+        react(state, Event::BarrierDue, under_way);
+        if let Some((_, output)) = &mut under_way.completing {
             *output = rows;
         }
         true
@@ -372,38 +403,53 @@ impl Process {
         if rows {
             self.newest_committing = Some(at);
         }
-        let Doing::Running { state, completing, pending } = &mut self.doing else {
+        let Doing::Running { state, under_way, pending } = &mut self.doing else {
             panic!("only a running process completes")
         };
-        *completing = None;
+        under_way.completing = None;
         pending.push(manifest);
-        react(state, Event::Completed(epoch), completing);
-        skip_empty(state, completing, pending);
+        react(state, Event::Completed(epoch, 1), under_way);
+        skip_empty(state, under_way, pending);
         true
     }
 }
 
 /// Does at once what a barrier asks of workers and writers. One that had waited for commits goes out over
 /// records without output.
-fn react(state: &mut State, event: Event, completing: &mut Option<(Epoch, bool)>) {
-    for action in state.advance(event) {
-        if let Action::Inject(epoch) = action {
-            state.advance(Event::Captured(epoch));
-            let actions = state.advance(Event::Prepared(epoch));
-            assert!(actions.contains(&Action::Complete(epoch)));
-            *completing = Some((epoch, false));
+fn react(state: &mut State, event: Event, under_way: &mut UnderWay) {
+    let mut actions = state.advance(event);
+    while !actions.is_empty() {
+        match actions.remove(0) {
+            Action::Inject(epoch) => {
+                state.advance(Event::Captured(epoch));
+                let more = state.advance(Event::Prepared(epoch));
+                assert!(more.contains(&Action::Complete(epoch)));
+                under_way.completing = Some((epoch, false));
+            }
+            Action::Commit(last) => under_way.committing = Some(last),
+            Action::Append(_) => unreachable!("the table is never first here"),
+            Action::Complete(_) | Action::Hold | Action::Release | Action::Finish => {}
         }
     }
 }
 
-/// An epoch without rows is committed when its turn comes, without touching the table.
-fn skip_empty(
+fn committed_up_to(
+    last: Epoch,
     state: &mut State,
-    completing: &mut Option<(Epoch, bool)>,
+    under_way: &mut UnderWay,
     pending: &mut Vec<Manifest>,
 ) {
-    while let Some(first) = pending.first().filter(|it| !it.rows) {
-        react(state, Event::Committed(first.at.epoch), completing);
-        pending.remove(0);
+    pending.retain(|it| it.at.epoch > last);
+    under_way.committing = None;
+    react(state, Event::Committed(last), under_way);
+    skip_empty(state, under_way, pending);
+}
+
+/// Epochs without rows are committed when their turn comes, without touching the table.
+fn skip_empty(state: &mut State, under_way: &mut UnderWay, pending: &mut Vec<Manifest>) {
+    if let Some(last) = under_way.committing
+        && pending.iter().all(|it| it.at.epoch > last || !it.rows)
+    {
+        committed_up_to(last, state, under_way, pending);
     }
 }

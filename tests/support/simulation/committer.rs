@@ -58,12 +58,19 @@ impl Committer for SimCommitter {
     }
 
     async fn commit(&self, request: &CommitRequest, log: &dyn LogView) -> Result<CommitOutcome> {
+        let mut left = request.clone();
         for _ in 0..CONFLICTS_MAX {
+            let request = &left;
             let base = self.load().await?;
             let facts = base.facts(&self.key());
             match self.verdict(&facts, request, log).await? {
                 Verdict::Commit => {}
                 Verdict::Already => return Ok(self.outcome(&base, request, true)),
+                Verdict::Within { .. } if self.is(Mutant::PartOfRangeIgnored) => {}
+                Verdict::Within { marker } => {
+                    left = request.behind(marker);
+                    continue;
+                }
                 Verdict::Gap { marker } => {
                     return Err(Error::refused(format!(
                         "a gap: the table is at epoch {}, and epoch {} is to be committed",
@@ -148,11 +155,19 @@ impl SimCommitter {
         let marker = Marker {
             table_uuid: request.table_uuid,
             branch: BRANCH.to_owned(),
-            first_epoch: request.manifest.epoch,
+            first_epoch: request.first_epoch(),
             manifest: request.manifest,
             predecessor: request.predecessor,
         };
-        let (key, files) = (self.key(), files_of(&request.committable)?);
+        let mut files = Vec::new();
+        let forgotten = match self.is(Mutant::EarlierForgotten) {
+            true => request.earlier.len(),
+            false => 0,
+        };
+        for committable in request.committables().skip(forgotten) {
+            files.extend(files_of(committable)?);
+        }
+        let key = self.key();
         let (table, pid) = (self.table, self.process.pid);
         let (uuid, judged_head) = (base.uuid, base.head);
         let apply = move |state: &mut State| {

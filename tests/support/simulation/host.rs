@@ -8,6 +8,7 @@ use floe_core::epoch::EntryId;
 use floe_core::error::ErrorKind;
 use floe_core::event_time::{EventTimeColumn, WatermarkRule};
 use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, StartAt};
+use floe_core::protocol::advance::Backlog;
 use floe_core::protocol::identity::NewPartitions;
 use floe_pipeline::Driving;
 use floe_pipeline::run::{OnError, OperatorWiring, RunConfig, SinkWiring, Wiring, run};
@@ -139,7 +140,11 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         pipeline: PIPELINE.to_owned(),
         guarantee: plan.guarantee,
         interval: plan.interval,
-        commits_pending_max: plan.commits_pending_max,
+        backlog: Backlog {
+            commits_max: plan.commits_pending_max,
+            bytes_max: plan.commits_pending_bytes_max,
+            commit_every: plan.commit_every,
+        },
         keep: plan.keep,
         workers: plan.workers,
         batch_records_max: plan.batch_records_max,

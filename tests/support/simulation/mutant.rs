@@ -12,6 +12,10 @@ pub enum Mutant {
     MarkerByNumber,
     /// A commit without an answer is taken for done.
     UnknownTakenForDone,
+    /// Of several epochs in a commit, the committer commits all although the table holds the first of them.
+    PartOfRangeIgnored,
+    /// Of several epochs in a commit, the committer commits the last alone.
+    EarlierForgotten,
     /// A manifest is said to be visible before it is: commits come first.
     CommitBeforeManifest,
     /// Parts are said to be durable before they are.
@@ -57,6 +61,8 @@ impl Mutant {
         Mutant::JudgeIgnoresLog,
         Mutant::MarkerByNumber,
         Mutant::UnknownTakenForDone,
+        Mutant::PartOfRangeIgnored,
+        Mutant::EarlierForgotten,
         Mutant::CommitBeforeManifest,
         Mutant::ManifestBeforeParts,
         Mutant::CommitForgotten,

@@ -91,6 +91,10 @@ pub struct Plan {
     pub idle_after: Option<Duration>,
     /// Other writers of the table, and expiry of its snapshots: the pause between two of their deeds.
     pub strangers: Option<Duration>,
+    /// Epochs to a commit.
+    pub commit_every: usize,
+    /// Each sink's epoch weighs one byte.
+    pub commits_pending_bytes_max: u64,
 }
 
 impl Plan {
@@ -120,6 +124,8 @@ impl Plan {
             event_time: false,
             idle_after: None,
             strangers: None,
+            commit_every: 1,
+            commits_pending_bytes_max: u64::MAX,
         }
     }
 
@@ -178,6 +184,8 @@ impl Plan {
             // Drawn last: seeds keep their other events.
             event_time: rng.chance(700),
             idle_after: rng.chance(500).then(|| Duration::from_millis(rng.range(10..=300))),
+            commit_every: rng.pick(&[1, 1, 2, 3, 5]),
+            commits_pending_bytes_max: rng.pick(&[u64::MAX, u64::MAX, 1, 4]),
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use floe_core::ports::Source;
+use floe_core::protocol::advance::Backlog;
 use floe_core::{Error, Result};
 use floe_pipeline::Driving;
 use floe_pipeline::config::{LogFormat, PipelineSpec};
@@ -152,7 +153,11 @@ pub(super) fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool
         pipeline: spec.id.clone(),
         guarantee: spec.guarantee,
         interval: spec.checkpoint.interval,
-        commits_pending_max: spec.checkpoint.commits_pending_max,
+        backlog: Backlog {
+            commits_max: spec.checkpoint.commits_pending_max,
+            bytes_max: spec.checkpoint.commits_pending_bytes_max,
+            commit_every: spec.checkpoint.commit_every,
+        },
         keep: spec.checkpoint.keep,
         workers: spec.run.workers.unwrap_or(cores),
         batch_records_max: spec.run.batch_records_max,

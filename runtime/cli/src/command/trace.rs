@@ -230,7 +230,7 @@ async fn commit_of<'a>(
         None => {
             // The oldest snapshot that is kept: its epochs begin behind the checkpoint before it.
             let kept = floe_checkpoint::list_checkpoints(&*subject.store, &subject.spec.id).await?;
-            let of = kept.iter().find(|it| it.epoch == commit.epoch);
+            let of = kept.iter().find(|it| it.epoch == commit.first_epoch);
             of.and_then(|it| it.predecessor_epoch).unwrap_or(0)
         }
     };

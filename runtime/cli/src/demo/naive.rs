@@ -111,6 +111,7 @@ impl Naive {
             manifest: ManifestRef { slot: Slot(number), id: random_id(), epoch: Epoch(number) },
             predecessor,
             gap: GapRule::Refuse,
+            earlier: Vec::new(),
             committable,
             information: Vec::new(),
         };

@@ -1,7 +1,8 @@
 //! The coordinator as a state machine: (state, event) → (state, actions).
 //!
-//! One checkpoint is in the making at a time; completed ones wait for their commit in order, at most
-//! `commits_pending_max` of them. While that many wait, input is held back instead of a next barrier.
+//! One checkpoint is in the making at a time; completed ones wait for their commit in order, several to a
+//! commit if so configured, and bounded by count and bytes. At the bound, input is held back instead of a
+//! next barrier.
 
 use crate::epoch::Epoch;
 use crate::protocol::guarantee::Order;
@@ -11,11 +12,15 @@ pub struct State {
     next_epoch: Epoch,
     workers: usize,
     sinks: usize,
-    commits_pending_max: usize,
+    backlog: Backlog,
     order: Order,
     phase: Phase,
-    /// Completed epochs whose commit is not verified; the first is being committed.
-    pending: Vec<Epoch>,
+    /// Completed epochs whose commit is not verified, with the bytes of their rows.
+    pending: Vec<(Epoch, u64)>,
+    /// The last of the pending epochs that are being committed.
+    committing: Option<Epoch>,
+    /// Intervals in a row in which nothing was taken, and no checkpoint was in the making.
+    quiet_intervals: u32,
     /// Records were taken since the last barrier.
     dirty: bool,
     /// A barrier is due as soon as the phase and the pending commits let one go.
@@ -24,6 +29,21 @@ pub struct State {
     held: bool,
     finished: bool,
 }
+
+/// How many completed epochs may wait for their commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Commits that may wait.
+    pub commits_max: usize,
+    /// Bytes of rows that may wait, prepared and not in a table.
+    pub bytes_max: u64,
+    /// Epochs to a commit.
+    pub commit_every: usize,
+}
+
+/// After so many intervals without input, an epoch waits for others no longer. More than one, since an
+/// interval may be shorter than what a busy source or a busy machine needs for a batch.
+const QUIET: u32 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -58,9 +78,9 @@ pub enum Event {
     Prepared(Epoch),
     /// The rows are in the tables, and the manifest is not visible.
     Appended(Epoch),
-    /// The manifest is visible.
-    Completed(Epoch),
-    /// The commits of all sinks for this epoch are verified, or had nothing to commit.
+    /// The manifest is visible; it holds rows of so many bytes.
+    Completed(Epoch, u64),
+    /// The commits of all sinks up to this epoch are verified, or had nothing to commit.
     Committed(Epoch),
     /// End in order: last checkpoint, commit, finish. Input has ended, or a person stops the run.
     Stop,
@@ -74,6 +94,7 @@ pub enum Action {
     Append(Epoch),
     /// Write parts, then the manifest.
     Complete(Epoch),
+    /// Commit all that is pending up to this epoch, as one commit.
     Commit(Epoch),
     /// Take no more input until `Release`.
     Hold,
@@ -84,22 +105,20 @@ pub enum Action {
 
 impl State {
     /// `next_epoch` follows the newest manifest; `pending` were completed before, uncommitted.
-    pub fn new(
-        next_epoch: Epoch,
-        workers: usize,
-        sinks: usize,
-        commits_pending_max: usize,
-    ) -> State {
+    pub fn new(next_epoch: Epoch, workers: usize, sinks: usize, backlog: Backlog) -> State {
         assert!(workers > 0);
-        assert!(commits_pending_max > 0);
+        assert!(backlog.commits_max > 0);
+        assert!(backlog.commit_every > 0);
         State {
             next_epoch,
             workers,
             sinks,
-            commits_pending_max,
+            backlog,
             order: Order::CheckpointFirst,
             phase: Phase::Running,
             pending: Vec::new(),
+            committing: None,
+            quiet_intervals: 0,
             dirty: false,
             due: false,
             stopping: false,
@@ -115,20 +134,22 @@ impl State {
     pub fn advance(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::BarrierDue => self.due |= self.dirty,
+            Event::BarrierDue => {
+                self.due |= self.dirty;
+                let quiet = self.phase == Phase::Running && !self.dirty;
+                self.quiet_intervals =
+                    if quiet { (self.quiet_intervals + 1).min(QUIET) } else { 0 };
+            }
             Event::Asked => self.due = true,
             Event::Took => self.dirty = true,
             Event::Captured(epoch) => self.arrived(epoch, 1, 0),
             Event::Prepared(epoch) => self.arrived(epoch, 0, 1),
-            Event::Completed(epoch) => {
+            Event::Completed(epoch, bytes) => {
                 assert_eq!(self.phase, Phase::Completing { epoch });
                 self.phase = Phase::Running;
                 // Where the table was first, there is nothing left to commit.
                 if self.order == Order::CheckpointFirst {
-                    self.pending.push(epoch);
-                    if self.pending.len() == 1 {
-                        actions.push(Action::Commit(epoch));
-                    }
+                    self.pending.push((epoch, bytes));
                 }
             }
             Event::Appended(epoch) => {
@@ -138,11 +159,8 @@ impl State {
             }
             Event::Committed(epoch) => {
                 // I4: commits end in the order of their epochs.
-                assert_eq!(self.pending.first(), Some(&epoch));
-                self.pending.remove(0);
-                if let Some(next) = self.pending.first() {
-                    actions.push(Action::Commit(*next));
-                }
+                assert_eq!(self.committing.take(), Some(epoch));
+                self.pending.retain(|it| it.0 > epoch);
             }
             Event::Stop => self.stopping = true,
         }
@@ -174,7 +192,7 @@ impl State {
             }
         }
 
-        let full = self.pending.len() >= self.commits_pending_max;
+        let full = self.is_full();
         let last = self.stopping && self.dirty;
         if self.phase == Phase::Running && (self.due || last) && !full {
             let epoch = self.next_epoch;
@@ -184,6 +202,15 @@ impl State {
             self.phase =
                 Phase::Aligning { epoch, workers_missing: self.workers, sinks_missing: self.sinks };
             actions.push(Action::Inject(epoch));
+        }
+
+        let alone = self.quiet_intervals == QUIET
+            || (self.stopping && self.phase == Phase::Running && !self.dirty);
+        let enough = self.pending.len() >= self.backlog.commit_every;
+        if self.committing.is_none() && !self.pending.is_empty() && (enough || full || alone) {
+            let last = self.pending.len().min(self.backlog.commit_every) - 1;
+            self.committing = Some(self.pending[last].0);
+            actions.push(Action::Commit(self.pending[last].0));
         }
 
         // While commits wait, a due barrier can't go out, and the epoch must not grow without bound.
@@ -198,6 +225,16 @@ impl State {
             self.finished = true;
             actions.push(Action::Finish);
         }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    fn is_full(&self) -> bool {
+        let bytes: u64 = self.pending.iter().map(|it| it.1).sum();
+        self.pending.len() >= self.backlog.commits_max.saturating_mul(self.backlog.commit_every)
+            || bytes >= self.backlog.bytes_max
     }
 }
 
@@ -247,7 +284,7 @@ mod tests {
                 Action::Commit(epoch) => {
                     assert!(epoch.0 <= world.completed, "I6: {epoch} is not complete");
                     assert_eq!(world.committing, None);
-                    assert_eq!(epoch.0, world.committed + 1, "I4: in order");
+                    assert!(epoch.0 > world.committed, "I4: in order");
                     world.committing = Some(epoch.0);
                 }
                 Action::Hold => world.held = true,
@@ -260,18 +297,26 @@ mod tests {
         }
     }
 
+    /// Of the rows of each epoch.
+    const BYTES: u64 = 10;
+
     /// All interleavings up to a depth: every event that the world may send next is tried.
     #[test]
     fn every_interleaving_keeps_the_order_and_reaches_the_end() {
         use Order::{CheckpointFirst, TableFirst};
-        for (workers, sinks, pending_max, order) in [
-            (1, 1, 1, CheckpointFirst),
-            (2, 1, 2, CheckpointFirst),
-            (1, 2, 1, CheckpointFirst),
-            (1, 1, 1, TableFirst),
-            (2, 2, 1, TableFirst),
+        for (workers, sinks, commits_max, commit_every, bytes_max, order) in [
+            (1, 1, 1, 1, u64::MAX, CheckpointFirst),
+            (2, 1, 2, 1, u64::MAX, CheckpointFirst),
+            (1, 2, 1, 1, u64::MAX, CheckpointFirst),
+            (1, 1, 1, 2, u64::MAX, CheckpointFirst),
+            (1, 1, 2, 3, u64::MAX, CheckpointFirst),
+            (1, 1, 2, 3, 2 * BYTES, CheckpointFirst),
+            (1, 1, 1, 1, u64::MAX, TableFirst),
+            (2, 2, 1, 1, u64::MAX, TableFirst),
         ] {
-            let state = State::new(Epoch(1), workers, sinks, pending_max).in_order(order);
+            let backlog = Backlog { commits_max, bytes_max, commit_every };
+            let pending_max = (commits_max * commit_every).min((bytes_max / BYTES) as usize);
+            let state = State::new(Epoch(1), workers, sinks, backlog).in_order(order);
             let world = World {
                 captured_left: 0,
                 prepared_left: 0,
@@ -333,7 +378,7 @@ mod tests {
             push(Event::Prepared(open), |it| it.prepared_left -= 1);
         }
         if let Some(epoch) = world.completing {
-            push(Event::Completed(Epoch(epoch)), |it| {
+            push(Event::Completed(Epoch(epoch), BYTES), |it| {
                 it.completing = None;
                 it.completed += 1;
             });
@@ -346,8 +391,7 @@ mod tests {
         }
         if let Some(epoch) = world.committing {
             push(Event::Committed(Epoch(epoch)), |it| {
-                it.committing = None;
-                it.committed += 1;
+                it.committed = it.committing.take().expect("a commit is under way");
             });
         }
         if !world.stopped {
@@ -363,9 +407,44 @@ mod tests {
         events
     }
 
+    const ONE: Backlog = Backlog { commits_max: 1, bytes_max: u64::MAX, commit_every: 1 };
+
+    fn complete(state: &mut State, epoch: u64) -> Vec<Action> {
+        let epoch = Epoch(epoch);
+        state.advance(Event::Took);
+        assert_eq!(state.advance(Event::BarrierDue), [Action::Inject(epoch)]);
+        state.advance(Event::Captured(epoch));
+        assert_eq!(state.advance(Event::Prepared(epoch)), [Action::Complete(epoch)]);
+        state.advance(Event::Completed(epoch, BYTES))
+    }
+
+    #[test]
+    fn several_epochs_make_one_commit_and_a_pause_commits_what_there_is() {
+        let mut state = State::new(Epoch(1), 1, 1, Backlog { commit_every: 3, ..ONE });
+        assert_eq!(complete(&mut state, 1), []);
+        assert_eq!(complete(&mut state, 2), []);
+        assert_eq!(complete(&mut state, 3), [Action::Commit(Epoch(3))]);
+        assert_eq!(state.advance(Event::Committed(Epoch(3))), []);
+        assert_eq!(complete(&mut state, 4), []);
+        assert_eq!(state.advance(Event::BarrierDue), []);
+        assert_eq!(state.advance(Event::BarrierDue), [Action::Commit(Epoch(4))]);
+    }
+
+    #[test]
+    fn many_bytes_are_committed_before_their_turn() {
+        let backlog = Backlog { commit_every: 9, bytes_max: 2 * BYTES, ..ONE };
+        let mut state = State::new(Epoch(1), 1, 1, backlog);
+        assert_eq!(complete(&mut state, 1), []);
+        assert_eq!(complete(&mut state, 2), [Action::Commit(Epoch(2))]);
+        state.advance(Event::Took);
+        assert_eq!(state.advance(Event::BarrierDue), [Action::Hold], "two wait");
+        let released = state.advance(Event::Committed(Epoch(2)));
+        assert_eq!(released, [Action::Inject(Epoch(3)), Action::Release]);
+    }
+
     #[test]
     fn an_idle_pipeline_writes_no_checkpoints() {
-        let mut state = State::new(Epoch(1), 1, 1, 1);
+        let mut state = State::new(Epoch(1), 1, 1, ONE);
         assert_eq!(state.advance(Event::BarrierDue), []);
         assert_eq!(state.advance(Event::Took), []);
         assert_eq!(state.advance(Event::BarrierDue), [Action::Inject(Epoch(1))]);
@@ -373,7 +452,7 @@ mod tests {
 
     #[test]
     fn an_idle_pipeline_makes_the_checkpoint_that_a_person_asks_for() {
-        let mut state = State::new(Epoch(1), 1, 1, 1);
+        let mut state = State::new(Epoch(1), 1, 1, ONE);
         assert_eq!(state.advance(Event::Asked), [Action::Inject(Epoch(1))]);
     }
 }

@@ -114,6 +114,11 @@ pub enum Verdict {
     Commit,
     /// The table holds it: the marker names it or a later manifest of our log.
     Already,
+    /// The table holds it up to this manifest, an earlier one of the commit: commit what is behind
+    /// (`CommitRequest::behind`), after judging that.
+    Within {
+        marker: ManifestRef,
+    },
     /// An epoch between the marker and this one was never committed.
     Gap {
         marker: ManifestRef,
@@ -147,7 +152,10 @@ pub enum Refusal {
 /// The manifest whose place in the log decides, where the base alone does not.
 pub fn asks_log(base: &BaseFacts, request: &CommitRequest) -> Option<ManifestRef> {
     let marker = base.marker()?.manifest;
-    (marker != request.manifest && Some(marker) != request.predecessor).then_some(marker)
+    let ours = marker == request.manifest
+        || Some(marker) == request.predecessor
+        || request.holds_earlier(&marker);
+    (!ours).then_some(marker)
 }
 
 /// Judges. `answer` is the log's answer about `asks_log`'s manifest, and unused where that is `None`.
@@ -177,6 +185,9 @@ pub fn judge(base: &BaseFacts, request: &CommitRequest, answer: LogAnswer) -> Ve
     }
     if marker == request.manifest {
         return Verdict::Already;
+    }
+    if request.holds_earlier(&marker) {
+        return Verdict::Within { marker };
     }
     match answer {
         LogAnswer::FencedBy(by) => Verdict::Fenced { by },

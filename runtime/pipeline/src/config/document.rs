@@ -211,12 +211,14 @@ pub(super) struct CheckpointTable {
     pub(super) interval: Option<HumanDuration>,
     /// Checkpoints kept. Default 10.
     pub(super) keep: Option<u32>,
-    /// Table commits every n checkpoints; only 1 is built.
+    /// The table is committed to every n checkpoints, and when no records come. Default 1.
     pub(super) commit_every: Option<u32>,
-    /// Completed checkpoints that may wait for their commit. Default 4.
+    /// Commits that may wait for the catalog. Default 4.
     pub(super) commits_pending_max: Option<u32>,
     /// How a checkpoint finds the pages of state that changed. Default "auto".
     pub(super) dirty_pages: Option<DirtyPagesName>,
+    /// Bytes of data files that may wait for the catalog. Default "1GiB".
+    pub(super) commits_pending_bytes_max: Option<HumanBytes>,
     /// The store's properties in Java's spelling; default: those of the sink's catalog.
     #[serde(default)]
     pub(super) properties: Properties,

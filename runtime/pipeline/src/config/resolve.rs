@@ -33,6 +33,8 @@ const INTERVAL_MIN: Duration = Duration::from_millis(10);
 const IDLE_AFTER_MIN: Duration = Duration::from_millis(10);
 const KEEP: usize = 10;
 const COMMITS_PENDING_MAX: usize = 4;
+/// At a gigabyte a minute an outage of a minute is bridged.
+const COMMITS_PENDING_BYTES_MAX: u64 = 1 << 30;
 const DEAD_LETTERS_MAX: u64 = 1000;
 const BATCH_RECORDS: usize = 8192;
 /// A14 of the ABI.
@@ -105,6 +107,13 @@ pub(super) fn resolve(
     }
     let checkpoint = checkpoint(document.checkpoint, sink.table(), &base)?;
     let recording = document.recording.map(|it| recording(it, &source.origin)).transpose()?;
+    if guarantee == Guarantee::AtLeastOnce && checkpoint.commit_every > 1 {
+        return Err(Problem::new(
+            "checkpoint.commit-every",
+            "under at-least-once the table takes each epoch before its checkpoint, so no epoch can wait for others",
+        )
+        .help("take it out, or guarantee = \"exactly-once\" in [pipeline]"));
+    }
     let dead_letters =
         document.dead_letters.map(|it| dead_letters(it, &sink, &base)).transpose()?;
     Ok(PipelineSpec {
@@ -386,15 +395,6 @@ fn checkpoint(
     base: &Base<'_>,
 ) -> Result<CheckpointSpec, Problem> {
     let catalog = sink.map(|it| &it.catalog);
-    if let Some(every) = table.commit_every
-        && every != 1
-    {
-        return Err(Problem::new(
-            "checkpoint.commit-every",
-            format!("commit-every = {every} is not built yet: each checkpoint is committed"),
-        )
-        .help("take it out, or make interval longer"));
-    }
     let interval = table.interval.map_or(INTERVAL, |it| it.0);
     if interval < INTERVAL_MIN {
         return Err(Problem::new("checkpoint.interval", "the interval is below 10ms")
@@ -430,6 +430,10 @@ fn checkpoint(
         store,
         interval,
         keep: at_least_one(table.keep, KEEP, "checkpoint.keep")?,
+        commit_every: at_least_one(table.commit_every, 1, "checkpoint.commit-every")?,
+        commits_pending_bytes_max: table
+            .commits_pending_bytes_max
+            .map_or(COMMITS_PENDING_BYTES_MAX, |it| it.0),
         commits_pending_max: at_least_one(
             table.commits_pending_max,
             COMMITS_PENDING_MAX,

@@ -53,9 +53,10 @@ properties = { "write.target-file-size-bytes" = 134217728 }
 [checkpoint]
 store = "s3://lake/checkpoints"
 interval = "1s"
-commit-every = 1
+commit-every = 5
 keep = 3
 commits-pending-max = 2
+commits-pending-bytes-max = "64MiB"
 dirty-pages = "page-hashes"
 properties = { "s3.region" = "eu-west-1" }
 
@@ -185,7 +186,13 @@ fn what_is_wrong_is_said_with_its_place() {
         ),
         ("[source]", "[checkpoint]\ninterval = 10\n[source]", "6:12", &["has no unit", "10s"]),
         ("[source]", "[checkpoint]\ninterval = \"1ms\"\n[source]", "6:1", &["below 10ms"]),
-        ("[source]", "[checkpoint]\ncommit-every = 5\n[source]", "6:1", &["not built yet"]),
+        ("[source]", "[checkpoint]\ncommit-every = 0\n[source]", "6:1", &["0 is too few"]),
+        (
+            "id = \"payments\"",
+            "id = \"p\"\nguarantee = \"at-least-once\"\n[checkpoint]\ncommit-every = 2",
+            "6:1",
+            &["at-least-once", "before its checkpoint"],
+        ),
         ("[source]", "[checkpoint]\nkeep = 0\n[source]", "6:1", &["0 is too few"]),
         ("[source]", "[run]\nbatch-records = 70000\n[source]", "6:1", &["65536"]),
         ("[source]", "[telemetry]\nlisten = \"9900\"\n[source]", "6:1", &["no address"]),

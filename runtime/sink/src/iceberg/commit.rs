@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use floe_core::committable::{AppendRequest, CommitOutcome, CommitRequest, CommittedSnapshot};
+use floe_core::committable::{
+    AppendRequest, CommitOutcome, CommitRequest, CommittedSnapshot, ManifestRef,
+};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::ports::{Committer, LogView, TableFacts};
 use floe_core::protocol::judge::{Marker, appended_key};
@@ -93,7 +95,7 @@ impl IcebergCommitter {
         let marker = Marker {
             table_uuid: request.table_uuid,
             branch: MAIN_BRANCH.to_owned(),
-            first_epoch: request.manifest.epoch,
+            first_epoch: request.first_epoch(),
             manifest: request.manifest,
             predecessor: request.predecessor,
         };
@@ -160,62 +162,12 @@ impl Committer for IcebergCommitter {
     }
 
     async fn commit(&self, request: &CommitRequest, log: &dyn LogView) -> Result<CommitOutcome> {
-        assert!(
-            !request.committable.is_empty(),
-            "an epoch without rows writes nothing to the table"
-        );
-        let table = self.load().await?;
-        let files = decode(&table, &request.committable.content)?;
-        if request.information.iter().any(|(key, _)| key == RECOMMIT)
-            && !already_there(&table, &self.key, request)
-        {
-            self.look_for_files(&table, &files, request).await?;
-        }
-        let transaction = self.transaction(&table, request, files).map_err(|error| {
-            Error::refused(format!(
-                "epoch {} does not fit table {}: {}",
-                request.manifest.epoch,
-                self.ident,
-                describe(&error)
-            ))
-        })?;
-        let guard = Guard {
-            catalog: Arc::clone(&self.catalog),
-            key: &self.key,
-            request,
-            log,
-            stopped: Mutex::new(None),
-            sent: AtomicBool::new(false),
-        };
-        let writing = self.writing.lock().await;
-        let done = tokio::time::timeout(DEADLINE, transaction.commit(&guard)).await;
-        drop(writing);
-        let stopped = guard.stopped.lock().expect("no holder of this lock panics").take();
-        match (done, stopped) {
-            (Ok(Ok(_)), _) => {
-                self.delete_old_metadata(&table).await;
-                self.verify(request, false).await
+        let mut left = request.clone();
+        loop {
+            match self.commit_once(&left, log).await? {
+                Tried::Done(outcome) => return Ok(outcome),
+                Tried::Within(marker) => left = left.behind(marker),
             }
-            (_, Some(Stopped::Log(error))) => Err(error),
-            (_, Some(Stopped::Verdict(verdict))) => match refused(verdict, &self.ident, request) {
-                Ending::Already => self.verify(request, true).await,
-                Ending::Error(error) => Err(error),
-            },
-            (Ok(Err(error)), None) if !guard.sent.load(Ordering::SeqCst) => {
-                Err(not_sent(&self.ident, &error))
-            }
-            (Ok(Err(error)), None) => Err(Error::unknown(format!(
-                "nobody knows whether table {} took epoch {}: {}",
-                self.ident,
-                request.manifest.epoch,
-                describe(&error)
-            ))),
-            (Err(_), None) => Err(Error::unknown(format!(
-                "nobody knows whether table {} took epoch {}: no answer in {} s",
-                self.ident,
-                request.manifest.epoch,
-                DEADLINE.as_secs()
-            ))),
         }
     }
 
@@ -267,7 +219,82 @@ impl Committer for IcebergCommitter {
     }
 }
 
+/// How one attempt ended.
+enum Tried {
+    Done(CommitOutcome),
+    /// The table holds a part of it, up to this manifest.
+    Within(ManifestRef),
+}
+
 impl IcebergCommitter {
+    async fn commit_once(&self, request: &CommitRequest, log: &dyn LogView) -> Result<Tried> {
+        assert!(
+            request.committables().all(|it| !it.is_empty()),
+            "an epoch without rows writes nothing to the table"
+        );
+        let table = self.load().await?;
+        let marker = base_facts(&table, &self.key).marker().map(|it| it.manifest);
+        if let Some(marker) = marker.filter(|it| request.holds_earlier(it)) {
+            return Ok(Tried::Within(marker));
+        }
+        let mut files = Vec::new();
+        for committable in request.committables() {
+            files.extend(decode(&table, &committable.content)?);
+        }
+        if request.information.iter().any(|(key, _)| key == RECOMMIT)
+            && !already_there(&table, &self.key, request)
+        {
+            self.look_for_files(&table, &files, request).await?;
+        }
+        let transaction = self.transaction(&table, request, files).map_err(|error| {
+            Error::refused(format!(
+                "epoch {} does not fit table {}: {}",
+                request.manifest.epoch,
+                self.ident,
+                describe(&error)
+            ))
+        })?;
+        let guard = Guard {
+            catalog: Arc::clone(&self.catalog),
+            key: &self.key,
+            request,
+            log,
+            stopped: Mutex::new(None),
+            sent: AtomicBool::new(false),
+        };
+        let writing = self.writing.lock().await;
+        let done = tokio::time::timeout(DEADLINE, transaction.commit(&guard)).await;
+        drop(writing);
+        let stopped = guard.stopped.lock().expect("no holder of this lock panics").take();
+        match (done, stopped) {
+            (Ok(Ok(_)), _) => {
+                self.delete_old_metadata(&table).await;
+                self.verify(request, false).await.map(Tried::Done)
+            }
+            (_, Some(Stopped::Log(error))) => Err(error),
+            (_, Some(Stopped::Verdict(verdict))) => match refused(verdict, &self.ident, request) {
+                Ending::Already => self.verify(request, true).await.map(Tried::Done),
+                Ending::Within(marker) => Ok(Tried::Within(marker)),
+                Ending::Error(error) => Err(error),
+            },
+            (Ok(Err(error)), None) if !guard.sent.load(Ordering::SeqCst) => {
+                Err(not_sent(&self.ident, &error))
+            }
+            (Ok(Err(error)), None) => Err(Error::unknown(format!(
+                "nobody knows whether table {} took epoch {}: {}",
+                self.ident,
+                request.manifest.epoch,
+                describe(&error)
+            ))),
+            (Err(_), None) => Err(Error::unknown(format!(
+                "nobody knows whether table {} took epoch {}: no answer in {} s",
+                self.ident,
+                request.manifest.epoch,
+                DEADLINE.as_secs()
+            ))),
+        }
+    }
+
     /// Metadata files that the newest metadata no longer lists, if the table's properties say so.
     async fn delete_old_metadata(&self, before: &Table) {
         match self.catalog.load_table(&self.ident).await {

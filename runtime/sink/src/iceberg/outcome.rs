@@ -1,7 +1,7 @@
 //! What a verdict of the judge means for the caller, in words.
 
 use floe_core::Error;
-use floe_core::committable::CommitRequest;
+use floe_core::committable::{CommitRequest, ManifestRef};
 use floe_core::epoch::EntryId;
 use floe_core::protocol::judge::{Refusal, Verdict};
 use iceberg::TableIdent;
@@ -9,6 +9,8 @@ use iceberg::TableIdent;
 pub(super) enum Ending {
     /// The table holds it: an earlier attempt had been applied.
     Already,
+    /// It holds a part of it, up to this manifest.
+    Within(ManifestRef),
     Error(Error),
 }
 
@@ -16,6 +18,7 @@ pub(super) fn refused(verdict: Verdict, table: &TableIdent, request: &CommitRequ
     let epoch = request.manifest.epoch;
     let text = match verdict {
         Verdict::Already => return Ending::Already,
+        Verdict::Within { marker } => return Ending::Within(marker),
         Verdict::Commit => unreachable!("a base that may be committed to is let through"),
         Verdict::Fenced { by } => {
             return Ending::Error(Error::fenced(

@@ -34,7 +34,8 @@ pub async fn read_rows(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableCommit {
     pub snapshot_id: i64,
-    /// The newest epoch in it.
+    /// The oldest and the newest epoch in it.
+    pub first_epoch: u64,
     pub epoch: u64,
 }
 
@@ -52,7 +53,12 @@ pub async fn read_commits(
             let summary = &snapshot.summary().additional_properties;
             let ours = summary.get("floe.pipeline").is_some_and(|it| it == pipeline);
             let epoch = summary.get("floe.epoch").filter(|_| ours)?.parse().ok()?;
-            Some(TableCommit { snapshot_id: snapshot.snapshot_id(), epoch })
+            let first = summary.get("floe.first-epoch").and_then(|it| it.parse().ok());
+            Some(TableCommit {
+                snapshot_id: snapshot.snapshot_id(),
+                first_epoch: first.unwrap_or(epoch),
+                epoch,
+            })
         })
         .collect();
     commits.reverse();

@@ -34,7 +34,9 @@ impl KafkaCommitter {
     fn refused(&self, verdict: Verdict, request: &CommitRequest) -> Error {
         let (topic, epoch) = (&self.config.topic, request.manifest.epoch);
         match verdict {
-            Verdict::Commit | Verdict::Already => Error::retry("a verdict that refuses nothing"),
+            Verdict::Commit | Verdict::Already | Verdict::Within { .. } => {
+                Error::retry("a verdict that refuses nothing")
+            }
             Verdict::Fenced { by } => Error::fenced(
                 Some(by),
                 format!(
@@ -95,6 +97,17 @@ impl Committer for KafkaCommitter {
 
     async fn commit(&self, request: &CommitRequest, log: &dyn LogView) -> Result<CommitOutcome> {
         assert!(!request.committable.is_empty(), "an epoch without rows publishes nothing");
+        if !request.earlier.is_empty() {
+            // A transaction an epoch; one that was published is found by its marker.
+            let (last, earlier) = {
+                let mut each = request.one_by_one();
+                (each.pop().expect("a commit has a last epoch"), each)
+            };
+            for one in &earlier {
+                self.commit(one, log).await?;
+            }
+            return self.commit(&last, log).await;
+        }
         let segments = decode_segments(&request.committable.content)?;
         let mut held = self.session.lock().await;
         // Taken out: after an error it is dropped, and the next attempt asks the cluster anew.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::committable::{Committable, GapRule};
+use crate::committable::{Carried, Committable, GapRule};
 
 const TABLE: [u8; 16] = [1; 16];
 const OTHER_TABLE: [u8; 16] = [2; 16];
@@ -27,6 +27,7 @@ fn request(slot: u64, predecessor: Option<u64>) -> CommitRequest {
         manifest: manifest(slot),
         predecessor: predecessor.map(manifest),
         gap: GapRule::Refuse,
+        earlier: Vec::new(),
         committable: Committable::EMPTY,
         information: Vec::new(),
     }
@@ -76,6 +77,29 @@ fn each_row_of_the_table() {
         for facts in [base(property, None), base(None, property), base(property, property)] {
             assert_eq!(judge(&facts, &request, answer), expected, "{facts:?} {request:?}");
         }
+    }
+}
+
+/// Of a commit of epochs 2 to 4, whatever part is in the table: what is left is exactly the rest.
+#[test]
+fn a_range_is_committed_from_where_the_table_stands() {
+    let carried = |slot| Carried { manifest: manifest(slot), committable: Committable::EMPTY };
+    let range = CommitRequest { earlier: vec![carried(2), carried(3)], ..request(4, Some(1)) };
+    assert_eq!(range.first_epoch(), Epoch(2));
+    let judged = |slot| judge(&base(Some(slot), None), &range, LogAnswer::Known);
+    assert_eq!(judged(1), Verdict::Commit);
+    for (slot, left) in [(2, vec![3, 4]), (3, vec![4])] {
+        assert_eq!(judged(slot), Verdict::Within { marker: manifest(slot) });
+        assert_eq!(asks_log(&base(Some(slot), None), &range), None);
+        let rest = range.behind(manifest(slot));
+        let found: Vec<ManifestRef> = rest.one_by_one().iter().map(|it| it.manifest).collect();
+        assert_eq!(found, left.into_iter().map(manifest).collect::<Vec<_>>());
+        assert_eq!(judge(&base(Some(slot), None), &rest, LogAnswer::Known), Verdict::Commit);
+    }
+    assert_eq!(judged(4), Verdict::Already);
+    assert_eq!(judged(5), Verdict::Already);
+    for (before, one) in [1, 2, 3].into_iter().zip(range.one_by_one()) {
+        assert_eq!((one.predecessor, one.earlier.len()), (Some(manifest(before)), 0));
     }
 }
 

@@ -33,3 +33,4 @@ mod recorded;
 mod languages;
 mod no_code;
 mod new_operators;
+mod outbox;

@@ -96,9 +96,9 @@ pub(crate) fn block(file: &str, heading: &str) -> Result<String> {
 }
 
 /// A folder that looks like a checkout in which everything was built.
-struct Checkout<'a> {
+pub(crate) struct Checkout<'a> {
     lab: &'a Lab,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl<'a> Checkout<'a> {
@@ -109,7 +109,7 @@ impl<'a> Checkout<'a> {
         Ok(place)
     }
 
-    fn of(lab: &'a Lab, name: &str, example: &str) -> Result<Checkout<'a>> {
+    pub(crate) fn of(lab: &'a Lab, name: &str, example: &str) -> Result<Checkout<'a>> {
         let unique = std::process::id();
         let folder = std::env::temp_dir().join(format!("floe-kill-{unique}-readme-{name}"));
         let there = folder.join(example);
@@ -125,7 +125,7 @@ impl<'a> Checkout<'a> {
     }
 
     /// Runs lines of shell as a person would who types them, but stops at the first that fails.
-    fn run(&self, commands: &str, environment: &[(&str, String)]) -> Result<String> {
+    pub(crate) fn run(&self, commands: &str, environment: &[(&str, String)]) -> Result<String> {
         let floe = self.lab.floe.parent().unwrap_or(Path::new("/"));
         let path = format!("{}:{}", floe.display(), variable("PATH")?);
         let out = Command::new("bash")
@@ -140,7 +140,7 @@ impl<'a> Checkout<'a> {
         Ok(said)
     }
 
-    fn done(self) -> Result<()> {
+    pub(crate) fn done(self) -> Result<()> {
         std::fs::remove_dir_all(&self.folder).context("remove the checkout")
     }
 }

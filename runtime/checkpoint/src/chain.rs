@@ -92,11 +92,6 @@ impl MemoryChain {
         self.parts.push(part);
     }
 
-    /// Pages that some part holds, in order.
-    pub(crate) fn present(&self) -> impl Iterator<Item = u32> {
-        (0u32..).zip(&self.page_in).filter(|(_, part)| **part != NOWHERE).map(|(page, _)| page)
-    }
-
     pub(crate) fn parts(&self) -> &[ChainPart] {
         &self.parts
     }

@@ -63,6 +63,12 @@ impl Packer {
             self.upload().await?;
         }
         let start = self.packed.len() as u64;
+        let wanted = self.packed.len() + part.len();
+        if self.packed.capacity() < wanted {
+            // Twice as much as before, as ever, but no more than an object.
+            let capacity = wanted.max(OBJECT_BYTES.min(2 * self.packed.len()));
+            self.packed.reserve_exact(capacity - self.packed.len());
+        }
         self.packed.extend_from_slice(part);
         Ok((ObjectNumber(self.first.0 + self.count as u64), start, part.len() as u64))
     }

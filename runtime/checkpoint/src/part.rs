@@ -126,17 +126,16 @@ pub(crate) enum PartError {
 pub(crate) struct DecodedPages {
     pub(crate) numbers: Vec<u32>,
     /// The content of each page that is not zeros.
-    stored: Vec<u8>,
+    pub(crate) stored: Bytes,
     /// For each of `numbers`, its place in `stored`.
-    places: Vec<Option<u32>>,
+    pub(crate) places: Vec<Option<u32>>,
 }
 
 impl DecodedPages {
     pub(crate) fn into_pages(self) -> Vec<(u32, Bytes)> {
-        let stored = Bytes::from(self.stored);
         let content = |place: Option<u32>| match place {
             Some(place) => {
-                stored.slice(place as usize * PAGE_BYTES..(place as usize + 1) * PAGE_BYTES)
+                self.stored.slice(place as usize * PAGE_BYTES..(place as usize + 1) * PAGE_BYTES)
             }
             None => Bytes::from_static(&ZERO_PAGE),
         };
@@ -154,6 +153,19 @@ impl DecodedPages {
     }
 }
 
+/// A memory of version 1 as one part of it, where its pages lie already.
+impl From<MemoryImage> for DecodedPages {
+    fn from(memory: MemoryImage) -> DecodedPages {
+        let numbers: Vec<u32> = memory.pages().map(|(number, _)| number).collect();
+        let places = (0..numbers.len() as u32).map(Some).collect();
+        let stored = match memory.runs.as_slice() {
+            [run] => run.content.clone(),
+            runs => runs.iter().flat_map(|it| it.content.iter().copied()).collect(),
+        };
+        DecodedPages { numbers, stored, places }
+    }
+}
+
 /// Decodes a part's pages.
 pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
     let page_count = MEMORY_BYTES_MAX as usize / PAGE_BYTES;
@@ -165,8 +177,12 @@ pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
     if stored_pages + zeros.iter().map(|it| it.page_count).sum::<usize>() > PART_PAGES_MAX {
         d.invalid("has more pages than a part may")?;
     }
-    let mut content = vec![0; stored_pages * PAGE_BYTES];
-    read_frame(&mut d, bytes, &mut [&mut content])?;
+    let wanted = stored_pages * PAGE_BYTES;
+    // In one call, and into memory that nobody cleared before.
+    let content = zstd::bulk::decompress(&bytes[d.at()..], wanted)?;
+    if content.len() != wanted {
+        d.invalid("has fewer pages behind it than it counts")?;
+    }
     let mut pages: Vec<(u32, Option<u32>)> =
         stored.iter().flat_map(Run::pages).zip((0..).map(Some)).collect();
     pages.extend(zeros.iter().flat_map(Run::pages).map(|it| (it, None)));
@@ -175,7 +191,7 @@ pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
         d.invalid("names a page twice")?;
     }
     let (numbers, places) = pages.into_iter().unzip();
-    Ok(DecodedPages { numbers, stored: content, places })
+    Ok(DecodedPages { numbers, stored: content.into(), places })
 }
 
 fn check_begin(d: &mut Decoder<'_>, magic: &[u8; 8], version: u32) -> Result<(), PartError> {

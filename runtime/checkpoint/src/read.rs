@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use bytes::Bytes;
-use floe_core::image::{PAGE_BYTES, PageRun};
+use floe_core::image::{MemoryImage, PAGE_BYTES, PageRun};
 use floe_core::manifest::{CheckpointManifest, ObjectRef, PartRef, TaskEntry};
 use floe_core::ports::ObjectStore;
 use floe_core::task::CapturedTask;
 use floe_core::{Error, Result};
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 
 use crate::chain::{Chains, MemoryChain, ObjectNumber};
 use crate::part::{DecodedPages, decode_head, decode_pages, decode_version_1, is_version_1};
@@ -17,8 +17,8 @@ use crate::paths::Paths;
 use crate::state_hash::{PageHash, page_hash};
 use crate::write::{on_a_thread, state_hash};
 
-/// Objects on their way at a time while restoring.
-const DOWNLOADS_MAX: usize = 4;
+/// Objects that are read, verified and decoded at a time while restoring.
+const OBJECTS_MAX: usize = 4;
 
 /// Reads every task of a checkpoint, in the manifest's order, with whole images.
 ///
@@ -76,18 +76,14 @@ pub(crate) async fn read_with_chains(
         fetch(store, &paths, manifest, object, kept, parts)
     });
     let objects: Vec<_> = objects.collect();
-    let mut objects = stream::iter(objects).buffered(DOWNLOADS_MAX);
+    let mut objects = stream::iter(objects).buffered(OBJECTS_MAX);
     while let Some(fetched) = objects.next().await {
-        let (bytes, path, parts) = fetched?;
-        let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
-        let mut decoded = stream::iter(parts)
-            .map(|wanted| decode_one(&path, &bytes, manifest, wanted))
-            .buffered(threads);
-        while let Some(decoded) = decoded.next().await {
-            reading.apply(&path, manifest, decoded?)?;
+        let (path, parts) = fetched?;
+        for decoded in parts {
+            reading.apply(&path, manifest, decoded)?;
         }
     }
-    reading.finish(manifest).await
+    reading.finish(manifest)
 }
 
 /// One part of a memory: the task's place in the manifest, the operator's in the chain.
@@ -117,6 +113,7 @@ fn wanted_pages(manifest: &CheckpointManifest) -> Result<BTreeMap<u32, Vec<Wante
     Ok(wanted)
 }
 
+/// An object's path, and its parts.
 async fn fetch(
     store: &dyn ObjectStore,
     paths: &Paths,
@@ -124,14 +121,20 @@ async fn fetch(
     object: u32,
     kept: Option<Bytes>,
     parts: Vec<Wanted>,
-) -> Result<(Bytes, String, Vec<Wanted>)> {
+) -> Result<(String, Vec<Decoded>)> {
     let object = object_of(manifest, object)?;
     let path = paths.object(&object.path)?;
     let bytes = match kept {
         Some(bytes) => bytes,
         None => read_object(store, paths, object).await?,
     };
-    Ok((bytes, path, parts))
+    let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
+    let decoded = stream::iter(parts)
+        .map(|wanted| decode_one(&path, &bytes, manifest, wanted))
+        .buffered(threads)
+        .try_collect()
+        .await?;
+    Ok((path, decoded))
 }
 
 fn object_of(manifest: &CheckpointManifest, object: u32) -> Result<&ObjectRef> {
@@ -199,11 +202,68 @@ fn part_of(
     }
 }
 
+/// One operator's memory. Its pages stay where they were decompressed, and an image is made of slices:
+/// the guest's own memory is the only place they are copied to.
+#[derive(Default)]
+struct Memory {
+    chain: MemoryChain,
+    /// What the chain's parts hold, by their number in it.
+    contents: Vec<DecodedPages>,
+}
+
+impl Memory {
+    fn of(bytes: u64) -> Memory {
+        let mut memory = Memory::default();
+        memory.chain.resize(bytes as usize / PAGE_BYTES);
+        memory
+    }
+
+    /// False if the part holds a page that the memory has not.
+    fn add(
+        &mut self,
+        place: (ObjectNumber, u64, u64),
+        version_1: bool,
+        pages: DecodedPages,
+        hashes: Vec<PageHash>,
+    ) -> bool {
+        if pages.numbers.last().is_some_and(|it| *it as usize >= self.chain.page_count()) {
+            return false;
+        }
+        self.chain.add(place, version_1, pages.numbers.iter().copied().zip(hashes));
+        self.contents.push(pages);
+        true
+    }
+
+    /// The newest content of every page that is not zeros.
+    fn runs(&self) -> Vec<PageRun> {
+        let mut pages: Vec<(u32, u32, u32)> = Vec::with_capacity(self.chain.page_count());
+        for (part, content) in self.contents.iter().enumerate() {
+            let stored = content.numbers.iter().zip(&content.places);
+            let stored = stored.filter_map(|(page, place)| Some((*page, (*place)?)));
+            let live = stored.filter(|(page, _)| self.chain.is_live(part, *page));
+            pages.extend(live.map(|(page, place)| (page, part as u32, place)));
+        }
+        pages.sort_unstable();
+        let follows = |a: &(u32, u32, u32), b: &(u32, u32, u32)| {
+            b.0 == a.0 + 1 && b.1 == a.1 && b.2 == a.2 + 1
+        };
+        pages
+            .chunk_by(follows)
+            .map(|run| {
+                let (first_page, part, place) = run[0];
+                let start = place as usize * PAGE_BYTES;
+                let stored = &self.contents[part as usize].stored;
+                PageRun { first_page, content: stored.slice(start..start + run.len() * PAGE_BYTES) }
+            })
+            .collect()
+    }
+}
+
 /// The tasks so far.
 struct Reading {
     tasks: Vec<CapturedTask>,
-    /// For each task, by operator: the memory, and where its pages are.
-    memories: Vec<Vec<(Vec<u8>, MemoryChain)>>,
+    /// For each task, by operator.
+    memories: Vec<Vec<Memory>>,
     /// For each task, the path of its head's object.
     paths: Vec<String>,
     /// Objects that hold heads, which may hold pages too.
@@ -244,22 +304,17 @@ impl Reading {
 
     fn apply(&mut self, path: &str, manifest: &CheckpointManifest, decoded: Decoded) -> Result<()> {
         let Decoded { wanted, pages, hashes } = decoded;
-        let (memory, chain) = &mut self.memories[wanted.task][wanted.operator];
-        if pages.numbers.last().is_some_and(|it| *it as usize >= chain.page_count()) {
-            let task = &manifest.tasks[wanted.task].task;
-            return Err(damaged(path, &format!("a part of {task} is outside of its memory")));
-        }
-        for page in pages.iter() {
-            let at = page.number as usize * PAGE_BYTES;
-            memory[at..at + PAGE_BYTES].copy_from_slice(page.content);
-        }
+        let memory = &mut self.memories[wanted.task][wanted.operator];
         let place = (ObjectNumber(wanted.part.object.into()), wanted.part.start, wanted.part.len);
-        chain.add(place, false, pages.numbers.iter().copied().zip(hashes));
-        Ok(())
+        if memory.add(place, false, pages, hashes) {
+            return Ok(());
+        }
+        let task = &manifest.tasks[wanted.task].task;
+        Err(damaged(path, &format!("a part of {task} is outside of its memory")))
     }
 
     /// Compares all with the manifest.
-    async fn finish(self, manifest: &CheckpointManifest) -> Result<(Vec<CapturedTask>, Chains)> {
+    fn finish(self, manifest: &CheckpointManifest) -> Result<(Vec<CapturedTask>, Chains)> {
         let mut tasks = Vec::with_capacity(self.tasks.len());
         let mut chains = Chains {
             epoch: None,
@@ -269,14 +324,12 @@ impl Reading {
         let all = self.tasks.into_iter().zip(self.memories).zip(self.paths);
         for (((mut task, memories), path), entry) in all.zip(&manifest.tasks) {
             check_agrees(&path, &task, entry)?;
-            let (contents, of_task): (Vec<_>, Vec<_>) = memories.into_iter().unzip();
+            for ((_, image), memory) in task.operators.iter_mut().zip(&memories) {
+                image.memory.runs = memory.runs();
+            }
+            let of_task: Vec<_> = memories.into_iter().map(|it| it.chain).collect();
             if state_hash(&task, &of_task) != entry.state_hash {
                 return Err(damaged(&path, &format!("the state hash of {} differs", entry.task)));
-            }
-            for (((_, image), content), chain) in
-                task.operators.iter_mut().zip(contents).zip(&of_task)
-            {
-                image.memory.runs = in_runs(content.into(), chain.present());
             }
             chains.tasks.insert(task.task.clone(), of_task);
             tasks.push(task);
@@ -300,22 +353,14 @@ fn check_agrees(path: &str, task: &CapturedTask, entry: &TaskEntry) -> Result<()
     }
 }
 
-type Memories = Vec<(Vec<u8>, MemoryChain)>;
-
-fn read_head(path: &str, entry: &TaskEntry, part: &Bytes) -> Result<(CapturedTask, Memories)> {
+fn read_head(path: &str, entry: &TaskEntry, part: &Bytes) -> Result<(CapturedTask, Vec<Memory>)> {
     let task = decode_head(part)
         .map_err(|error| damaged(path, &format!("the part of {}: {error}", entry.task)))?;
     if task.operators.len() != entry.memories.len() {
         let what = format!("the part of {} has other operators than the manifest", entry.task);
         return Err(damaged(path, &what));
     }
-    let empty = |bytes: u64| {
-        let mut chain = MemoryChain::default();
-        chain.resize(bytes as usize / PAGE_BYTES);
-        // Fresh zeros take no memory until they are written.
-        (vec![0; bytes as usize], chain)
-    };
-    let memories = task.operators.iter().map(|(_, it)| empty(it.memory.bytes)).collect();
+    let memories = task.operators.iter().map(|(_, it)| Memory::of(it.memory.bytes)).collect();
     Ok((task, memories))
 }
 
@@ -324,16 +369,16 @@ async fn read_version_1(
     path: &str,
     entry: &TaskEntry,
     part: Bytes,
-) -> Result<(CapturedTask, Memories)> {
+) -> Result<(CapturedTask, Vec<Memory>)> {
     let place = (ObjectNumber(entry.head.object.into()), entry.head.start, entry.head.len);
     let decoded = on_a_thread(move || {
         let task = decode_version_1(&part)?;
-        let memory = |memory: &floe_core::image::MemoryImage| {
-            let mut chain = MemoryChain::default();
-            chain.resize(memory.bytes as usize / PAGE_BYTES);
-            let pages = memory.pages().map(|(number, page)| (number, page_hash(page)));
-            chain.add(place, true, pages.collect::<Vec<_>>().into_iter());
-            (memory.to_vec(), chain)
+        let memory = |image: &MemoryImage| {
+            let mut memory = Memory::of(image.bytes);
+            let pages = DecodedPages::from(image.clone());
+            let hashes = pages.iter().map(|it| page_hash(it.content)).collect();
+            assert!(memory.add(place, true, pages, hashes), "an image lies in its memory");
+            memory
         };
         let memories = task.operators.iter().map(|(_, it)| memory(&it.memory)).collect();
         Ok((task, memories))
@@ -341,21 +386,6 @@ async fn read_version_1(
     decoded.await?.map_err(|error: crate::part::PartError| {
         damaged(path, &format!("the part of {}: {error}", entry.task))
     })
-}
-
-fn in_runs(content: Bytes, present: impl Iterator<Item = u32>) -> Vec<PageRun> {
-    let mut runs: Vec<(u32, u32)> = Vec::new();
-    for page in present {
-        match runs.last_mut() {
-            Some((_, end)) if *end == page => *end += 1,
-            _ => runs.push((page, page + 1)),
-        }
-    }
-    let run = |(from, to): (u32, u32)| PageRun {
-        first_page: from,
-        content: content.slice(from as usize * PAGE_BYTES..to as usize * PAGE_BYTES),
-    };
-    runs.into_iter().map(run).collect()
 }
 
 fn damaged(path: &str, why: &str) -> Error {

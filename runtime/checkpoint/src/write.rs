@@ -21,8 +21,8 @@ use crate::paths::Paths;
 use crate::state_hash::{PageHash, StateHasher, ZERO_PAGE_HASH, page_hash};
 
 /// A thousand small tasks are a few objects; an object is one put, and is read as a whole. Three of them
-/// are in memory at a time. The odd MiB is for four parts of pages that do not compress.
-pub(crate) const OBJECT_BYTES: usize = 17 * 1024 * 1024;
+/// are in memory at a time. The odd MiB is for two parts of pages that do not compress.
+pub(crate) const OBJECT_BYTES: usize = 9 * 1024 * 1024;
 
 /// Writes a checkpoint of whole images that builds on no other.
 ///

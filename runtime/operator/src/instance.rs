@@ -189,13 +189,14 @@ impl Instance {
                 limits.memory_bytes
             )));
         }
+        let touched = instance.written.populated(memory.data(&*store));
         if memory.grow(&mut *store, ((want - have) / WASM_PAGE) as u64).is_err() {
             return Err(match store.data().limiter.host_refused {
                 true => crate::trap::no_memory(name),
                 false => corrupt(format!("memory of {want} bytes is over the module's maximum")),
             });
         }
-        capture::write_memory(memory.data_mut(&mut *store), &image.memory);
+        capture::write_memory(memory.data_mut(&mut *store), &touched, &image.memory);
         if image.globals.len() != instance.globals.len() {
             return Err(corrupt(format!(
                 "{} globals, and the module has {}",

@@ -1,6 +1,8 @@
 //! Staging: where captured pages wait until they are compressed. Memory that was written before copies
 //! at 20 GB/s, fresh memory at 2.4, so what the last barriers took is kept for the next.
 
+use std::alloc::{Layout, alloc, dealloc};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -8,9 +10,8 @@ use floe_core::image::{PAGE_BYTES, PageRun};
 
 use crate::dirty::Pages;
 
-/// Two huge pages: big enough to be copied at full speed, small enough to be given back piece by piece.
+/// Big enough to be copied at full speed, small enough to be given back piece by piece.
 const SLAB_BYTES: usize = 4 << 20;
-const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Of the whole process.
 #[derive(Default)]
@@ -129,14 +130,16 @@ struct Lent {
 impl Lent {
     fn fill(&mut self, bytes: &[u8]) {
         let slab = self.slab.as_mut().expect("it is there until it is dropped");
-        slab.bytes_mut()[self.used..self.used + bytes.len()].copy_from_slice(bytes);
+        slab.write(self.used, bytes);
         self.used += bytes.len();
     }
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.slab.as_ref().expect("it is there until it is dropped").bytes()[..self.used]
+        let slab = self.slab.as_ref().expect("it is there until it is dropped");
+        // SAFETY: `fill` wrote the slab from its begin up to `used`.
+        unsafe { slab.written(self.used) }
     }
 }
 
@@ -151,58 +154,52 @@ impl Drop for Lent {
     }
 }
 
-/// Memory from the system, on huge pages where there are any, touched before its first use.
-struct Slab {
-    whole: *mut libc::c_void,
-    begin: *mut u8,
-}
+/// Memory of the process's allocator, touched before its first use: what the allocator keeps anyway of
+/// batches and files that are gone is used before any new memory, and does not come on top of it.
+struct Slab(NonNull<u8>);
 
-// SAFETY: the mapping is the slab's own, and reached through it alone.
+// SAFETY: the memory is the slab's own, and reached through it alone.
 unsafe impl Send for Slab {}
 // SAFETY: as above.
 unsafe impl Sync for Slab {}
 
-const MAPPED_BYTES: usize = SLAB_BYTES + HUGE_PAGE_BYTES;
+const LAYOUT: Layout = match Layout::from_size_align(SLAB_BYTES, PAGE_BYTES) {
+    Ok(layout) => layout,
+    Err(_) => unreachable!(),
+};
 
 impl Slab {
+    /// `None`: the system has no more memory.
     fn new() -> Option<Slab> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new private mapping somewhere is nobody else's.
-        let whole =
-            unsafe { libc::mmap(std::ptr::null_mut(), MAPPED_BYTES, protection, flags, -1, 0) };
-        if whole == libc::MAP_FAILED {
-            return None;
+        // SAFETY: the layout is not of size zero.
+        let begin = NonNull::new(unsafe { alloc(LAYOUT) })?;
+        for at in (0..SLAB_BYTES).step_by(PAGE_BYTES) {
+            // SAFETY: the byte lies in the slab, which is nobody else's.
+            unsafe { begin.add(at).write_volatile(0) };
         }
-        let begin = whole.cast::<u8>();
-        let aligned = begin.align_offset(HUGE_PAGE_BYTES);
-        assert!(aligned <= HUGE_PAGE_BYTES);
-        // SAFETY: the mapping is a huge page longer than what is used of it.
-        let begin = unsafe { begin.add(aligned) };
-        #[cfg(target_os = "linux")]
-        // SAFETY: the range is within the mapping, and the advice changes no content.
+        Some(Slab(begin))
+    }
+
+    fn write(&mut self, at: usize, bytes: &[u8]) {
+        assert!(at + bytes.len() <= SLAB_BYTES);
+        // SAFETY: the range lies in the slab, which is borrowed alone, so `bytes` are elsewhere.
         unsafe {
-            libc::madvise(begin.cast(), SLAB_BYTES, libc::MADV_HUGEPAGE);
+            self.0.add(at).copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len())
         }
-        let mut slab = Slab { whole, begin };
-        slab.bytes_mut().chunks_mut(PAGE_BYTES).for_each(|it| it[0] = 0);
-        Some(slab)
     }
 
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: so many bytes from `begin` on are the slab's own; zeros or written, they are initialised.
-        unsafe { std::slice::from_raw_parts(self.begin, SLAB_BYTES) }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and the slab is borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.begin, SLAB_BYTES) }
+    /// # Safety
+    /// The first `len` bytes were written.
+    unsafe fn written(&self, len: usize) -> &[u8] {
+        assert!(len <= SLAB_BYTES);
+        // SAFETY: they lie in the slab; the caller says that they are initialised.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), len) }
     }
 }
 
 impl Drop for Slab {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new`, and its borrows have ended.
-        unsafe { libc::munmap(self.whole, MAPPED_BYTES) };
+        // SAFETY: the memory was given out by `new` with this layout, and its borrows have ended.
+        unsafe { dealloc(self.0.as_ptr(), LAYOUT) };
     }
 }

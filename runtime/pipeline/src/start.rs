@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use floe_core::event_time::EventTime;
+use floe_core::event_time::{EventTime, WatermarkRule};
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity, TopicIdentity};
 use floe_core::ports::{
     CheckpointLog, DecoderFactory, OperatorFactory, PartitionFacts, Source, StartAt,
 };
 use floe_core::task::CapturedTask;
-use floe_core::{Error, Position, Result, TopicPartition};
+use floe_core::{Error, Offset, Position, Result, TopicPartition};
+use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::recovery::{Start, start_position};
@@ -127,49 +128,72 @@ pub(crate) async fn open_tasks(
         .iter()
         .map(|it| (Arc::from(it.name.as_str()), it.on_error, Arc::clone(&it.factory)))
         .collect();
-    let (pipeline, decoder) = (config.pipeline.clone(), Arc::clone(decoder));
-    let watermark_rule = config.event_time;
-    blocking(move || {
-        parts
-            .into_iter()
-            .map(|(task, next_offset, captured)| {
-                let chain = links
-                    .iter()
-                    .enumerate()
-                    .map(|(index, (name, on_error, factory))| {
-                        let operator = match &captured {
-                            Some(captured) => {
-                                factory.restore(&task, &captured.operators[index].1)?
-                            }
-                            None => factory.open(&task, seed(&pipeline, &task, name))?,
-                        };
-                        Ok(Link {
-                            name: Arc::clone(name),
-                            on_error: *on_error,
-                            factory: Arc::clone(factory),
-                            operator,
-                        })
-                    })
-                    .collect::<Result<Vec<_>>>()?;
-                let virtual_time = captured.as_ref().map_or(EventTime::MIN, |it| it.virtual_time);
-                let watermark = captured.as_ref().map_or(EventTime::MIN, |it| it.watermark);
-                let records = captured.as_ref().map_or(0, |it| it.records);
-                Ok(Task {
-                    task,
-                    decoder: decoder.decoder(),
-                    chain,
-                    next_offset,
-                    virtual_time,
-                    watermark,
-                    watermark_rule,
-                    records,
-                    journal: Journal::default(),
-                    careful_from: None,
+    let opening = Arc::new(Opening {
+        pipeline: config.pipeline.clone(),
+        decoder: Arc::clone(decoder),
+        links,
+        watermark_rule: config.event_time,
+    });
+    let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
+    futures::stream::iter(parts)
+        .map(|(task, next_offset, captured)| {
+            let opening = Arc::clone(&opening);
+            // A task's image is dropped as soon as its instances have it.
+            blocking(move || opening.task(task, next_offset, captured))
+        })
+        .buffered(threads)
+        .try_collect()
+        .await
+}
+
+/// What all tasks are opened or restored with.
+struct Opening {
+    pipeline: String,
+    decoder: Arc<dyn DecoderFactory>,
+    links: Vec<(Arc<str>, OnError, Arc<dyn OperatorFactory>)>,
+    watermark_rule: Option<WatermarkRule>,
+}
+
+impl Opening {
+    fn task(
+        &self,
+        task: TopicPartition,
+        next_offset: Offset,
+        captured: Option<CapturedTask>,
+    ) -> Result<Task> {
+        let chain = self
+            .links
+            .iter()
+            .enumerate()
+            .map(|(index, (name, on_error, factory))| {
+                let operator = match &captured {
+                    Some(captured) => factory.restore(&task, &captured.operators[index].1)?,
+                    None => factory.open(&task, seed(&self.pipeline, &task, name))?,
+                };
+                Ok(Link {
+                    name: Arc::clone(name),
+                    on_error: *on_error,
+                    factory: Arc::clone(factory),
+                    operator,
                 })
             })
-            .collect()
-    })
-    .await
+            .collect::<Result<Vec<_>>>()?;
+        let virtual_time = captured.as_ref().map_or(EventTime::MIN, |it| it.virtual_time);
+        let watermark = captured.as_ref().map_or(EventTime::MIN, |it| it.watermark);
+        let records = captured.as_ref().map_or(0, |it| it.records);
+        Ok(Task {
+            task,
+            decoder: self.decoder.decoder(),
+            chain,
+            next_offset,
+            virtual_time,
+            watermark,
+            watermark_rule: self.watermark_rule,
+            records,
+            journal: Journal::default(),
+            careful_from: None,
+        })
+    }
 }
 
 /// The seed of an operator's random numbers: the same for the same pipeline, task and operator.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use floe_checkpoint::{OwnedLog, memory_store, read_parts, state_hash};
+use floe_checkpoint::{OwnedLog, memory_store, read_log, read_parts, state_hash};
 use floe_core::image::{MemoryImage, PAGE_BYTES, PageRun};
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{CheckpointDraft, CheckpointLog, ObjectStore};
@@ -271,4 +271,50 @@ async fn every_object_of_a_chain_is_verified() {
         }
         store.set(&path, Some(good));
     }
+}
+
+/// A whole image and changes on changes, small enough to damage every byte of every object: each damage is
+/// refused by the object's name.
+#[tokio::test]
+async fn every_byte_of_a_chain_is_verified() {
+    let store = Arc::new(FaultyStore::default());
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    let mut log = take(&shared, 1).await.unwrap();
+    let mut guest = Guest { memory: vec![0; 16 * PAGE_BYTES], written: BTreeSet::new() };
+    (0..12).for_each(|page| guest.write(page, &[page as u8 + 1; PAGE_BYTES]));
+    complete_tasks(&mut log, vec![with(0, guest.memory.clone().into())]).await;
+    guest.written.clear();
+    guest.write(3, &[77; PAGE_BYTES]);
+    guest.write(4, &[0; PAGE_BYTES]);
+    complete_tasks(&mut log, vec![with(0, guest.changes())]).await;
+    guest.write(4, &[79; PAGE_BYTES]);
+    guest.write(5, &[80; PAGE_BYTES]);
+    let manifest = complete_tasks(&mut log, vec![with(0, guest.changes())]).await;
+    let read = read_parts(&*shared, PIPELINE, &manifest).await.unwrap();
+    assert!(read[0].operators[0].1.memory.to_vec() == guest.memory);
+
+    assert_eq!(manifest.objects.len(), 3);
+    let objects = manifest.objects.iter().map(|it| format!("{PIPELINE}/{}", it.path));
+    let entry = format!("{PIPELINE}/log/{:020}", log.manifests().pop().unwrap().0.slot.0);
+    for path in objects.chain([entry]) {
+        let good = store.objects()[&path].clone();
+        assert!(good.len() < 2048, "{path} has {} bytes", good.len());
+        for at in 0..good.len() {
+            let mut flipped = good.to_vec();
+            flipped[at] ^= 1 << (at % 8);
+            store.set(&path, Some(flipped.into()));
+            let error = newest(&*shared).await.expect_err("it was damaged");
+            assert_eq!(error.kind, ErrorKind::Corrupt, "byte {at} of {path}: {error}");
+            assert!(error.message.contains(&path), "byte {at} of {path}: {error}");
+        }
+        store.set(&path, Some(good));
+    }
+    assert_eq!(newest(&*shared).await.unwrap(), read);
+}
+
+/// What the log and the objects of its newest checkpoint say.
+async fn newest(store: &dyn ObjectStore) -> floe_core::Result<Vec<CapturedTask>> {
+    let reading = read_log(store, PIPELINE).await?;
+    let (_, manifest) = reading.newest_manifest().expect("a manifest was written");
+    read_parts(store, PIPELINE, manifest).await
 }

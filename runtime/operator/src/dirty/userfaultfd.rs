@@ -229,3 +229,6 @@ unsafe fn ioctl<T>(file: &impl AsRawFd, request: u64, argument: &mut T) -> Resul
         _ => Err(Error::last_os_error()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,22 +114,26 @@ fn not_zeros(memory: &[u8], pages: &[Pages]) -> Vec<Pages> {
     runs
 }
 
-/// Every page: data segments put bytes there. Zero pages that are zero already are left alone, so that they
-/// cost no memory.
-pub(super) fn write_memory(memory: &mut [u8], image: &MemoryImage) {
+/// Every page. Only those in `touched` can be other than zeros so far: data segments put bytes there. What is
+/// zeros already is left alone, so that it costs no memory.
+pub(super) fn write_memory(memory: &mut [u8], touched: &[Pages], image: &MemoryImage) {
     assert!(image.whole, "changes alone are no memory");
     let mut next = 0;
     for run in &image.runs {
-        let start = run.first_page as usize * PAGE_BYTES;
-        write_zeros(&mut memory[next..start]);
-        next = start + run.content.len();
-        memory[start..next].copy_from_slice(&run.content);
+        let start = run.first_page as usize;
+        write_zeros(memory, touched, next..start);
+        next = start + run.page_count() as usize;
+        memory[start * PAGE_BYTES..next * PAGE_BYTES].copy_from_slice(&run.content);
     }
-    write_zeros(&mut memory[next..]);
+    let end = memory.len() / PAGE_BYTES;
+    write_zeros(memory, touched, next..end);
 }
 
-fn write_zeros(memory: &mut [u8]) {
-    for page in memory.chunks_exact_mut(PAGE_BYTES).filter(|it| **it != ZERO_PAGE) {
-        page.fill(0);
+fn write_zeros(memory: &mut [u8], touched: &[Pages], pages: Pages) {
+    let begin = touched.partition_point(|it| it.end <= pages.start);
+    for run in touched[begin..].iter().take_while(|it| it.start < pages.end) {
+        let (from, to) = (run.start.max(pages.start), run.end.min(pages.end));
+        let pages = memory[from * PAGE_BYTES..to * PAGE_BYTES].chunks_exact_mut(PAGE_BYTES);
+        pages.filter(|it| **it != ZERO_PAGE).for_each(|it| it.fill(0));
     }
 }

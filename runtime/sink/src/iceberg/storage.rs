@@ -167,20 +167,29 @@ impl FileRead for Reader {
 struct Writer {
     path: String,
     upload: Option<WriteMultipart>,
+    /// Bytes that wait for a part to be full.
+    waiting: usize,
 }
 
 /// Parts of a multipart upload under way at once.
 const PARTS_IN_FLIGHT_MAX: usize = 2;
+/// The least that S3 takes.
+const PART_BYTES: usize = 5 << 20;
 
 #[async_trait]
 impl FileWrite for Writer {
-    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
         let Some(upload) = &mut self.upload else { return Err(closed(&self.path)) };
         upload
             .wait_for_capacity(PARTS_IN_FLIGHT_MAX)
             .await
             .map_err(|error| failed(&self.path, error))?;
+        let waiting = (self.waiting + bytes.len()) % PART_BYTES;
+        let rest = bytes.split_off(bytes.len() - waiting.min(bytes.len()));
         upload.put(bytes);
+        // A slice would keep a whole row group, twice as large as its bytes, until the next one comes.
+        upload.put(Bytes::copy_from_slice(&rest));
+        self.waiting = waiting;
         Ok(())
     }
 
@@ -236,7 +245,8 @@ impl Storage for ObjectStorage {
         let upload = store.put_multipart(&path).await.map_err(|error| failed(location, error))?;
         Ok(Box::new(Writer {
             path: location.to_owned(),
-            upload: Some(WriteMultipart::new(upload)),
+            upload: Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES)),
+            waiting: 0,
         }))
     }
 

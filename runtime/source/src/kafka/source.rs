@@ -35,8 +35,9 @@ struct Reporter {
     link: Link,
 }
 
-/// A poll hands out no more than this and one batch, so that a task's input stays small.
-const POLL_BYTES: usize = 32 << 20;
+/// A poll hands out no more than this and one batch, so that a task's input stays small, and the edges hold
+/// little whatever the size of records.
+const POLL_BYTES: usize = 8 << 20;
 
 /// A waiting poll listens to the client's events this often.
 const LISTEN_EVERY: Duration = Duration::from_millis(200);

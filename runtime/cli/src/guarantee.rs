@@ -1,6 +1,8 @@
 //! The guarantee that a pipeline really has, and what it rests on, part by part.
 
-use floe_pipeline::config::{CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec};
+use floe_pipeline::config::{
+    CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec, TableSpec,
+};
 use serde::Serialize;
 
 /// What is promised, what each part adds to it, and what limits it.
@@ -19,7 +21,7 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
         }
         Origin::Recording { .. } => "source: a recording; every offset can be read again",
     };
-    let sink = match (spec.guarantee, &spec.sink) {
+    let text_of = |sink: &SinkSpec| match (spec.guarantee, sink) {
         (Guarantee::ExactlyOnce, SinkSpec::Topic(_)) => {
             "sink: Kafka in transactions; records show after the checkpoint is complete, once, in order"
         }
@@ -37,8 +39,10 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
         source.to_owned(),
         "operators: memory and globals are captured together with the position; state is exact"
             .to_owned(),
-        sink.to_owned(),
     ];
+    let mut sinks: Vec<&str> = spec.sinks.iter().map(|it| text_of(&it.spec)).collect();
+    sinks.dedup();
+    rests_on.extend(sinks.into_iter().map(str::to_owned));
     if spec.dead_letters.is_some() {
         rests_on
             .push("dead letters: committed with their epoch, under the same guarantee, in their own table".to_owned());
@@ -73,24 +77,27 @@ fn limits(spec: &PipelineSpec) -> Vec<String> {
                 .to_owned(),
         );
     }
-    match &spec.sink {
-        SinkSpec::Table(table)
-            if table.catalog.kind == CatalogKind::Sql
-                && table.catalog.uri.expose().starts_with("sqlite:") =>
-        {
-            limits.push("catalog: sqlite; one host at a time".to_owned());
-        }
-        SinkSpec::Table(_) => {}
-        SinkSpec::Topic(_) => limits.push(
+    let sqlite = |it: &&TableSpec| {
+        it.catalog.kind == CatalogKind::Sql && it.catalog.uri.expose().starts_with("sqlite:")
+    };
+    if spec.sinks.iter().filter_map(|it| it.spec.table()).any(|it| sqlite(&it)) {
+        limits.push("catalog: sqlite; one host at a time".to_owned());
+    }
+    if spec.sinks.iter().any(|it| matches!(it.spec, SinkSpec::Topic(_))) {
+        limits.push(
             "topic: consumers must read with isolation.level=read_committed; others see what was aborted"
                 .to_owned(),
-        ),
+        );
     }
-    if let Some(dead_letters) = &spec.dead_letters {
+    let mut names: Vec<&str> = spec.sinks.iter().map(|it| it.spec.name()).collect();
+    names.extend(spec.dead_letters.as_ref().map(|it| it.table.table.as_str()));
+    if let [others @ .., last] = &names[..]
+        && !others.is_empty()
+    {
+        let ahead = if names.len() == 2 { "neither is" } else { "none is" };
+        let others = others.join(", ");
         limits.push(format!(
-            "{} and {} do not change at the same instant; neither is ahead of a checkpoint",
-            spec.sink.name(),
-            dead_letters.table.table
+            "{others} and {last} do not change at the same instant; {ahead} ahead of a checkpoint"
         ));
     }
     limits

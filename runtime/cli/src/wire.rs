@@ -1,5 +1,6 @@
 //! The one place that names Kafka, wasmtime and Iceberg together: from a spec to connected parts.
 
+mod graph;
 mod topic;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use floe_checkpoint::{
 };
 use floe_core::committable::CommittedSnapshot;
 use floe_core::event_time::WatermarkRule;
+use floe_core::graph::{Graph, OperatorNode};
 use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
 use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits};
@@ -32,8 +34,7 @@ use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
 use crate::show::{self, short_hex};
 use crate::telemetry::facts::wall_ms;
 
-/// The name of the sink in checkpoints and markers.
-pub(crate) const SINK: &str = "sink";
+/// The name of the table of dead letters in checkpoints and markers.
 pub(crate) const DEAD_LETTERS: &str = "dead-letters";
 
 /// A loaded module, ready to be instantiated.
@@ -65,6 +66,8 @@ impl Module {
 /// The chain of operators, loaded.
 pub(crate) struct Modules {
     pub(crate) chain: Vec<Module>,
+    /// Which outputs operators and sinks take.
+    pub(crate) graph: Graph,
     /// What of the engine decides results.
     pub(crate) engine: String,
     /// The method by which checkpoints find changed pages here.
@@ -74,12 +77,15 @@ pub(crate) struct Modules {
 }
 
 impl Modules {
-    /// What reaches the sink.
-    pub(crate) fn output(&self) -> Result<SchemaRef> {
-        let last = self.chain.last().map(|it| it.factory.describe());
-        last.and_then(|it| it.outputs.first())
-            .map(|(_, schema)| Arc::clone(schema))
-            .ok_or_else(|| Error::invalid("the last operator has no output"))
+    /// What reaches a sink, by its number.
+    pub(crate) fn output(&self, sink: usize) -> Result<SchemaRef> {
+        let ports = &self.graph.sinks[sink];
+        let first = ports.first().ok_or_else(|| Error::invalid("a sink takes no output"))?;
+        let rows = graph::schema_of(&self.chain, *first)?;
+        for port in &ports[1..] {
+            graph::same_columns(&self.chain, *first, *port)?;
+        }
+        Ok(rows)
     }
 }
 
@@ -87,7 +93,8 @@ impl Modules {
 pub(crate) struct Opened {
     pub(crate) modules: Modules,
     pub(crate) decoder: Arc<dyn DecoderFactory>,
-    pub(crate) sink: SinkWiring,
+    /// In the order of the pipeline file.
+    pub(crate) sinks: Vec<SinkWiring>,
     pub(crate) dead_letters: Option<SinkWiring>,
 }
 
@@ -103,6 +110,7 @@ pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
 
 pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Modules> {
     let mut chain: Vec<Module> = Vec::new();
+    let mut nodes: Vec<OperatorNode> = Vec::new();
     for operator in &spec.operators {
         let limits = limits(&operator.limits);
         let module = load_module(engine, &operator.module, &limits)?;
@@ -114,14 +122,17 @@ pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Mo
         }
         let config = operator.config.clone();
         let factory = if module.is_configurable() {
-            let upstream = upstream(spec, engine, &chain)?;
+            let upstream = upstream(spec, engine, &chain, &nodes, &operator.input)?;
             Factory::configured(&name, module, config, upstream, limits)?
         } else {
             Factory::new(&name, module, config, limits)
         };
-        if let Some(before) = chain.last() {
-            fits(before, &name, &factory.describe().input)?;
+        if !chain.is_empty() {
+            for port in graph::taken(spec, &nodes, &operator.input)? {
+                graph::fits(&chain, port, &name, &factory.describe().input)?;
+            }
         }
+        nodes.push(graph::node(operator, &name, factory.describe()));
         chain.push(Module {
             name,
             file: operator.module.clone(),
@@ -133,7 +144,9 @@ pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Mo
         (Some(event_time), Some(first)) => Some(event_time.rule(&first.factory.describe().input)?),
         (Some(_) | None, _) => None,
     };
-    Ok(Modules { chain, engine: engine.settings(), dirty_pages: engine.dirty_pages(), event_time })
+    let graph = graph::graph(spec, &nodes)?;
+    let dirty_pages = engine.dirty_pages();
+    Ok(Modules { chain, graph, engine: engine.settings(), dirty_pages, event_time })
 }
 
 /// What the next operator of the chain gets, as far as it is known before that one says what it takes: the
@@ -143,10 +156,12 @@ fn upstream(
     spec: &PipelineSpec,
     engine: &Arc<Engine>,
     chain: &[Module],
+    nodes: &[OperatorNode],
+    input: &[String],
 ) -> Result<Option<SchemaRef>> {
-    if let Some(before) = chain.last() {
-        let outputs = &before.factory.describe().outputs;
-        return Ok(outputs.first().map(|(_, schema)| Arc::clone(schema)));
+    if !chain.is_empty() {
+        let ports = graph::taken(spec, nodes, input)?;
+        return ports.first().map(|it| graph::schema_of(chain, *it)).transpose();
     }
     if spec.source.columns.is_some() {
         return Ok(spec.source.columns.clone());
@@ -198,42 +213,6 @@ fn limits(spec: &LimitsSpec) -> Limits {
     }
 }
 
-/// An operator behind another takes what that one emits, column by column.
-fn fits(before: &Module, name: &str, input: &SchemaRef) -> Result<()> {
-    let Some((_, output)) = before.factory.describe().outputs.first() else { return Ok(()) };
-    let mut wrong = Vec::new();
-    for (index, wanted) in input.fields().iter().enumerate() {
-        let column = wanted.name();
-        match output.fields().get(index) {
-            Some(found) if found.name() != column => {
-                wrong.push(format!("  {column}   column {} is called {}", index + 1, found.name()));
-            }
-            Some(found) if found.data_type() != wanted.data_type() => wrong.push(format!(
-                "  {column}   {}: {}   {name}: {}",
-                before.name,
-                found.data_type(),
-                wanted.data_type()
-            )),
-            Some(found) if found.is_nullable() && !wanted.is_nullable() => {
-                wrong.push(format!("  {column}   {}: nullable   {name}: required", before.name));
-            }
-            Some(_) => {}
-            None => wrong.push(format!("  {column}   {}: absent", before.name)),
-        }
-    }
-    for extra in output.fields().iter().skip(input.fields().len()) {
-        wrong.push(format!("  {}   {name}: absent", extra.name()));
-    }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "operator {name} does not take what operator {} emits, nothing was started\n{}",
-        before.name,
-        wrong.join("\n")
-    )))
-}
-
 pub(crate) fn decoder(spec: &PipelineSpec, modules: &Modules) -> Result<Arc<dyn DecoderFactory>> {
     let format = match spec.source.format {
         Format::Json => floe_operator::Format::Json,
@@ -248,7 +227,7 @@ pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
     let for_modules = Arc::clone(spec);
     let modules = blocking(move || modules(&for_modules)).await?;
     let decoder = decoder(spec, &modules)?;
-    let (sink, dead_letters) = tokio::try_join!(open_sink(spec, modules.output()?), async {
+    let (sinks, dead_letters) = tokio::try_join!(open_sinks(spec, &modules), async {
         match &spec.dead_letters {
             None => Ok(None),
             Some(it) => {
@@ -256,16 +235,21 @@ pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
                 open_table(spec, DEAD_LETTERS, &it.table, rows).await.map(Some)
             }
         }
-    })
-    .map_err(|error| name_operator(error, &modules))?;
-    Ok(Opened { modules, decoder, sink, dead_letters })
+    })?;
+    Ok(Opened { modules, decoder, sinks, dead_letters })
 }
 
-async fn open_sink(spec: &PipelineSpec, rows: SchemaRef) -> Result<SinkWiring> {
-    match &spec.sink {
-        SinkSpec::Table(table) => open_table(spec, SINK, table, rows).await,
-        SinkSpec::Topic(topic) => topic::open(spec, topic, &rows).await,
+async fn open_sinks(spec: &PipelineSpec, modules: &Modules) -> Result<Vec<SinkWiring>> {
+    let mut sinks = Vec::new();
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let rows = modules.output(number)?;
+        let opened = match &sink.spec {
+            SinkSpec::Table(table) => open_table(spec, &sink.name, table, rows).await,
+            SinkSpec::Topic(topic) => topic::open(spec, &sink.name, topic, &rows).await,
+        };
+        sinks.push(opened.map_err(|error| name_operator(error, modules, number))?);
     }
+    Ok(sinks)
 }
 
 async fn open_table(
@@ -309,20 +293,21 @@ fn table_config(table: &TableSpec) -> TableConfig {
 }
 
 /// The sink sees columns; whose they are is known here.
-fn name_operator(error: Error, modules: &Modules) -> Error {
-    let Some(last) = modules.chain.last() else { return error };
+fn name_operator(error: Error, modules: &Modules, sink: usize) -> Error {
+    let Some(port) = modules.graph.sinks[sink].first() else { return error };
+    let from = &modules.chain[port.operator];
     let Some(columns) = error.message.find("\n    ") else { return error };
     if !error.message.contains(DISAGREE) {
         return error;
     }
-    let description = last.factory.describe();
+    let description = from.factory.describe();
     let (before, after) = error.message.split_at(columns);
-    let output = description.outputs.first().map_or("", |it| it.0.as_str());
+    let output = description.outputs.get(port.output as usize).map_or("", |it| it.0.as_str());
     Error::new(
         error.kind,
         format!(
             "{before}\n  operator  {}  (blake3 {}, output {output:?}){after}",
-            last.file_name(),
+            from.file_name(),
             short_hex(&description.module_hash)
         ),
     )
@@ -331,27 +316,29 @@ fn name_operator(error: Error, modules: &Modules) -> Error {
 /// How the sink begins when the columns do not fit.
 const DISAGREE: &str = "the table and the operator disagree";
 
-/// What the sink's table holds of this pipeline. `None`: there is no such table yet.
+/// What a sink's table holds of this pipeline. `None`: there is no such table yet.
 pub(crate) async fn observe(
     spec: &Arc<PipelineSpec>,
+    number: usize,
     expected: Option<&CommittedSnapshot>,
 ) -> Result<Option<TableFacts>> {
-    let table = match &spec.sink {
+    let sink = &spec.sinks[number];
+    let table = match &sink.spec {
         SinkSpec::Table(table) => table,
-        SinkSpec::Topic(topic) => return topic::observe(spec, topic).await,
+        SinkSpec::Topic(topic) => return topic::observe(spec, &sink.name, topic).await,
     };
     if !catalog_exists(&table.catalog) {
         return Ok(None);
     }
     let for_modules = Arc::clone(spec);
-    let rows = blocking(move || modules(&for_modules)?.output()).await?;
+    let rows = blocking(move || modules(&for_modules)?.output(number)).await?;
     let catalog = catalog_config(&table.catalog);
     if IcebergSink::check_schema(&catalog, &table.table, &rows).await?.is_none() {
         return Ok(None);
     }
     let config = TableConfig { create: false, ..table_config(table) };
-    let sink = IcebergSink::open(&spec.id, SINK, &catalog, &config, rows).await?;
-    sink.committer().observe(expected).await.map(Some)
+    let opened = IcebergSink::open(&spec.id, &sink.name, &catalog, &config, rows).await?;
+    opened.committer().observe(expected).await.map(Some)
 }
 
 /// A command that looks does not make the catalog's file.
@@ -364,14 +351,17 @@ fn catalog_exists(catalog: &CatalogSpec) -> bool {
 
 /// Each table against what will be written to it.
 pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<Result<String>> {
-    let sink = match modules.output() {
-        Ok(rows) => match &spec.sink {
-            SinkSpec::Table(table) => check_table(table, rows).await,
-            SinkSpec::Topic(topic) => topic::check(spec, topic, &rows).await,
-        },
-        Err(error) => Err(error),
-    };
-    let mut checked = vec![sink.map_err(|error| name_operator(error, modules))];
+    let mut checked = Vec::new();
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let found = match (modules.output(number), &sink.spec) {
+            (Ok(rows), SinkSpec::Table(table)) => check_table(table, rows).await,
+            (Ok(rows), SinkSpec::Topic(topic)) => {
+                topic::check(spec, &sink.name, topic, &rows).await
+            }
+            (Err(error), _) => Err(error),
+        };
+        checked.push(found.map_err(|error| name_operator(error, modules, number)));
+    }
     if let Some(dead_letters) = &spec.dead_letters {
         checked.push(check_table(&dead_letters.table, dead_letter_schema()).await);
     }

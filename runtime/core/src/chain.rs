@@ -1,9 +1,10 @@
-//! A batch's way through a chain of operators: the one order in which a run and its replay call them.
+//! A batch's way through the operators of a stage: the one order in which a run and its replay call them.
 
 use arrow_array::RecordBatch;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event_time::EventTime;
+use crate::graph::{Outlet, Wires};
 use crate::ports::{RejectedRow, Staged};
 
 /// The operators of one task, by their place in the chain, and what becomes of rejected rows.
@@ -40,44 +41,85 @@ impl From<Error> for ChainStop {
     }
 }
 
-/// Takes a batch through the whole chain. An operator is never called for no rows.
+/// Rows that leave the chain, each batch with where it goes, in the order of `wires`.
+pub type Left = Vec<(Outlet, RecordBatch)>;
+
+/// Takes a batch through all operators of a stage. An operator is never called for no rows.
 pub fn process(
     chain: &mut dyn Chain,
+    wires: &Wires,
     batch: RecordBatch,
-) -> std::result::Result<Vec<RecordBatch>, ChainStop> {
-    let mut batches = vec![batch];
+) -> std::result::Result<Left, ChainStop> {
+    let mut emitted: Emitted = Vec::with_capacity(chain.len());
     for link in 0..chain.len() {
-        batches = pass(chain, link, &batches)?;
+        let made = match link {
+            0 => pass(chain, 0, std::slice::from_ref(&batch))?,
+            _ => pass(chain, link, &taken(&wires.inputs[link], &emitted))?,
+        };
+        emitted.push(made);
     }
-    Ok(batches)
+    Ok(left(wires, &emitted, Some(batch)))
 }
 
-/// Tells the whole chain a watermark. What an operator emits at it reaches the next before the watermark does.
+/// Tells all operators of a stage a watermark. What an operator emits at it reaches the next before the
+/// watermark does.
 pub fn watermark(
     chain: &mut dyn Chain,
+    wires: &Wires,
     watermark: EventTime,
-) -> std::result::Result<Vec<RecordBatch>, ChainStop> {
-    let mut batches = Vec::new();
+) -> std::result::Result<Left, ChainStop> {
+    let mut emitted: Emitted = Vec::with_capacity(chain.len());
     for link in 0..chain.len() {
-        batches = pass(chain, link, &batches)?;
+        let batches = match link {
+            0 => Vec::new(),
+            _ => taken(&wires.inputs[link], &emitted),
+        };
+        let mut made = pass(chain, link, &batches)?;
         let staged = chain.watermark(link, watermark).map_err(|it| stopped(link, it))?;
-        batches.extend(staged.emitted.into_iter().flat_map(|(_, rows)| in_calls(rows)));
+        made.extend(in_calls(staged.emitted));
+        emitted.push(made);
     }
-    Ok(batches)
+    Ok(left(wires, &emitted, None))
+}
+
+/// For each operator so far, its rows by output.
+type Emitted = Vec<Vec<(u32, RecordBatch)>>;
+
+fn taken(inputs: &[(usize, u32)], emitted: &Emitted) -> Vec<RecordBatch> {
+    let of = |(link, output): &(usize, u32)| {
+        let output = *output;
+        emitted[*link].iter().filter(move |it| it.0 == output).map(|it| it.1.clone())
+    };
+    inputs.iter().flat_map(of).collect()
+}
+
+fn left(wires: &Wires, emitted: &Emitted, input: Option<RecordBatch>) -> Left {
+    let mut left = Vec::new();
+    for (from, outlet) in &wires.leaving {
+        match from {
+            Some(port) => {
+                let batches = taken(std::slice::from_ref(port), emitted);
+                left.extend(batches.into_iter().map(|it| (*outlet, it)));
+            }
+            None => left.extend(input.clone().map(|it| (*outlet, it))),
+        }
+    }
+    left.retain(|it| it.1.num_rows() > 0);
+    left
 }
 
 fn pass(
     chain: &mut dyn Chain,
     link: usize,
     batches: &[RecordBatch],
-) -> std::result::Result<Vec<RecordBatch>, ChainStop> {
+) -> std::result::Result<Vec<(u32, RecordBatch)>, ChainStop> {
     let mut next = Vec::new();
     for batch in batches.iter().filter(|it| it.num_rows() > 0) {
         let staged = chain.process(link, batch).map_err(|it| stopped(link, it))?;
         for row in &staged.rejected {
             chain.refuse(link, row)?;
         }
-        next.extend(staged.emitted.into_iter().flat_map(|(_, rows)| in_calls(rows)));
+        next.extend(in_calls(staged.emitted));
     }
     Ok(next)
 }
@@ -92,8 +134,10 @@ fn stopped(link: usize, error: Error) -> ChainStop {
 /// Rows of one call of an operator at the most (A14); an operator may emit more at once.
 const CALL_ROWS_MAX: usize = 65_536;
 
-fn in_calls(rows: RecordBatch) -> impl Iterator<Item = RecordBatch> {
-    (0..rows.num_rows())
-        .step_by(CALL_ROWS_MAX)
-        .map(move |from| rows.slice(from, CALL_ROWS_MAX.min(rows.num_rows() - from)))
+fn in_calls(emitted: Vec<(u32, RecordBatch)>) -> impl Iterator<Item = (u32, RecordBatch)> {
+    emitted.into_iter().flat_map(|(output, rows)| {
+        (0..rows.num_rows())
+            .step_by(CALL_ROWS_MAX)
+            .map(move |from| (output, rows.slice(from, CALL_ROWS_MAX.min(rows.num_rows() - from))))
+    })
 }

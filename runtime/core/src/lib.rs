@@ -19,6 +19,7 @@ pub mod protocol;
 pub mod crash_point;
 pub mod error;
 pub mod ports;
+pub mod graph;
 pub mod chain;
 
 pub use epoch::{Epoch, Generation};

@@ -41,7 +41,8 @@ pub struct PipelineSpec {
     pub source: SourceSpec,
     /// At least one.
     pub operators: Vec<OperatorSpec>,
-    pub sink: SinkSpec,
+    /// At least one.
+    pub sinks: Vec<NamedSink>,
     pub checkpoint: CheckpointSpec,
     pub dead_letters: Option<DeadLettersSpec>,
     pub telemetry: TelemetrySpec,
@@ -116,6 +117,10 @@ pub struct OperatorSpec {
     /// JSON text with sorted keys: what `open` gets, and what the checkpoint keeps a hash of.
     pub config: String,
     pub on_error: OnError,
+    /// "operator" or "operator.output". Empty: the first output of the operator before it.
+    pub input: Vec<String>,
+    /// Outputs whose rows go nowhere.
+    pub discard: Vec<String>,
     pub limits: LimitsSpec,
 }
 
@@ -129,6 +134,15 @@ pub struct LimitsSpec {
     pub output_per_batch_bytes: Option<u64>,
     pub compile_time: Option<Duration>,
     pub module_bytes: Option<u64>,
+}
+
+/// A sink, with its name in checkpoints and markers.
+#[derive(Clone, Debug)]
+pub struct NamedSink {
+    pub name: String,
+    /// "operator" or "operator.output". Empty: the first output of the last operator.
+    pub input: Vec<String>,
+    pub spec: SinkSpec,
 }
 
 /// Where rows go.
@@ -275,6 +289,23 @@ pub struct RunSpec {
 }
 
 impl PipelineSpec {
+    /// The first sink.
+    pub fn sink(&self) -> &SinkSpec {
+        &self.sinks[0].spec
+    }
+
+    /// A sink by its name; the first without one.
+    pub fn sink_named(&self, name: Option<&str>) -> floe_core::Result<&NamedSink> {
+        let Some(name) = name else { return Ok(&self.sinks[0]) };
+        self.sinks.iter().find(|it| it.name == name).ok_or_else(|| {
+            let known: Vec<&str> = self.sinks.iter().map(|it| it.name.as_str()).collect();
+            floe_core::Error::invalid(format!(
+                "the pipeline has no sink {name:?}\n→ it has {}",
+                known.join(", ")
+            ))
+        })
+    }
+
     /// Reads a pipeline file's text. `path` is the file's name for messages and the base of relative paths,
     /// `env` looks up an environment variable.
     pub fn parse(

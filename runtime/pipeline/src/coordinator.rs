@@ -34,7 +34,9 @@ pub(crate) struct Coordinator {
     pub(crate) state: advance::State,
     pub(crate) identity: PipelineIdentity,
     pub(crate) histories: Vec<SinkHistory>,
+    /// Those of rows, then the one of dead letters.
     pub(crate) sinks: Arc<[Sink]>,
+    pub(crate) row_sinks: usize,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) view: Arc<dyn LogView>,
     pub(crate) reader: mpsc::UnboundedSender<ReaderCommand>,
@@ -264,7 +266,7 @@ impl Coordinator {
             it.completed_ms = now;
         });
         self.summary.records = records_taken(&manifest).saturating_sub(self.records_before);
-        self.summary.rows += manifest.sinks.first().map_or(0, |it| it.committable.rows);
+        self.summary.rows += self.rows_of(&manifest);
         if self.savepoint == Savepoint::Open(place.epoch) {
             tracing::info!(epoch = place.epoch.0, "made a savepoint");
             self.savepoint = Savepoint::NotAsked;
@@ -344,6 +346,11 @@ impl Coordinator {
         self.advance(advance::Event::Appended(epoch)).await
     }
 
+    /// Rows of an epoch for all sinks but that of dead letters.
+    fn rows_of(&self, manifest: &CheckpointManifest) -> u64 {
+        manifest.sinks.iter().take(self.row_sinks).map(|it| it.committable.rows).sum()
+    }
+
     /// The epoch is in the tables and has its checkpoint.
     fn settled(&self, manifest: &CheckpointManifest) {
         self.command(ReaderCommand::Report(manifest.position()));
@@ -400,11 +407,10 @@ impl Coordinator {
             });
         }
         let (_, manifest) = done.last().expect("a commit is of a pending epoch");
-        let rows = |it: &CheckpointManifest| it.sinks.first().map_or(0, |it| it.committable.rows);
         tracing::info!(
             epoch = last.0,
             generation = manifest.generation.0,
-            rows = done.iter().map(|(_, it)| rows(it)).sum::<u64>(),
+            rows = done.iter().map(|(_, it)| self.rows_of(it)).sum::<u64>(),
             commit_ms = took.as_millis() as u64,
             snapshot = snapshot_id,
             "committed"

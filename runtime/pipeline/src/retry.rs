@@ -15,7 +15,7 @@ use floe_core::{Epoch, Error, Records, Result};
 use crate::commit::{Sink, commit_request, commit_until_settled};
 use crate::recovery::{Start, recover};
 use crate::run::{Connected, split_sinks};
-use crate::start::{blocking, identity_now, open_tasks};
+use crate::start::{TaskParts, blocking, identity_now, open_tasks};
 use crate::task::Task;
 use crate::telemetry::Status;
 use crate::wiring::{RunConfig, Wiring};
@@ -24,6 +24,7 @@ use crate::wiring::{RunConfig, Wiring};
 pub struct Retry {
     connected: Connected,
     sinks: Vec<Sink>,
+    row_sinks: usize,
     identity: PipelineIdentity,
     start: Start,
     tasks: Vec<Task>,
@@ -51,8 +52,9 @@ impl Retry {
                 "dead letters are given back under guarantee = \"exactly-once\" alone: nothing else knows which were",
             ));
         }
-        let Wiring { source, decoder, operators, sink, dead_letters, log, clock } = wiring;
-        let (sinks, writers) = split_sinks(sink, dead_letters);
+        let Wiring { source, decoder, operators, graph, sinks, dead_letters, log, clock } = wiring;
+        let row_sinks = sinks.len();
+        let (sinks, writers) = split_sinks(sinks, dead_letters);
         let (partitions, source) = blocking(move || {
             let mut source: Box<dyn Source> = source;
             let partitions = source.partitions()?;
@@ -75,15 +77,25 @@ impl Retry {
             ));
         };
         let position = newest.position();
-        let tasks =
-            open_tasks(&config, log.as_ref(), &start, &decoder, &operators, &position).await?;
+        let parts = TaskParts { decoder: &decoder, operators: &operators, graph: &graph };
+        let tasks = open_tasks(&config, log.as_ref(), &start, &parts, &position).await?;
         let connected = Connected { source, writers, log };
-        Ok(Retry { connected, sinks, identity, start, tasks, clock, config, status })
+        Ok(Retry { connected, sinks, row_sinks, identity, start, tasks, clock, config, status })
     }
 
     /// Puts the records through the operators, completes the epoch and commits it.
     pub async fn take(self, letters: Vec<Records>) -> Result<Retried> {
-        let Retry { connected, sinks, identity, start, mut tasks, clock, config, status } = self;
+        let Retry {
+            connected,
+            sinks,
+            row_sinks,
+            identity,
+            start,
+            mut tasks,
+            clock,
+            config,
+            status,
+        } = self;
         let Connected { mut writers, mut log, .. } = connected;
         let epoch = start.next_epoch();
         let records: u64 = letters.iter().map(|it| it.len() as u64).sum();
@@ -103,10 +115,11 @@ impl Retry {
             }
         }
         for output in outputs {
-            for rows in output.rows {
-                writers[0].write(epoch, rows).await?;
+            for (sink, rows) in output.rows {
+                writers[sink].write(epoch, rows).await?;
             }
-            if let (Some(letters), Some(writer)) = (output.dead_letters, writers.get_mut(1)) {
+            let of_letters = writers.get_mut(row_sinks);
+            if let (Some(letters), Some(writer)) = (output.dead_letters, of_letters) {
                 writer.write(epoch, letters).await?;
             }
         }
@@ -121,7 +134,7 @@ impl Retry {
                 committed: start.sinks[index].committed,
             });
         }
-        let rows = entries[0].committable.rows;
+        let rows = entries[..row_sinks].iter().map(|it| it.committable.rows).sum();
         let draft = CheckpointDraft {
             epoch,
             identity,

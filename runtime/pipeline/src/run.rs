@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use floe_core::committable::{Committable, CommittedSnapshot, ManifestRef};
 use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::graph::Graph;
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{CheckpointLog, Clock, DecoderFactory, PartitionFacts, SinkWriter, Source};
 use floe_core::protocol::advance;
@@ -22,7 +23,7 @@ use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, drive};
 use crate::idle::{IdleWatch, Watermarks};
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
-use crate::start::{assign, blocking, identity_now, open_tasks};
+use crate::start::{TaskParts, assign, blocking, identity_now, open_tasks};
 use crate::task::{Stopped, Suspect, Task};
 use crate::telemetry::Status;
 use crate::worker::Worker;
@@ -78,10 +79,13 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     status: Arc<Status>,
 ) -> Result<RunSummary> {
-    let Wiring { source, decoder, operators, sink, dead_letters, log, clock } = wiring;
+    let Wiring { source, decoder, operators, graph, sinks, dead_letters, log, clock } = wiring;
     status.generation.store(log.generation().0, Ordering::Relaxed);
-    let (sinks, writers) = split_sinks(sink, dead_letters);
-    let run = Run { config, decoder, operators, sinks: sinks.into(), clock, status };
+    let row_sinks = sinks.len();
+    let (sinks, writers) = split_sinks(sinks, dead_letters);
+    let graph = Arc::new(graph);
+    let sinks = sinks.into();
+    let run = Run { config, decoder, operators, graph, sinks, row_sinks, clock, status };
     let mut connected = Connected { source, writers, log };
     let mut suspects = Suspects::default();
     let mut ends = None;
@@ -120,7 +124,10 @@ struct Run {
     config: RunConfig,
     decoder: Arc<dyn DecoderFactory>,
     operators: Vec<OperatorWiring>,
+    graph: Arc<Graph>,
+    /// Those of rows, then the one of dead letters.
     sinks: Arc<[Sink]>,
+    row_sinks: usize,
     clock: Arc<dyn Clock>,
     status: Arc<Status>,
 }
@@ -176,9 +183,9 @@ impl Run {
                 it.end_offset = facts.end.0;
             });
         }
-        let mut tasks =
-            open_tasks(config, log.as_ref(), &start, &self.decoder, &self.operators, &position)
-                .await?;
+        let parts =
+            TaskParts { decoder: &self.decoder, operators: &self.operators, graph: &self.graph };
+        let mut tasks = open_tasks(config, log.as_ref(), &start, &parts, &position).await?;
         for task in &mut tasks {
             // A suspect behind the checkpoint was settled by the epoch that completed it.
             let suspect = suspects.get(&task.task).copied();
@@ -202,7 +209,7 @@ impl Run {
         if config.driving == Driving::InTurn {
             reader.poll_timeout = Duration::ZERO;
         }
-        let begin = Begin { epoch: start.next_epoch(), watermarks };
+        let begin = Begin { epoch: start.next_epoch(), row_sinks: self.row_sinks, watermarks };
         let parts = Parts::start(config, tasks, reader, writers, begin, &events, status);
         status.ready.store(1, Ordering::Relaxed);
 
@@ -218,6 +225,7 @@ impl Run {
             identity,
             histories: start.sinks.clone(),
             sinks: Arc::clone(&self.sinks),
+            row_sinks: self.row_sinks,
             clock: Arc::clone(&self.clock),
             view: log.view(),
             reader: parts.reader.clone(),
@@ -282,12 +290,12 @@ fn ended_badly(part: &str) -> Error {
 type Suspects = BTreeMap<TopicPartition, Offset>;
 
 pub(crate) fn split_sinks(
-    sink: SinkWiring,
+    sinks: Vec<SinkWiring>,
     dead_letters: Option<SinkWiring>,
 ) -> (Vec<Sink>, Vec<Box<dyn SinkWriter>>) {
-    [Some(sink), dead_letters]
+    sinks
         .into_iter()
-        .flatten()
+        .chain(dead_letters)
         .map(|SinkWiring { name, table, table_uuid, writer, committer }| {
             (Sink { name, table, table_uuid, committer }, writer)
         })
@@ -297,6 +305,7 @@ pub(crate) fn split_sinks(
 /// Where all tasks of an attempt begin.
 struct Begin {
     epoch: Epoch,
+    row_sinks: usize,
     watermarks: Arc<Watermarks>,
 }
 
@@ -334,6 +343,7 @@ impl Parts {
                 tasks: BTreeMap::new(),
                 epoch: begin.epoch,
                 sink_count: to_writers.len(),
+                row_sinks: begin.row_sinks,
                 dead_letters_max: config.dead_letters_max,
                 dead_letters_in_epoch: 0,
                 watermarks: Arc::clone(&begin.watermarks),

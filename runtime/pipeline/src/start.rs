@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use floe_core::event_time::{EventTime, WatermarkRule};
+use floe_core::graph::{Graph, Wires};
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity, TopicIdentity};
 use floe_core::ports::{
@@ -104,13 +105,19 @@ fn out_of_range(facts: &PartitionFacts, wanted: floe_core::Offset) -> Error {
     ))
 }
 
+/// What every task is made of.
+pub(crate) struct TaskParts<'a> {
+    pub(crate) decoder: &'a Arc<dyn DecoderFactory>,
+    pub(crate) operators: &'a [OperatorWiring],
+    pub(crate) graph: &'a Graph,
+}
+
 /// One task per partition: restored where the checkpoint has it, else opened.
 pub(crate) async fn open_tasks(
     config: &RunConfig,
     log: &dyn CheckpointLog,
     start: &Start,
-    decoder: &Arc<dyn DecoderFactory>,
-    operators: &[OperatorWiring],
+    parts: &TaskParts<'_>,
     position: &Position,
 ) -> Result<Vec<Task>> {
     let restored = match &start.newest {
@@ -119,6 +126,8 @@ pub(crate) async fn open_tasks(
     };
     let mut restored: BTreeMap<TopicPartition, CapturedTask> =
         restored.into_iter().map(|it| (it.task.clone(), it)).collect();
+    let TaskParts { decoder, operators, graph } = *parts;
+    let wires = Arc::new(graph.wires(0));
     let parts: Vec<_> = position
         .0
         .iter()
@@ -132,6 +141,7 @@ pub(crate) async fn open_tasks(
         pipeline: config.pipeline.clone(),
         decoder: Arc::clone(decoder),
         links,
+        wires,
         watermark_rule: config.event_time,
     });
     let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
@@ -151,6 +161,7 @@ struct Opening {
     pipeline: String,
     decoder: Arc<dyn DecoderFactory>,
     links: Vec<(Arc<str>, OnError, Arc<dyn OperatorFactory>)>,
+    wires: Arc<Wires>,
     watermark_rule: Option<WatermarkRule>,
 }
 
@@ -185,6 +196,7 @@ impl Opening {
             task,
             decoder: self.decoder.decoder(),
             chain,
+            wires: Arc::clone(&self.wires),
             next_offset,
             virtual_time,
             watermark,

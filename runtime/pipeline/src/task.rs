@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow_array::RecordBatch;
-use floe_core::chain::{self, Chain, ChainStop};
+use floe_core::chain::{self, Chain, ChainStop, Left};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::event_time::WatermarkRule;
+use floe_core::graph::{Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
@@ -25,6 +26,8 @@ pub(crate) struct Task {
     pub(crate) task: TopicPartition,
     pub(crate) decoder: Box<dyn Decoder>,
     pub(crate) chain: Vec<Link>,
+    /// Which outputs they take from each other, and where the others go.
+    pub(crate) wires: Arc<Wires>,
     pub(crate) next_offset: Offset,
     pub(crate) virtual_time: EventTime,
     pub(crate) watermark: EventTime,
@@ -45,17 +48,21 @@ pub(crate) struct Link {
     pub(crate) operator: Box<dyn Operator>,
 }
 
-/// What a batch left behind: rows for the sink, and dead letters.
+/// What a batch left behind: rows, each batch with its sink, and dead letters.
 #[derive(Default)]
 pub(crate) struct Output {
-    pub(crate) rows: Vec<RecordBatch>,
+    pub(crate) rows: Vec<(usize, RecordBatch)>,
     pub(crate) dead_letters: Option<RecordBatch>,
 }
 
 impl Output {
-    fn of(mut rows: Vec<RecordBatch>, letters: DeadLetters, status: &Status) -> Output {
+    fn of(left: Left, letters: DeadLetters, status: &Status) -> Output {
         letters.refused().iter().for_each(|it| status.reject(*it));
-        rows.retain(|it| it.num_rows() > 0);
+        let to_sink = |(outlet, rows)| match outlet {
+            Outlet::Sink(sink) => (sink, rows),
+            Outlet::Next => unreachable!("there is one stage"),
+        };
+        let rows = left.into_iter().map(to_sink).collect();
         let dead_letters = (letters.len() > 0).then(|| letters.finish());
         Output { rows, dead_letters }
     }
@@ -64,7 +71,7 @@ impl Output {
 /// What came of records that went through the chain.
 #[derive(Default)]
 struct Made {
-    rows: Vec<RecordBatch>,
+    rows: Left,
     /// The greatest event time of the records, where the watermark follows them.
     newest: Option<EventTime>,
 }
@@ -192,7 +199,7 @@ impl Task {
         epoch: Epoch,
         status: &Status,
         letters: &mut DeadLetters,
-    ) -> Result<Vec<RecordBatch>> {
+    ) -> Result<Left> {
         assert!(watermark > self.watermark, "a watermark never goes back");
         self.watermark = watermark;
         self.journal.steps.push(Step::Watermark(watermark));
@@ -205,7 +212,7 @@ impl Task {
             status,
             letters,
         };
-        chain::watermark(&mut chain, watermark).map_err(|stop| match stop {
+        chain::watermark(&mut chain, &self.wires, watermark).map_err(|stop| match stop {
             ChainStop::Refused(error) => error,
             ChainStop::Operator { link, error } => {
                 let place = Place::Watermark(watermark).text(&self.task);
@@ -311,7 +318,7 @@ impl Task {
             status,
             letters,
         };
-        Ok(Made { rows: chain::process(&mut chain, decoded.batch)?, newest })
+        Ok(Made { rows: chain::process(&mut chain, &self.wires, decoded.batch)?, newest })
     }
 
     fn write_down(&mut self, records: &Records) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use floe_core::Epoch;
 use floe_core::event_time::WatermarkRule;
+use floe_core::graph::Graph;
 use floe_core::ports::{
     CheckpointLog, Clock, Committer, DecoderFactory, OperatorFactory, SinkWriter, Source, StartAt,
 };
@@ -63,7 +64,10 @@ pub struct Wiring {
     pub source: Box<dyn Source>,
     pub decoder: Arc<dyn DecoderFactory>,
     pub operators: Vec<OperatorWiring>,
-    pub sink: SinkWiring,
+    /// Which outputs operators and sinks take.
+    pub graph: Graph,
+    /// In the order of the graph, which is that of their commits.
+    pub sinks: Vec<SinkWiring>,
     pub dead_letters: Option<SinkWiring>,
     pub log: Box<dyn CheckpointLog>,
     pub clock: Arc<dyn Clock>,

@@ -31,8 +31,9 @@ pub(crate) struct Worker {
     pub(crate) tasks: BTreeMap<TopicPartition, Task>,
     /// The epoch that records belong to now.
     pub(crate) epoch: Epoch,
-    /// Sink 0 takes rows; sink 1, where there is one, dead letters.
+    /// Those of rows, then the one of dead letters, where there is one.
     pub(crate) sink_count: usize,
+    pub(crate) row_sinks: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) dead_letters_in_epoch: u64,
     pub(crate) watermarks: Arc<Watermarks>,
@@ -81,13 +82,14 @@ impl Worker {
 
     fn hand_on(&mut self, output: Output) -> Result<Handled, Stopped> {
         let mut to_writers = Vec::with_capacity(output.rows.len());
-        for batch in output.rows {
+        for (sink, batch) in output.rows {
             Status::add(&self.status.rows_out, batch.num_rows() as u64);
-            to_writers.push((0, WriterInput::Rows { epoch: self.epoch, batch }));
+            to_writers.push((sink, WriterInput::Rows { epoch: self.epoch, batch }));
         }
         if let Some(letters) = output.dead_letters {
             self.count_dead_letters(&letters)?;
-            to_writers.push((1, WriterInput::Rows { epoch: self.epoch, batch: letters }));
+            to_writers
+                .push((self.row_sinks, WriterInput::Rows { epoch: self.epoch, batch: letters }));
         }
         Ok(Handled { to_writers, event: None })
     }
@@ -106,7 +108,10 @@ impl Worker {
     }
 
     fn count_dead_letters(&mut self, letters: &RecordBatch) -> Result<()> {
-        assert!(self.sink_count > 1, "on-error = \"dead-letter\" comes with a table for them");
+        assert!(
+            self.sink_count > self.row_sinks,
+            "on-error = \"dead-letter\" comes with a table for them"
+        );
         self.dead_letters_in_epoch += letters.num_rows() as u64;
         if self.dead_letters_in_epoch <= self.dead_letters_max {
             return Ok(());

@@ -14,4 +14,4 @@ pub mod bundle;
 pub use plan::{Plan, PlannedEpoch, PlannedTask};
 pub use rows::RowHasher;
 pub use step::Examine;
-pub use task::{Difference, EpochDone, Link, Nobody, TaskReplay, Watch};
+pub use task::{Difference, EpochDone, Link, Nobody, SinkRows, TaskReplay, Watch};

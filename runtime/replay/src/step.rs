@@ -5,12 +5,13 @@
 
 use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop};
+use floe_core::graph::{Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
 use floe_core::ports::{Decoder, Operator};
 use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
 
 use crate::compare::differing;
-use crate::task::{Calls, Link, Watch, restore};
+use crate::task::{Calls, Link, SinkRows, Watch, restore};
 
 /// Records that are looked at one by one.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ pub struct Stepped {
     pub timestamp: EventTime,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
-    pub emitted: Vec<RecordBatch>,
+    pub emitted: Vec<SinkRows>,
     /// (operator, reason).
     pub rejected: Vec<(String, String)>,
     /// The operator that it stops, and how.
@@ -56,6 +57,7 @@ type Images = Vec<(String, OperatorImage)>;
 /// The records of `examined` one by one; those before them as one batch.
 pub(crate) fn step(
     links: &[Link],
+    wires: &Wires,
     task: &TopicPartition,
     images: &[(String, OperatorImage)],
     decoder: &mut dyn Decoder,
@@ -65,7 +67,7 @@ pub(crate) fn step(
 ) -> Result<Vec<Stepped>> {
     let instances = restore(links, task, images)?;
     let before = images.to_vec();
-    let mut stepping = Stepping { links, task, instances, before, examine };
+    let mut stepping = Stepping { links, wires, task, instances, before, examine };
     let first = records.iter().take_while(|it| it.offset() < examine.offsets.0).count();
     let end = records.iter().take_while(|it| it.offset() <= examine.offsets.1).count();
     if first > 0 {
@@ -76,6 +78,7 @@ pub(crate) fn step(
 
 struct Stepping<'a> {
     links: &'a [Link],
+    wires: &'a Wires,
     task: &'a TopicPartition,
     instances: Vec<Box<dyn Operator>>,
     /// Of the begin, and behind each record where pages are looked at.
@@ -108,11 +111,11 @@ impl Stepping<'_> {
             epoch: 0,
             watch: &mut refused,
         };
-        let made = chain::process(&mut calls, decoded.batch);
+        let made = chain::process(&mut calls, self.wires, decoded.batch);
         stepped.rejected.extend(refused.0);
         match made {
             Ok(made) => {
-                stepped.emitted = made;
+                stepped.emitted = made.into_iter().filter_map(to_sink).collect();
                 stepped.fuel = self.instances.iter().map(|it| it.last_fuel()).sum();
                 if cored {
                     let all = self.links.iter().zip(&mut self.instances);
@@ -144,6 +147,13 @@ impl Stepping<'_> {
             }
         }
         Ok(stepped)
+    }
+}
+
+fn to_sink((outlet, batch): (Outlet, RecordBatch)) -> Option<SinkRows> {
+    match outlet {
+        Outlet::Sink(sink) => Some(SinkRows { sink, batch }),
+        Outlet::Next => None,
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use floe_checkpoint::{RunningStateHash, state_hash};
-use floe_core::chain::{self, Chain, ChainStop};
+use floe_core::chain::{self, Chain, ChainStop, Left};
+use floe_core::graph::{Graph, Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
 use floe_core::journal::{BatchStep, Step};
 use floe_core::ports::{Decoder, DecoderFactory, Operator, OperatorFactory, RejectedRow, Staged};
@@ -38,8 +39,10 @@ pub struct TaskReplay {
     /// The step of the first of `epochs` that is next.
     at_step: usize,
     open: EpochDone,
-    /// Of the open epoch.
-    rows: RowHasher,
+    /// Which outputs the operators take from each other, and where the others go.
+    wires: Wires,
+    /// Of the open epoch, by sink.
+    rows: Vec<RowHasher>,
     /// Rows are hashed, to be compared with those of another re-execution.
     pub hash_rows: bool,
     /// Of the images that the instances were restored from, and of what was captured since.
@@ -79,10 +82,17 @@ pub enum Difference {
     State { expected: [u8; 32], found: [u8; 32] },
 }
 
+/// Rows that reached a sink.
+pub struct SinkRows {
+    /// By its number in the pipeline file.
+    pub sink: usize,
+    pub batch: RecordBatch,
+}
+
 /// Looks on while a task is replayed.
 pub trait Watch {
-    /// Rows that reached the sink from these records; from a watermark there are none.
-    fn rows(&mut self, _epoch: u64, _records: Option<&Records>, _rows: &RecordBatch) {}
+    /// Rows that reached a sink from these records; from a watermark there are none.
+    fn rows(&mut self, _epoch: u64, _records: Option<&Records>, _rows: &SinkRows) {}
 
     /// A record or row that was not taken. `record` is absent for a row that an operator made.
     fn refused(&mut self, _epoch: u64, _record: Option<Record<'_>>, _operator: &str, _why: &str) {}
@@ -102,6 +112,7 @@ impl TaskReplay {
         task: &TopicPartition,
         captured: Option<&CapturedTask>,
         links: &[Link],
+        graph: &Graph,
         decoder: &dyn DecoderFactory,
         epochs: Vec<(Epoch, PlannedTask)>,
     ) -> Result<TaskReplay> {
@@ -126,7 +137,8 @@ impl TaskReplay {
             epochs: epochs.into(),
             at_step: 0,
             open: EpochDone::default(),
-            rows: RowHasher::default(),
+            wires: graph.wires(0),
+            rows: vec![RowHasher::default(); graph.sinks.len()],
             hash_rows: false,
             hash,
             examine: None,
@@ -211,7 +223,7 @@ impl TaskReplay {
     /// Runs records behind the last checkpoint: there is no journal to follow and nothing to compare with.
     pub fn run_on(&mut self, watch: &mut dyn Watch) -> Result<EpochDone> {
         self.open = EpochDone::default();
-        self.rows = RowHasher::default();
+        self.rows.fill(RowHasher::default());
         for records in self.pending.drain() {
             let newest = records.iter().map(|it| it.timestamp()).max().unwrap_or(EventTime::MIN);
             self.now = self.now.max(newest);
@@ -227,7 +239,7 @@ impl TaskReplay {
     fn close_epoch(&mut self) -> Result<EpochDone> {
         let (_, planned) = self.epochs.pop_front().expect("go_on looked at it");
         self.at_step = 0;
-        self.rows = RowHasher::default();
+        self.rows.fill(RowHasher::default());
         let mut done = std::mem::take(&mut self.open);
         // The last state is hashed whole: a page that was written and not noticed shows there.
         let whole = self.restore_between || self.epochs.is_empty();
@@ -312,12 +324,12 @@ impl TaskReplay {
             epoch,
             watch,
         };
-        let made = chain::process(&mut calls, decoded.batch);
+        let made = chain::process(&mut calls, &self.wires, decoded.batch);
         self.open.dead_letters += calls.dead_letters;
         self.open.records += records.len() as u64;
         match made {
             Ok(made) => {
-                self.take_rows(epoch, Some(records), &made, watch);
+                self.take_rows(epoch, Some(records), made, watch);
                 Ok(None)
             }
             Err(ChainStop::Refused(error)) => Err(error),
@@ -346,11 +358,11 @@ impl TaskReplay {
             epoch,
             watch,
         };
-        let made = chain::watermark(&mut calls, watermark);
+        let made = chain::watermark(&mut calls, &self.wires, watermark);
         self.open.dead_letters += calls.dead_letters;
         match made {
             Ok(made) => {
-                self.take_rows(epoch, None, &made, watch);
+                self.take_rows(epoch, None, made, watch);
                 Ok(None)
             }
             Err(ChainStop::Refused(error)) => Err(error),
@@ -408,7 +420,8 @@ impl TaskReplay {
     ) -> Result<()> {
         let images = self.capture()?;
         let (links, task) = (&self.links, &self.task);
-        let each = step(links, task, &images, &mut *self.decoder, records, examine, now)?;
+        let each =
+            step(links, &self.wires, task, &images, &mut *self.decoder, records, examine, now)?;
         each.into_iter().for_each(|it| watch.stepped(epoch, it));
         Ok(())
     }
@@ -417,17 +430,30 @@ impl TaskReplay {
         &mut self,
         epoch: u64,
         records: Option<&Records>,
-        made: &[RecordBatch],
+        made: Left,
         watch: &mut dyn Watch,
     ) {
-        for batch in made.iter().filter(|it| it.num_rows() > 0) {
+        for (outlet, batch) in made {
+            let Outlet::Sink(sink) = outlet else { unreachable!("there is one stage") };
             self.open.rows += batch.num_rows() as u64;
             if self.hash_rows {
-                self.rows.update(batch);
+                self.rows[sink].update(&batch);
             }
-            watch.rows(epoch, records, batch);
+            watch.rows(epoch, records, &SinkRows { sink, batch });
         }
-        self.open.rows_hash = self.rows.finish();
+        self.open.rows_hash = rows_hash(&self.rows);
+    }
+}
+
+/// Of all sinks together.
+fn rows_hash(sinks: &[RowHasher]) -> u64 {
+    match sinks {
+        [one] => one.finish(),
+        several => {
+            let mut all = Xxh3::new();
+            several.iter().for_each(|it| all.update(&it.finish().to_le_bytes()));
+            all.digest()
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use floe_checkpoint::{ClaimRequest, OwnerIdentity, claim};
 use floe_core::epoch::EntryId;
 use floe_core::error::ErrorKind;
 use floe_core::event_time::{EventTimeColumn, WatermarkRule};
+use floe_core::graph::Graph;
 use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, StartAt};
 use floe_core::protocol::advance::Backlog;
 use floe_core::protocol::identity::NewPartitions;
@@ -166,7 +167,8 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         source: Box::new(SimSource::new(process)),
         decoder: Arc::new(SimDecoder),
         operators: vec![OperatorWiring { name: "totals".to_owned(), factory, on_error }],
-        sink: sink(process, "totals", TABLE),
+        graph: Graph::chain(1),
+        sinks: vec![sink(process, "totals", TABLE)],
         dead_letters: plan.dead_letters.then(|| sink(process, "letters", LETTERS)),
         log,
         clock: Arc::new(SimClock(Arc::clone(&process.world))),

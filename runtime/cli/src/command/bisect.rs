@@ -1,11 +1,11 @@
 //! `floe bisect`: the first epoch whose rows, or whose state, break a condition.
 
-use arrow_array::{RecordBatch, StructArray};
+use arrow_array::StructArray;
 use floe_checkpoint::{read_log, read_parts};
 use floe_core::ports::Source;
 use floe_core::{Error, Records, Result};
 use floe_pipeline::config::LogFormat;
-use floe_replay::Watch;
+use floe_replay::{SinkRows, Watch};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -78,9 +78,12 @@ async fn rows(
     let ranges = plan.input();
     let input =
         Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
+    let named = &subject.spec.sink_named(args.sink.as_deref())?.name;
+    let sink = subject.spec.sinks.iter().position(|it| it.name == *named).unwrap_or_default();
     let tasks = tasks_of(subject, &plan)?.into_iter().map(|task| {
         let name = task.task().to_string();
-        (task, Checking { task: name, condition: condition.clone(), broken: None, unknown: None })
+        let condition = condition.clone();
+        (task, Checking { task: name, sink, condition, broken: None, unknown: None })
     });
     let tasks = tasks.collect();
     let reading = match ranges.is_empty() {
@@ -100,18 +103,20 @@ async fn rows(
 
 struct Checking {
     task: String,
+    /// The sink whose rows are looked at.
+    sink: usize,
     condition: Condition,
     broken: Option<Broken>,
     unknown: Option<String>,
 }
 
 impl Watch for Checking {
-    fn rows(&mut self, epoch: u64, records: Option<&Records>, rows: &RecordBatch) {
-        if self.broken.is_some() || self.unknown.is_some() {
+    fn rows(&mut self, epoch: u64, records: Option<&Records>, rows: &SinkRows) {
+        if self.broken.is_some() || self.unknown.is_some() || rows.sink != self.sink {
             return;
         }
-        let columns = StructArray::from(rows.clone());
-        for row in 0..rows.num_rows() {
+        let columns = StructArray::from(rows.batch.clone());
+        for row in 0..rows.batch.num_rows() {
             let row = Value::Object(value::object(&columns, row));
             match self.condition.holds(&row) {
                 Some(true) => {}

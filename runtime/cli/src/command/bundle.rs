@@ -144,18 +144,38 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
             on_error(operator.on_error),
             config(operator, secrets)?
         );
+        let _ = write!(
+            text,
+            "{}{}",
+            list("input", &operator.input),
+            list("discard", &operator.discard)
+        );
         text.push_str(&limits(operator));
     }
     let catalog = "{ type = \"sql\", uri = \"sqlite://none.db\", warehouse = \"file://./none\" }";
-    let _ = write!(
-        text,
-        "\n# A replay opens no table.\n[sink]\niceberg = {}\ncatalog = {catalog}\n\n[checkpoint]\nstore = \"file://./checkpoints\"\n",
-        quoted(spec.sink.table().map_or("none.none", |it| it.table.as_str()))
-    );
+    text.push_str("\n# A replay opens no table.\n");
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let table = match sink.spec.table() {
+            Some(table) => table.table.clone(),
+            None => format!("none.none{number}"),
+        };
+        let (name, table, input) = (quoted(&sink.name), quoted(&table), list("input", &sink.input));
+        let _ = write!(
+            text,
+            "[[sink]]\nname = {name}\niceberg = {table}\n{input}catalog = {catalog}\nbranch = \"sink-{number}\"\n\n"
+        );
+    }
+    text.push_str("[checkpoint]\nstore = \"file://./checkpoints\"\n");
     if let Some(dead_letters) = &spec.dead_letters {
         let _ = write!(text, "\n[dead-letters]\niceberg = {}\n", quoted(&dead_letters.table.table));
     }
     Ok(text)
+}
+
+/// `key = ["…"]` and a line's end; nothing for an empty list.
+fn list(key: &str, texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|it| quoted(it)).collect();
+    if texts.is_empty() { String::new() } else { format!("{key} = [{}]\n", texts.join(", ")) }
 }
 
 fn on_error(on_error: OnError) -> &'static str {
@@ -248,6 +268,8 @@ mod tests {
             plugin: None,
             config: r#"{"list":[1,2.5,true],"url":"https://u:hunter2@h/\u007f"}"#.into(),
             on_error: OnError::Fail,
+            input: Vec::new(),
+            discard: Vec::new(),
             limits: floe_pipeline::config::LimitsSpec::default(),
         };
         let secrets = [("PASSWORD".to_owned(), "hunter2".to_owned())];

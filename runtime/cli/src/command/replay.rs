@@ -13,7 +13,7 @@ use floe_core::ports::Source;
 use floe_core::{Error, Offset, Record, Records, Result, TopicPartition};
 use floe_pipeline::config::{LogFormat, Origin};
 use floe_replay::step::{Detail, Stepped};
-use floe_replay::{Difference, Examine, Plan, Watch};
+use floe_replay::{Difference, Examine, Plan, SinkRows, Watch};
 
 use crate::args::ReplayArgs;
 use crate::exit::Differs;
@@ -204,9 +204,9 @@ struct Looking {
 }
 
 impl Watch for Looking {
-    fn rows(&mut self, epoch: u64, _: Option<&Records>, rows: &RecordBatch) {
+    fn rows(&mut self, epoch: u64, _: Option<&Records>, rows: &SinkRows) {
         if let Some(out) = &self.out {
-            out.write(epoch, &self.task, rows);
+            out.write(epoch, &self.task, &rows.batch);
         }
     }
 
@@ -244,10 +244,11 @@ pub(crate) fn text_of(bytes: Option<&[u8]>) -> String {
     }
 }
 
-fn rows_json(batches: &[RecordBatch]) -> Vec<serde_json::Value> {
+fn rows_json(batches: &[SinkRows]) -> Vec<serde_json::Value> {
     let rows = batches.iter().flat_map(|batch| {
-        let rows = StructArray::from(batch.clone());
-        (0..batch.num_rows()).map(move |row| serde_json::Value::Object(value::object(&rows, row)))
+        let rows = StructArray::from(batch.batch.clone());
+        (0..batch.batch.num_rows())
+            .map(move |row| serde_json::Value::Object(value::object(&rows, row)))
     });
     rows.collect()
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, StructArray};
+use arrow_array::StructArray;
 use floe_core::ports::Source;
 use floe_core::{Error, Offset, Records};
 use floe_operator::Engine;
 use floe_pipeline::config::PipelineSpec;
-use floe_replay::{TaskReplay, Watch};
+use floe_replay::{SinkRows, TaskReplay, Watch};
 use serde_json::Value;
 
 use crate::args::ReplayArgs;
@@ -56,6 +56,7 @@ pub(crate) async fn replay_other(
                 &task,
                 None,
                 links,
+                &subject.graph,
                 &*subject.decoder,
                 plan.of_task(&task),
             )?;
@@ -134,10 +135,11 @@ fn chosen(subject: &Subject, name: Option<&str>) -> Result<usize, Error> {
 struct Rows(BTreeMap<Offset, Vec<Value>>);
 
 impl Watch for Rows {
-    fn rows(&mut self, _: u64, records: Option<&Records>, rows: &RecordBatch) {
+    fn rows(&mut self, _: u64, records: Option<&Records>, rows: &SinkRows) {
         let first = records.and_then(Records::first_offset).unwrap_or(Offset(i64::MAX));
-        let columns = StructArray::from(rows.clone());
-        let rows = (0..rows.num_rows()).map(|row| Value::Object(value::object(&columns, row)));
+        let columns = StructArray::from(rows.batch.clone());
+        let rows =
+            (0..rows.batch.num_rows()).map(|row| Value::Object(value::object(&columns, row)));
         self.0.entry(first).or_default().extend(rows);
     }
 }

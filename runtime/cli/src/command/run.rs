@@ -56,7 +56,7 @@ async fn run_until_end(
     let started_ms = wall_ms();
     // Connecting takes as long as the slowest part, not as long as all of them.
     let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
-    let Opened { modules, decoder, sink, dead_letters } = opened;
+    let Opened { modules, decoder, sinks, dead_letters } = opened;
     let facts = Arc::new(facts(&spec, &modules.chain, started_ms));
     for limit in &facts.guarantee.limits {
         tracing::info!("{} is limited by {limit}", facts.guarantee.name);
@@ -85,7 +85,8 @@ async fn run_until_end(
         source,
         decoder,
         operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
-        sink,
+        graph: modules.graph,
+        sinks,
         dead_letters,
         log,
         clock: Arc::new(wire::WallClock::new()),
@@ -192,8 +193,8 @@ fn facts(spec: &PipelineSpec, modules: &[Module], started_ms: i64) -> Facts {
                 }
             })
             .collect(),
-        sink: wire::sink_text(&spec.sink),
-        table: spec.sink.name().to_owned(),
+        sink: wire::sink_text(spec.sink()),
+        table: spec.sinks.iter().map(|it| it.spec.name()).collect::<Vec<_>>().join(", "),
         dead_letters: spec.dead_letters.as_ref().map(|it| it.table.table.clone()),
         checkpoint_store: spec.checkpoint.store.clone(),
         interval_seconds: spec.checkpoint.interval.as_secs_f64(),

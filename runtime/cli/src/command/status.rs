@@ -10,9 +10,9 @@ use floe_checkpoint::{
     CheckpointSummary, LogReading, OwnerIdentity, list_checkpoints, process_alive, read_log,
 };
 use floe_core::Result;
-use floe_core::committable::CommittedSnapshot;
+use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{PartitionFacts, TableFacts};
-use floe_pipeline::config::PipelineSpec;
+use floe_pipeline::config::{NamedSink, PipelineSpec};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -29,6 +29,8 @@ struct StatusView {
     partitions: Vec<PartitionView>,
     lag_records: Option<u64>,
     table: TableView,
+    /// Of the sinks behind the first.
+    more_tables: Vec<TableView>,
     /// What could not be reached, and why.
     unreachable: Vec<String>,
     /// The running process's own status, if it listens.
@@ -56,6 +58,7 @@ struct PartitionView {
 
 #[derive(Serialize)]
 struct TableView {
+    sink: String,
     table: String,
     catalog: String,
     table_uuid: Option<String>,
@@ -80,11 +83,9 @@ async fn look(spec: &Arc<PipelineSpec>) -> Result<StatusView> {
         }
     };
     let newest = log.newest_manifest();
-    let committed =
-        newest.and_then(|(_, manifest)| manifest.sink(wire::SINK)).and_then(|it| it.committed);
-    let (partitions, table, live) = tokio::join!(
+    let (partitions, tables, live) = tokio::join!(
         look_at_source(spec),
-        look_at_table(spec, committed),
+        look_at_tables(spec, newest.map(|(_, manifest)| &**manifest)),
         look_at_process(spec.telemetry.listen)
     );
     let mut unreachable = Vec::new();
@@ -92,10 +93,18 @@ async fn look(spec: &Arc<PipelineSpec>) -> Result<StatusView> {
         unreachable.push(error.to_string());
         Vec::new()
     });
-    let table = table.unwrap_or_else(|error| {
-        unreachable.push(error.to_string());
-        None
-    });
+    let mut tables: Vec<TableView> = tables
+        .into_iter()
+        .zip(&spec.sinks)
+        .map(|(facts, sink)| {
+            let facts = facts.unwrap_or_else(|error| {
+                unreachable.push(error.to_string());
+                None
+            });
+            TableView::of(sink, facts.as_ref())
+        })
+        .collect();
+    let more_tables = tables.split_off(1);
     let position: BTreeMap<_, _> =
         newest.map(|(_, manifest)| manifest.position().0).unwrap_or_default();
     let partitions: Vec<PartitionView> = facts
@@ -119,13 +128,8 @@ async fn look(spec: &Arc<PipelineSpec>) -> Result<StatusView> {
         checkpoint,
         lag_records: (!partitions.is_empty()).then(|| partitions.iter().map(|it| it.lag).sum()),
         partitions,
-        table: TableView {
-            table: spec.sink.name().to_owned(),
-            catalog: wire::sink_text(&spec.sink),
-            table_uuid: table.as_ref().map(|it| show::hex(&it.table_uuid)),
-            epoch: table.as_ref().and_then(|it| it.marker.as_ref()).map(|it| it.manifest.epoch.0),
-            marker: table.as_ref().and_then(|it| it.marker.as_ref()).map(ToString::to_string),
-        },
+        table: tables.remove(0),
+        more_tables,
         unreachable,
         live,
     })
@@ -151,11 +155,31 @@ async fn look_at_source(spec: &PipelineSpec) -> Result<Vec<PartitionFacts>> {
 }
 
 /// `None`: there is no such table yet.
-async fn look_at_table(
+/// What each sink's table holds, in their order.
+async fn look_at_tables(
     spec: &Arc<PipelineSpec>,
-    committed: Option<CommittedSnapshot>,
-) -> Result<Option<TableFacts>> {
-    wire::observe(spec, committed.as_ref()).await
+    newest: Option<&CheckpointManifest>,
+) -> Vec<Result<Option<TableFacts>>> {
+    let mut all = Vec::new();
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let committed = newest.and_then(|it| it.sink(&sink.name)).and_then(|it| it.committed);
+        all.push(wire::observe(spec, number, committed.as_ref()).await);
+    }
+    all
+}
+
+impl TableView {
+    fn of(sink: &NamedSink, facts: Option<&TableFacts>) -> TableView {
+        let marker = facts.and_then(|it| it.marker.as_ref());
+        TableView {
+            sink: sink.name.clone(),
+            table: sink.spec.name().to_owned(),
+            catalog: wire::sink_text(&sink.spec),
+            table_uuid: facts.map(|it| show::hex(&it.table_uuid)),
+            epoch: marker.map(|it| it.manifest.epoch.0),
+            marker: marker.map(ToString::to_string),
+        }
+    }
 }
 
 /// The running process's `/status.json`. Nobody listening is an answer too.
@@ -208,13 +232,14 @@ fn print(spec: &PipelineSpec, status: &StatusView) -> std::io::Result<()> {
             spec.checkpoint.store
         )?,
     }
-    let table = &status.table;
-    let held = match (table.epoch, &table.table_uuid) {
-        (Some(epoch), _) => format!("holds epoch {epoch}"),
-        (None, Some(_)) => "holds nothing of this pipeline".to_owned(),
-        (None, None) => "is not there yet".to_owned(),
-    };
-    writeln!(out, "  table       {} {held}  ({})", table.table, table.catalog)?;
+    for table in std::iter::once(&status.table).chain(&status.more_tables) {
+        let held = match (table.epoch, &table.table_uuid) {
+            (Some(epoch), _) => format!("holds epoch {epoch}"),
+            (None, Some(_)) => "holds nothing of this pipeline".to_owned(),
+            (None, None) => "is not there yet".to_owned(),
+        };
+        writeln!(out, "  table       {} {held}  ({})", table.table, table.catalog)?;
+    }
     if let Some(lag) = status.lag_records {
         writeln!(out, "  lag         {} records", show::grouped(lag))?;
     }

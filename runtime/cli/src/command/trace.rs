@@ -1,14 +1,15 @@
 //! `floe trace`: from a row of the table to the records that made it, by running its epoch again.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow_array::{RecordBatch, StructArray};
+use arrow_array::StructArray;
 use floe_core::image::OperatorImage;
 use floe_core::ports::Source;
 use floe_core::{Error, Offset, Records, Result, TopicPartition};
 use floe_pipeline::config::{LogFormat, TableSpec};
 use floe_replay::step::{Detail, Stepped};
-use floe_replay::{Examine, Plan, TaskReplay, Watch};
+use floe_replay::{Examine, Plan, SinkRows, TaskReplay, Watch};
 use floe_sink::iceberg::TableCommit;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -70,16 +71,17 @@ pub(crate) fn trace(args: TraceArgs) -> anyhow::Result<()> {
     super::block_on(async move {
         let condition = Condition::parse(&args.row)?;
         let subject = Subject::open(&args.pipeline)?;
-        let rows = rows_that_hold(&subject, &condition, None).await?;
+        let sink = Traceable::of(&subject, args.sink.as_deref())?;
+        let rows = rows_that_hold(&sink, &condition, None).await?;
         if rows.is_empty() {
-            let table = subject.spec.sink.name();
+            let table = &sink.table.table;
             return Err(
                 Error::invalid(format!("{table} has no row where {}", condition.text())).into()
             );
         }
         let mut all = Vec::new();
         for row in rows.iter().take(ROWS_MAX) {
-            all.push(trace_row(&subject, &args, &condition, row, &terminal).await?);
+            all.push(trace_row(&subject, &sink, &args, &condition, row, &terminal).await?);
         }
         if args.json {
             return super::print_json(&all);
@@ -92,22 +94,33 @@ pub(crate) fn trace(args: TraceArgs) -> anyhow::Result<()> {
     })
 }
 
-fn table(subject: &Subject) -> Result<&TableSpec> {
-    subject.spec.sink.table().ok_or_else(|| {
-        Error::invalid(format!(
-            "rows of {} are in a topic, and a trace begins at a row of a table\n→ floe bisect looks through the epochs' rows",
-            subject.spec.sink.name()
-        ))
-    })
+/// The sink whose table has the row.
+struct Traceable<'a> {
+    number: usize,
+    table: &'a TableSpec,
+}
+
+impl Traceable<'_> {
+    fn of<'a>(subject: &'a Subject, name: Option<&str>) -> Result<Traceable<'a>> {
+        let sink = subject.spec.sink_named(name)?;
+        let table = sink.spec.table().ok_or_else(|| {
+            Error::invalid(format!(
+                "rows of {} are in a topic, and a trace begins at a row of a table\n→ floe bisect looks through the epochs' rows",
+                sink.spec.name()
+            ))
+        })?;
+        let number = subject.spec.sinks.iter().position(|it| it.name == sink.name);
+        Ok(Traceable { number: number.unwrap_or_default(), table })
+    }
 }
 
 async fn rows_that_hold(
-    subject: &Subject,
+    sink: &Traceable<'_>,
     condition: &Condition,
     snapshot: Option<i64>,
 ) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
-    for batch in wire::rows(table(subject)?, snapshot).await? {
+    for batch in wire::rows(sink.table, snapshot).await? {
         let columns = StructArray::from(batch.clone());
         for row in 0..batch.num_rows() {
             let row = Value::Object(value::object(&columns, row));
@@ -116,10 +129,8 @@ async fn rows_that_hold(
                 Some(false) => {}
                 None => {
                     let name = condition.unknown(&row).unwrap_or_default();
-                    return Err(Error::invalid(format!(
-                        "{} has no column {name:?}",
-                        subject.spec.sink.name()
-                    )));
+                    let table = &sink.table.table;
+                    return Err(Error::invalid(format!("{table} has no column {name:?}")));
                 }
             }
         }
@@ -129,13 +140,14 @@ async fn rows_that_hold(
 
 async fn trace_row(
     subject: &Subject,
+    sink: &Traceable<'_>,
     args: &TraceArgs,
     condition: &Condition,
     row: &Value,
     terminal: &Terminal,
 ) -> Result<Traced> {
-    let commits = wire::commits(table(subject)?, &subject.spec.id).await?;
-    let commit = commit_of(subject, condition, row, &commits).await?;
+    let commits = wire::commits(sink.table, &subject.spec.id).await?;
+    let commit = commit_of(subject, sink, condition, row, &commits).await?;
     let (from, to) = match &commit {
         Some(it) => (it.epochs_behind, it.commit.epoch),
         None => {
@@ -147,7 +159,8 @@ async fn trace_row(
     let input =
         Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
     let tasks = tasks_of(subject, &plan)?;
-    let tasks = tasks.into_iter().map(|it| (it, Finder::new(row))).collect();
+    let finder = Finder { sink: sink.number, row: row.clone(), found: Vec::new(), stepped: None };
+    let tasks = tasks.into_iter().map(|it| (it, finder.clone())).collect();
     let replayed = run_all(tasks, &input, &plan, terminal)?;
     let found = replayed.iter().find_map(|it| Some((it, it.watch.found.first()?)));
     let Some((replayed_task, found)) = found else {
@@ -168,14 +181,14 @@ async fn trace_row(
     let before = before.or(plan.begin.as_ref()).map_or_else(String::new, |it| hash(it));
     let stepped = match found.batch {
         None => None,
-        Some(batch) => record_of(subject, &plan, &input, task, batch, row, terminal)?,
+        Some(batch) => record_of(subject, &plan, &input, task, batch, &finder, terminal)?,
     };
     let mut changes = Vec::new();
     if let Some((before, after)) = stepped.as_ref().and_then(|it| it.images.as_ref()) {
         changes = changes_of(subject, task, before, after)?;
     }
     Ok(Traced {
-        table: subject.spec.sink.name().to_owned(),
+        table: sink.table.table.clone(),
         row: row.clone(),
         snapshot: commit.map(|it| it.commit.snapshot_id),
         epoch: found.epoch,
@@ -210,6 +223,7 @@ struct Brought<'a> {
 /// Rows are only added, so the first snapshot that has it is found by halving.
 async fn commit_of<'a>(
     subject: &Subject,
+    sink: &Traceable<'_>,
     condition: &Condition,
     row: &Value,
     commits: &'a [TableCommit],
@@ -217,7 +231,7 @@ async fn commit_of<'a>(
     let (mut low, mut high) = (0, commits.len());
     while low < high {
         let middle = low + (high - low) / 2;
-        let there = rows_that_hold(subject, condition, Some(commits[middle].snapshot_id)).await?;
+        let there = rows_that_hold(sink, condition, Some(commits[middle].snapshot_id)).await?;
         if there.contains(row) {
             high = middle;
         } else {
@@ -260,16 +274,16 @@ fn record_of(
     input: &Input,
     task: &TopicPartition,
     (first, last): (Offset, Offset),
-    row: &Value,
+    finder: &Finder,
     terminal: &Terminal,
-) -> Result<Option<Stepped>> {
-    let look = |offsets, detail| -> Result<Option<Stepped>> {
+) -> Result<Option<Arc<Stepped>>> {
+    let look = |offsets, detail| -> Result<Option<Arc<Stepped>>> {
         let mut tasks = tasks_of(subject, plan)?;
         tasks.retain(|it| it.task() == task);
         for task in &mut tasks {
             task.examine = Some(Examine { offsets, detail, cores: false });
         }
-        let tasks = tasks.into_iter().map(|it| (it, Finder::new(row))).collect();
+        let tasks = tasks.into_iter().map(|it| (it, finder.clone())).collect();
         let mut replayed = run_all(tasks, input, plan, terminal)?;
         Ok(replayed.first_mut().and_then(|it| it.watch.stepped.take()))
     };
@@ -292,26 +306,27 @@ fn changes_of(
 }
 
 /// Looks for one row among those that a task makes.
+#[derive(Clone)]
 struct Finder {
+    sink: usize,
     row: Value,
     found: Vec<Found>,
-    stepped: Option<Stepped>,
+    stepped: Option<Arc<Stepped>>,
 }
 
+#[derive(Clone)]
 struct Found {
     epoch: u64,
     batch: Option<(Offset, Offset)>,
 }
 
 impl Finder {
-    fn new(row: &Value) -> Finder {
-        Finder { row: row.clone(), found: Vec::new(), stepped: None }
-    }
-
     /// The table may have columns that the operator does not emit, and wider types.
-    fn is_in(&self, rows: &RecordBatch) -> bool {
-        let columns = StructArray::from(rows.clone());
-        (0..rows.num_rows()).any(|row| same_row(&value::object(&columns, row), &self.row))
+    fn is_in(&self, rows: &SinkRows) -> bool {
+        let columns = StructArray::from(rows.batch.clone());
+        rows.sink == self.sink
+            && (0..rows.batch.num_rows())
+                .any(|row| same_row(&value::object(&columns, row), &self.row))
     }
 }
 
@@ -324,7 +339,7 @@ fn same_row(made: &Map<String, Value>, row: &Value) -> bool {
 }
 
 impl Watch for Finder {
-    fn rows(&mut self, epoch: u64, records: Option<&Records>, rows: &RecordBatch) {
+    fn rows(&mut self, epoch: u64, records: Option<&Records>, rows: &SinkRows) {
         if self.is_in(rows) {
             let batch = records.and_then(|it| Some((it.first_offset()?, it.last_offset()?)));
             self.found.push(Found { epoch, batch });
@@ -333,7 +348,7 @@ impl Watch for Finder {
 
     fn stepped(&mut self, _: u64, stepped: Stepped) {
         if self.stepped.is_none() && stepped.emitted.iter().any(|it| self.is_in(it)) {
-            self.stepped = Some(stepped);
+            self.stepped = Some(Arc::new(stepped));
         }
     }
 }

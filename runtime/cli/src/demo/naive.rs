@@ -31,7 +31,8 @@ pub(crate) fn run(args: DemoNaiveArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (mut source, opened) = tokio::try_join!(wire::source(&spec), wire::open(&spec))?;
-        let Opened { modules, decoder, sink, .. } = opened;
+        let Opened { modules, decoder, mut sinks, .. } = opened;
+        let sink = sinks.remove(0);
         let kept = Kept::at(&args.dir)?;
         let facts = wire::blocking(move || Ok((source.partitions()?, source))).await?;
         let (partitions, source) = facts;

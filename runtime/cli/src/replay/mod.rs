@@ -25,6 +25,7 @@ pub(crate) fn tasks_of(subject: &Subject, plan: &Plan) -> Result<Vec<TaskReplay>
                 task,
                 plan.tasks.get(task),
                 &subject.links,
+                &subject.graph,
                 &*subject.decoder,
                 plan.of_task(task),
             )?;

@@ -213,16 +213,15 @@ fn rows_differ<W>(
             || replayed.iter().flat_map(|it| &it.epochs).filter(|it| it.epoch == planned.epoch.0);
         let found =
             [of_epoch().map(|it| it.rows).sum::<u64>(), of_epoch().map(|it| it.dead_letters).sum()];
-        let names = [wire::SINK, wire::DEAD_LETTERS];
-        names.iter().zip(found).find_map(|(name, found)| {
-            let sink = planned.manifest.sink(name)?;
-            (sink.committable.rows != found).then(|| DifferenceView {
+        let (letters, sinks): (Vec<_>, Vec<_>) =
+            planned.manifest.sinks.iter().partition(|it| it.name == wire::DEAD_LETTERS);
+        [sinks, letters].iter().zip(found).find_map(|(sinks, found)| {
+            let rows: u64 = sinks.iter().map(|it| it.committable.rows).sum();
+            let names: Vec<&str> = sinks.iter().map(|it| it.table.as_str()).collect();
+            (!sinks.is_empty() && rows != found).then(|| DifferenceView {
                 epoch: planned.epoch.0,
                 task: "all tasks".to_owned(),
-                what: format!(
-                    "{found} rows for {}, and {} in the run",
-                    sink.table, sink.committable.rows
-                ),
+                what: format!("{found} rows for {}, and {rows} in the run", names.join(" and ")),
                 state: Vec::new(),
             })
         })

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use floe_core::graph::Graph;
 use floe_core::manifest::PipelineIdentity;
 use floe_core::ports::{DecoderFactory, ObjectStore};
 use floe_core::{Error, Result, TopicPartition};
@@ -20,6 +21,8 @@ pub(crate) struct Subject {
     pub(crate) spec: Arc<PipelineSpec>,
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) links: Vec<Link>,
+    /// Which outputs operators and sinks take.
+    pub(crate) graph: Graph,
     pub(crate) decoder: Arc<dyn DecoderFactory>,
     /// What of the engine decides results.
     pub(crate) engine: String,
@@ -70,8 +73,8 @@ impl Subject {
                 spec.id, spec.checkpoint.store
             ))
         })?;
-        let engine = modules.engine;
-        Ok(Subject { spec, store, links, decoder, engine, about: None, _folder: None })
+        let (engine, graph) = (modules.engine, modules.graph);
+        Ok(Subject { spec, store, links, graph, decoder, engine, about: None, _folder: None })
     }
 
     pub(crate) async fn plan(

@@ -11,19 +11,20 @@ use floe_pipeline::run::SinkWiring;
 use floe_sink::kafka::{KafkaSink, Outbox, TopicConfig, TopicIdentity};
 use floe_source::{KafkaConfig, KafkaSource, Topics};
 
-use super::{SINK, blocking, store};
+use super::{blocking, store};
 
 pub(super) async fn open(
     spec: &PipelineSpec,
+    name: &str,
     topic: &TopicSpec,
     rows: &SchemaRef,
 ) -> Result<SinkWiring> {
     let identity = identity(&look(topic).await?);
     let outbox =
         Outbox { store: store(spec)?, folder: format!("{}/outbox", pipeline_prefix(&spec.id)?) };
-    let sink = KafkaSink::open(&config(spec, topic), identity, outbox, rows).await?;
+    let sink = KafkaSink::open(&config(spec, name, topic), identity, outbox, rows).await?;
     Ok(SinkWiring {
-        name: SINK.to_owned(),
+        name: name.to_owned(),
         table: topic.topic.clone(),
         table_uuid: identity.0,
         committer: sink.committer(),
@@ -33,23 +34,28 @@ pub(super) async fn open(
 
 pub(super) async fn check(
     spec: &PipelineSpec,
+    name: &str,
     topic: &TopicSpec,
     rows: &SchemaRef,
 ) -> Result<String> {
-    KafkaSink::check(&config(spec, topic), rows)?;
+    KafkaSink::check(&config(spec, name, topic), rows)?;
     let partitions = look(topic).await?;
     Ok(format!(
         "topic {} at {}: {} partitions; markers in {}",
         topic.topic,
         topic.bootstrap_servers,
         partitions.len(),
-        config(spec, topic).marker_topic()
+        config(spec, name, topic).marker_topic()
     ))
 }
 
-pub(super) async fn observe(spec: &PipelineSpec, topic: &TopicSpec) -> Result<Option<TableFacts>> {
+pub(super) async fn observe(
+    spec: &PipelineSpec,
+    name: &str,
+    topic: &TopicSpec,
+) -> Result<Option<TableFacts>> {
     let identity = identity(&look(topic).await?);
-    let marker = KafkaSink::marker(&config(spec, topic)).await?;
+    let marker = KafkaSink::marker(&config(spec, name, topic)).await?;
     Ok(Some(TableFacts {
         table: topic.topic.clone(),
         table_uuid: identity.0,
@@ -62,10 +68,10 @@ pub(super) async fn observe(spec: &PipelineSpec, topic: &TopicSpec) -> Result<Op
     }))
 }
 
-fn config(spec: &PipelineSpec, topic: &TopicSpec) -> TopicConfig {
+fn config(spec: &PipelineSpec, name: &str, topic: &TopicSpec) -> TopicConfig {
     TopicConfig {
         pipeline: spec.id.clone(),
-        sink: SINK.to_owned(),
+        sink: name.to_owned(),
         topic: topic.topic.clone(),
         bootstrap_servers: topic.bootstrap_servers.clone(),
         key: topic.key.clone(),

@@ -79,6 +79,12 @@ impl Problem {
         }
     }
 
+    /// The problem of one table, told of it as the item of a list.
+    pub(super) fn of_item(mut self, index: usize) -> Self {
+        self.at.insert(1, index.to_string());
+        self
+    }
+
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self

@@ -5,7 +5,8 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::config::secret::Properties;
 use crate::config::units::{HumanBytes, HumanDuration};
@@ -16,10 +17,10 @@ use crate::config::units::{HumanBytes, HumanDuration};
 pub(super) struct Document {
     pub(super) pipeline: PipelineTable,
     pub(super) source: SourceTable,
-    /// The chain of operators, in order; each record goes through all of them.
+    /// The operators in order; each takes what the one before it emits, unless it says another `input`.
     #[serde(default)]
     pub(super) operator: Vec<OperatorTable>,
-    pub(super) sink: SinkTable,
+    pub(super) sink: SinkTables,
     #[serde(default)]
     pub(super) checkpoint: CheckpointTable,
     pub(super) dead_letters: Option<DeadLettersTable>,
@@ -131,6 +132,12 @@ pub(super) struct OperatorTable {
     /// Anything; the operator's `open` gets it as JSON.
     #[serde(default)]
     pub(super) config: serde_json::Map<String, serde_json::Value>,
+    /// The outputs that it takes, of operators before it: "operator" or "operator.output". Default: the
+    /// first output of the operator before it.
+    pub(super) input: Option<OneOrMany>,
+    /// Outputs whose rows go nowhere.
+    #[serde(default)]
+    pub(super) discard: Vec<String>,
     /// What becomes of a record that cannot be decoded, that the operator rejects, or that makes it
     /// trap. Default "fail".
     pub(super) on_error: Option<OnErrorName>,
@@ -164,10 +171,59 @@ pub(super) struct LimitsTable {
     pub(super) module_size: Option<HumanBytes>,
 }
 
+/// `[sink]`, or `[[sink]]` once for each of several.
+#[derive(Debug)]
+pub(super) struct SinkTables {
+    pub(super) all: Vec<SinkTable>,
+    /// They stand in a list, also where it is one.
+    pub(super) listed: bool,
+}
+
+impl<'de> Deserialize<'de> for SinkTables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SinksVisitor;
+        impl<'de> Visitor<'de> for SinksVisitor {
+            type Value = SinkTables;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("[sink], or [[sink]] once for each of several")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<SinkTables, A::Error> {
+                let one = SinkTable::deserialize(MapAccessDeserializer::new(keys))?;
+                Ok(SinkTables { all: vec![one], listed: false })
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<SinkTables, A::Error> {
+                let mut all = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    all.push(item);
+                }
+                Ok(SinkTables { all, listed: true })
+            }
+        }
+        deserializer.deserialize_any(SinksVisitor)
+    }
+}
+
+impl JsonSchema for SinkTables {
+    fn schema_name() -> Cow<'static, str> {
+        "Sinks".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<SinkTable>();
+        json_schema!({
+            "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }]
+        })
+    }
+}
+
 /// The Iceberg table, or the Kafka topic, that rows go to.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct SinkTable {
+    /// Stable for ever: names the marker in the table. Default "sink", which only one may have.
+    pub(super) name: Option<String>,
+    /// The outputs whose rows it takes: "operator" or "operator.output". Default: the first output of the last
+    /// operator.
+    pub(super) input: Option<OneOrMany>,
     /// namespace.table
     pub(super) iceberg: Option<String>,
     /// A topic, in place of a table: an epoch's records show in it by one transaction.

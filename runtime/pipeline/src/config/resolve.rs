@@ -18,12 +18,13 @@ use crate::config::document::{
 };
 use crate::config::paths::Base;
 use crate::config::recording::recording;
-use crate::config::sink::{check_topic, sink};
+use crate::config::sink::{check_topic, sinks};
 use crate::config::time::parse_start;
 use crate::config::{
     CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, EventTimeSpec, Format, Guarantee,
-    LimitsSpec, LogFormat, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec, Properties,
-    RunSpec, Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics, VerifySpec,
+    LimitsSpec, LogFormat, NamedSink, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec,
+    Properties, RunSpec, Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics,
+    VerifySpec,
 };
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -85,7 +86,12 @@ pub(super) fn resolve(
             )
             .help(format!(
                 "add [dead-letters] with iceberg = \"{}_dead_letters\"",
-                document.sink.iceberg.as_deref().unwrap_or("lake.records")
+                document
+                    .sink
+                    .all
+                    .iter()
+                    .find_map(|it| it.iceberg.as_deref())
+                    .unwrap_or("lake.records")
             )));
         }
         if let Some(name) = &operator.name
@@ -96,16 +102,17 @@ pub(super) fn resolve(
         }
         operators.push(operator);
     }
-    let sink = sink(document.sink, &base, env)?;
-    if let (SinkSpec::Topic(_), Guarantee::AtLeastOnce | Guarantee::AtMostOnce) = (&sink, guarantee)
-    {
+    let sinks = sinks(document.sink, &base, env)?;
+    let is_topic = sinks.iter().any(|it| matches!(it.spec, SinkSpec::Topic(_)));
+    if let (true, Guarantee::AtLeastOnce | Guarantee::AtMostOnce) = (is_topic, guarantee) {
         return Err(Problem::new(
             "pipeline.guarantee",
             format!("{} is for a table, and this sink is a topic", guarantee.name()),
         )
         .help("take it out: an epoch is published to a topic in one transaction, exactly once"));
     }
-    let checkpoint = checkpoint(document.checkpoint, sink.table(), &base)?;
+    let table = sinks.iter().find_map(|it| it.spec.table());
+    let checkpoint = checkpoint(document.checkpoint, table, &base)?;
     let recording = document.recording.map(|it| recording(it, &source.origin)).transpose()?;
     if guarantee == Guarantee::AtLeastOnce && checkpoint.commit_every > 1 {
         return Err(Problem::new(
@@ -115,14 +122,14 @@ pub(super) fn resolve(
         .help("take it out, or guarantee = \"exactly-once\" in [pipeline]"));
     }
     let dead_letters =
-        document.dead_letters.map(|it| dead_letters(it, &sink, &base)).transpose()?;
+        document.dead_letters.map(|it| dead_letters(it, &sinks, &base)).transpose()?;
     Ok(PipelineSpec {
         path: path.to_owned(),
         id: document.pipeline.id,
         guarantee,
         source,
         operators,
-        sink,
+        sinks,
         checkpoint,
         dead_letters,
         telemetry: telemetry(document.telemetry)?,
@@ -274,6 +281,8 @@ fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<Opera
             Some(OnErrorName::Skip) => OnError::Skip,
             Some(OnErrorName::DeadLetter) => OnError::DeadLetter,
         },
+        input: table.input.map(|it| it.0).unwrap_or_default(),
+        discard: table.discard,
         limits: limits(table.limits),
     })
 }
@@ -450,10 +459,11 @@ fn checkpoint(
 
 fn dead_letters(
     table: DeadLettersTable,
-    sink: &SinkSpec,
+    sinks: &[NamedSink],
     base: &Base<'_>,
 ) -> Result<DeadLettersSpec, Problem> {
-    let catalog = match (table.catalog, sink.table()) {
+    let first = sinks.iter().find_map(|it| it.spec.table());
+    let catalog = match (table.catalog, first) {
         (Some(table), _) => catalog(table, "dead-letters.catalog", base)?,
         (None, Some(sink)) => sink.catalog.clone(),
         (None, None) => {
@@ -463,12 +473,9 @@ fn dead_letters(
         }
     };
     let name = table_name(table.iceberg, "dead-letters.iceberg")?;
-    if sink.table().is_some_and(|it| it.table == name) {
-        return Err(Problem::new(
-            "dead-letters.iceberg",
-            format!("{name} is the sink's own table"),
-        )
-        .help(format!("iceberg = \"{name}_dead_letters\"")));
+    if sinks.iter().any(|it| it.spec.table().is_some_and(|it| it.table == name)) {
+        return Err(Problem::new("dead-letters.iceberg", format!("{name} is a sink's own table"))
+            .help(format!("iceberg = \"{name}_dead_letters\"")));
     }
     Ok(DeadLettersSpec {
         table: TableSpec {

@@ -1,12 +1,82 @@
-//! `[sink]`: a table or a topic, and what belongs to neither.
+//! `[sink]`: a table or a topic, what belongs to neither, and several of them.
 
 use crate::config::diagnose::Problem;
-use crate::config::document::{ModeName, SinkTable};
+use crate::config::document::{ModeName, SinkTable, SinkTables};
 use crate::config::paths::Base;
 use crate::config::resolve::{Env, branch, catalog, table_name};
-use crate::config::{SinkSpec, TableSpec, TopicSpec};
+use crate::config::{NamedSink, SinkSpec, TableSpec, TopicSpec};
 
-pub(super) fn sink(table: SinkTable, base: &Base<'_>, env: Env<'_>) -> Result<SinkSpec, Problem> {
+/// The name of a sink that the file gives none.
+const DEFAULT_NAME: &str = "sink";
+/// The table of [dead-letters] has this name in checkpoints.
+const DEAD_LETTERS: &str = "dead-letters";
+
+pub(super) fn sinks(
+    SinkTables { all, listed }: SinkTables,
+    base: &Base<'_>,
+    env: Env<'_>,
+) -> Result<Vec<NamedSink>, Problem> {
+    let mut sinks: Vec<NamedSink> = Vec::new();
+    for (index, table) in all.into_iter().enumerate() {
+        let named = named_sink(table, &sinks, base, env);
+        sinks.push(named.map_err(|it| if listed { it.of_item(index) } else { it })?);
+    }
+    match sinks.is_empty() {
+        true => Err(Problem::new("sink", "there is no sink").help("add [sink]")),
+        false => Ok(sinks),
+    }
+}
+
+fn named_sink(
+    mut table: SinkTable,
+    before: &[NamedSink],
+    base: &Base<'_>,
+    env: Env<'_>,
+) -> Result<NamedSink, Problem> {
+    let given = table.name.take();
+    let name = given.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned());
+    let input = table.input.take().map(|it| it.0).unwrap_or_default();
+    let fits = |it: char| it.is_ascii_alphanumeric() || it == '-' || it == '_';
+    if name.is_empty() || !name.chars().all(fits) || name == DEAD_LETTERS {
+        return Err(Problem::new("sink.name", format!("{name:?} cannot be a sink's name"))
+            .help("letters, digits, '-' and '_'; it stays what it is for ever"));
+    }
+    if before.iter().any(|it| it.name == name) {
+        return Err(match given {
+            Some(_) => Problem::new("sink.name", format!("two sinks are named {name:?}")),
+            None => Problem::new("sink", "of several sinks each has a name, but for one").help(
+                "name = \"…\" in each [[sink]]; the one that was there alone before is \"sink\"",
+            ),
+        });
+    }
+    let spec = sink(table, base, env)?;
+    if let Some(other) = before.iter().find(|it| is_same(&it.spec, &spec)) {
+        let key = if spec.table().is_some() { "sink.iceberg" } else { "sink.kafka" };
+        let what = format!("{} is where sink {:?} writes", spec.name(), other.name);
+        return Err(Problem::new(key, what)
+            .help("one sink may take several outputs: input = [\"a.x\", \"b.y\"]"));
+    }
+    Ok(NamedSink { name, input, spec })
+}
+
+fn is_same(a: &SinkSpec, b: &SinkSpec) -> bool {
+    match (a, b) {
+        (SinkSpec::Table(a), SinkSpec::Table(b)) => {
+            a.table == b.table
+                && a.branch == b.branch
+                && a.catalog.uri.expose() == b.catalog.uri.expose()
+                && a.catalog.warehouse == b.catalog.warehouse
+        }
+        (SinkSpec::Topic(a), SinkSpec::Topic(b)) => {
+            a.topic == b.topic && a.bootstrap_servers == b.bootstrap_servers
+        }
+        (SinkSpec::Table(_), SinkSpec::Topic(_)) | (SinkSpec::Topic(_), SinkSpec::Table(_)) => {
+            false
+        }
+    }
+}
+
+fn sink(table: SinkTable, base: &Base<'_>, env: Env<'_>) -> Result<SinkSpec, Problem> {
     match (&table.iceberg, &table.kafka) {
         (Some(_), None) => sink_table(table, base).map(SinkSpec::Table),
         (None, Some(_)) => sink_topic(table, env).map(SinkSpec::Topic),

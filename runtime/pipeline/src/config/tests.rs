@@ -106,10 +106,13 @@ fn the_smallest_has_every_default() {
     assert_eq!(spec.operators[0].config, "{}");
     assert_eq!(spec.operators[0].on_error, OnError::Fail);
     assert_eq!(spec.operators[0].limits, LimitsSpec::default());
-    assert_eq!(spec.sink.table().unwrap().catalog.uri.expose(), "sqlite:///pipe/lake.db");
-    assert_eq!(spec.sink.table().unwrap().catalog.warehouse.as_deref(), Some("file:///pipe/lake"));
-    assert!(spec.sink.table().unwrap().create);
-    assert_eq!(spec.sink.table().unwrap().branch, "main");
+    assert_eq!(spec.sink().table().unwrap().catalog.uri.expose(), "sqlite:///pipe/lake.db");
+    assert_eq!(
+        spec.sink().table().unwrap().catalog.warehouse.as_deref(),
+        Some("file:///pipe/lake")
+    );
+    assert!(spec.sink().table().unwrap().create);
+    assert_eq!(spec.sink().table().unwrap().branch, "main");
     assert_eq!(spec.checkpoint.store, "file:///pipe/lake/.floe/checkpoints");
     assert_eq!(spec.checkpoint.interval, Duration::from_secs(10));
     assert_eq!((spec.checkpoint.keep, spec.checkpoint.commits_pending_max), (10, 4));
@@ -140,7 +143,7 @@ fn the_full_one_is_read_whole() {
     assert_eq!(operator.limits.memory_bytes, Some(512 << 20));
     assert_eq!(operator.limits.compile_time, Some(Duration::from_secs(30)));
     assert_eq!(operator.on_error, OnError::DeadLetter);
-    assert_eq!(spec.sink.table().unwrap().catalog.properties.get("credential"), Some("hunter2"));
+    assert_eq!(spec.sink().table().unwrap().catalog.properties.get("credential"), Some("hunter2"));
     assert_eq!(spec.checkpoint.store, "s3://lake/checkpoints");
     assert_eq!(spec.checkpoint.properties.get("s3.endpoint"), Some("http://127.0.0.1:7070"));
     assert_eq!(spec.checkpoint.properties.get("s3.region"), Some("eu-west-1"));
@@ -348,10 +351,10 @@ key = ["merchant_id"]
 store = "file://./checkpoints"
 "#;
     let spec = parse(text).unwrap();
-    let SinkSpec::Topic(topic) = &spec.sink else { panic!("{:?}", spec.sink) };
+    let SinkSpec::Topic(topic) = spec.sink() else { panic!("{:?}", spec.sink()) };
     assert_eq!((topic.topic.as_str(), topic.bootstrap_servers.as_str()), ("out", "k:9092"));
     assert_eq!(
-        (spec.sink.name(), topic.key.as_slice()),
+        (spec.sink().name(), topic.key.as_slice()),
         ("out", ["merchant_id".to_owned()].as_slice())
     );
     assert_eq!(spec.checkpoint.store, "file:///pipe/checkpoints");

@@ -53,7 +53,7 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
         let rows = wire::rows(super::table(&spec)?, None).await?;
         chosen(&letters(&rows)?, &args, &edits)?;
         let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
-        let Opened { modules, decoder, sink, dead_letters } = opened;
+        let Opened { modules, decoder, sinks, dead_letters } = opened;
         let log = wire::claim(&spec, args.take_over).await?;
         made_by::keep(&*wire::store(&spec)?, &spec.id, &modules.chain).await;
         let config = run_config(&spec, &modules, true);
@@ -61,7 +61,8 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
             source,
             decoder,
             operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
-            sink,
+            graph: modules.graph,
+            sinks,
             dead_letters,
             log: Box::new(log),
             clock: Arc::new(wire::WallClock::new()),

@@ -20,12 +20,15 @@ pub(crate) fn rows(args: RowsArgs) -> anyhow::Result<()> {
         (None, true) => {
             return Err(Error::invalid("the pipeline has no [dead-letters]").into());
         }
-        (_, false) => spec.sink.table().ok_or_else(|| {
-            Error::invalid(format!(
-                "the pipeline's sink is topic {}, not a table\n→ read it with a Kafka consumer, isolation.level=read_committed",
-                spec.sink.name()
-            ))
-        })?,
+        (_, false) => {
+            let sink = &spec.sink_named(args.sink.as_deref())?.spec;
+            sink.table().ok_or_else(|| {
+                Error::invalid(format!(
+                    "the pipeline's sink is topic {}, not a table\n→ read it with a Kafka consumer, isolation.level=read_committed",
+                    sink.name()
+                ))
+            })?
+        }
     };
     super::block_on(async move {
         let batches = wire::rows(table, args.snapshot).await?;

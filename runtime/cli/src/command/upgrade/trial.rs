@@ -12,7 +12,7 @@ use floe_core::ports::Source;
 use floe_core::{Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 use floe_pipeline::config::{OnError, PipelineSpec};
 use floe_pipeline::upgrade::{OperatorChange, StateFrom};
-use floe_replay::{Difference, Link, Plan, PlannedTask, TaskReplay, Watch};
+use floe_replay::{Difference, Link, Plan, PlannedTask, SinkRows, TaskReplay, Watch};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -151,8 +151,15 @@ pub(super) async fn trial(
     let mut tasks = Vec::new();
     for task in plan.all_tasks() {
         let (captured, epochs) = (plan.tasks.get(&task), plan.of_task(&task));
-        let replay =
-            TaskReplay::new(&plan.pipeline, &task, captured, &old_links, &*old_decoder, epochs)?;
+        let replay = TaskReplay::new(
+            &plan.pipeline,
+            &task,
+            captured,
+            &old_links,
+            &upgrade.old.modules.graph,
+            &*old_decoder,
+            epochs,
+        )?;
         tasks.push((replay, Seen::default()));
     }
     let (old_done, old_time) = side(tasks)?;
@@ -171,6 +178,7 @@ pub(super) async fn trial(
             &task,
             captured.as_ref(),
             &new_links,
+            &new.modules.graph,
             &*new_decoder,
             epochs.collect(),
         )?;
@@ -241,9 +249,9 @@ struct Seen {
 const AT_WATERMARKS: Offset = Offset(i64::MAX);
 
 impl Watch for Seen {
-    fn rows(&mut self, _: u64, records: Option<&Records>, rows: &RecordBatch) {
+    fn rows(&mut self, _: u64, records: Option<&Records>, rows: &SinkRows) {
         let at = records.and_then(Records::first_offset).unwrap_or(AT_WATERMARKS);
-        self.rows.entry(at).or_default().push(rows.clone());
+        self.rows.entry(at).or_default().push(rows.batch.clone());
     }
 
     fn refused(&mut self, _: u64, record: Option<Record<'_>>, operator: &str, why: &str) {

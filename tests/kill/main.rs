@@ -10,6 +10,7 @@ mod feed;
 mod process;
 mod scene;
 mod points;
+mod graph;
 mod guarantees;
 mod upgrades;
 mod nexmark;

@@ -230,8 +230,7 @@ pub(crate) struct RowsArgs {
     /// The table snapshot; the newest of the pipeline's branch unless named
     #[arg(long)]
     pub(crate) snapshot: Option<i64>,
-    /// The sink whose table is read; the first unless named
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = "The sink; the first unless named")]
     pub(crate) sink: Option<String>,
     /// The table of dead letters in place of the sink's
     #[arg(long, conflicts_with = "sink")]
@@ -331,8 +330,7 @@ pub(crate) struct TraceArgs {
     /// The row, by a condition on its columns
     #[arg(long, value_name = "CONDITION")]
     pub(crate) row: String,
-    /// The sink whose table has the row; the first unless named
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = "The sink; the first unless named")]
     pub(crate) sink: Option<String>,
     /// The records, as a recording; the pipeline's own recording or what Kafka still has unless named
     #[arg(long, value_name = "FILE")]
@@ -353,8 +351,7 @@ pub(crate) struct BisectArgs {
     /// What the state that an operator tells should hold at each checkpoint
     #[arg(long, value_name = "CONDITION", conflicts_with = "expect")]
     pub(crate) expect_state: Option<String>,
-    /// The sink whose rows should hold it; the first unless named
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = "The sink; the first unless named")]
     pub(crate) sink: Option<String>,
     /// The first epoch; the oldest that is kept unless named
     #[arg(long, value_name = "EPOCH")]

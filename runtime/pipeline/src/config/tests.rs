@@ -372,3 +372,35 @@ store = "file://./checkpoints"
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn there_may_be_several_sinks() {
+    let (before, sink) = SMALLEST.split_once("[sink]").unwrap();
+    let of = |name: &str, table: &str| {
+        format!("[[sink]]\n{name}{}", sink.replace("lake.payments", table))
+    };
+    let late = of("name = \"late\"\ninput = \"totals.late\"\n", "lake.late");
+    let spec = parse(&format!("{before}{}{late}", of("", "lake.payments"))).unwrap();
+    let sinks: Vec<_> = spec
+        .sinks
+        .iter()
+        .map(|it| (it.name.as_str(), it.input.join(" "), it.spec.name()))
+        .collect();
+    let wanted =
+        [("sink", String::new(), "lake.payments"), ("late", "totals.late".to_owned(), "lake.late")];
+    assert_eq!(sinks, wanted);
+    assert_eq!(parse(SMALLEST).unwrap().sinks[0].name, "sink");
+
+    let first = of("name = \"a\"\n", "lake.a");
+    for (second, word, line) in [
+        (of("name = \"a\"\n", "lake.b"), "two sinks are named \"a\"", 18),
+        (of("name = \"b\"\n", "lake.a"), "lake.a is where sink \"a\" writes", 20),
+        (of("name = \"dead-letters\"\n", "lake.b"), "cannot be a sink's name", 18),
+        (of("name = \"b\"\n", "b"), "cannot be a table", 20),
+        (of("name = \"b\"\nnome = 1\n", "lake.b"), "nome", 19),
+    ] {
+        let error = parse(&format!("{before}{first}{second}")).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+        assert_eq!(error.place.map(|it| it.0), Some(line), "{error}");
+    }
+}

@@ -45,11 +45,17 @@ fn payments(scene: &Scene<'_>) -> Result<Vec<Payment>> {
 /// Large payments to the totals, small ones to a table of their own.
 fn parted(scene: &mut Scene<'_>) -> Result<()> {
     let module = scene.settings.module.display().to_string();
-    let route = module_of(scene, "route");
+    let (route, project) = (module_of(scene, "route"), module_of(scene, "project"));
     scene.settings.module = route.into();
     scene.settings.operator = format!(
         r#"name = "route"
 config = {{ into = "outputs", otherwise = "small", routes = [{{ name = "large", where = "amount_minor >= {LARGE}" }}] }}
+
+[[operator]]
+name = "small"
+module = '{project}'
+input = "route.small"
+config = {{ columns = ["txn_id", "_partition as partition", "_offset as place"] }}
 
 [[operator]]
 name = "totals"
@@ -66,7 +72,7 @@ input = "route.large""#
     let (sink, rest) = after.split_once("[checkpoint]").context("a checkpoint")?;
     let other = sink.replace(".payments\"", ".small\"");
     let text = format!(
-        "{before}[[sink]]{sink}[[sink]]\nname = \"small\"\ninput = \"route.small\"{other}[checkpoint]{rest}"
+        "{before}[[sink]]{sink}[[sink]]\nname = \"small\"\ninput = \"small\"{other}[checkpoint]{rest}"
     );
     std::fs::write(scene.pipeline(), text).context("write the pipeline file")
 }
@@ -93,7 +99,7 @@ fn rows(scene: &Scene<'_>, sink: &str) -> Result<Vec<Value>> {
 
 /// Each row of each table, against the input.
 fn compare(scene: &Scene<'_>) -> Result<()> {
-    let place = |it: &Value| (it["_partition"].as_i64(), it["_offset"].as_i64());
+    let place = |it: &Value| (it["partition"].as_i64(), it["place"].as_i64());
     let mut wanted = BTreeSet::new();
     let mut totals: BTreeMap<(i64, &str), i64> = BTreeMap::new();
     let (mut seen, mut large) = (BTreeSet::new(), BTreeMap::new());
@@ -164,8 +170,16 @@ fn outputs_that_go_nowhere_are_refused() {
         let good = std::fs::read_to_string(scene.pipeline())?;
         for (what, by, wanted) in [
             ("input = \"route.small\"", "input = \"route.smal\"", "has no output \"smal\""),
-            ("input = \"route.small\"", "input = \"totals\"", "nobody takes output route.small"),
-            ("name = \"small\"\ninput", "input", "of several sinks each has a name"),
+            (
+                "input = \"route.small\"",
+                "input = \"route.large\"",
+                "nobody takes output route.small",
+            ),
+            (
+                "name = \"small\"\ninput = \"small\"",
+                "input = \"small\"",
+                "of several sinks each has a name",
+            ),
             (".small\"", ".payments\"", "is where sink \"sink\" writes"),
         ] {
             ensure!(good.contains(what), "{what} is not in\n{good}");
@@ -177,12 +191,11 @@ fn outputs_that_go_nowhere_are_refused() {
             ensure!(said.contains(wanted) && said.contains("pipeline.toml:"), "{by}: {said}");
         }
         // What is said to be discarded may be.
-        let discarded = good
-            .replace("name = \"route\"", "name = \"route\"\ndiscard = [\"small\"]")
-            .replace("name = \"small\"\ninput = \"route.small\"", "name = \"small\"");
-        let (one, _) = discarded.split_once("[[sink]]\nname = \"small\"").context("two sinks")?;
-        let (_, rest) = discarded.split_once("[checkpoint]").context("a checkpoint")?;
-        std::fs::write(scene.pipeline(), format!("{one}[checkpoint]{rest}"))?;
+        let (before, after) = good.split_once("[[sink]]\nname = \"small\"").context("two sinks")?;
+        let (_, rest) = after.split_once("[checkpoint]").context("a checkpoint")?;
+        let discarded = before
+            .replace("input = \"route.small\"", "input = \"route.small\"\ndiscard = [\"rows\"]");
+        std::fs::write(scene.pipeline(), format!("{discarded}[checkpoint]{rest}"))?;
         scene.run_until_end()?;
         scene.done();
         Ok(())

@@ -56,8 +56,7 @@ type Images = Vec<(String, OperatorImage)>;
 
 /// The records of `examined` one by one; those before them as one batch.
 pub(crate) fn step(
-    links: &[Link],
-    wires: &Wires,
+    (links, wires): (&[Link], &Wires),
     task: &TopicPartition,
     images: &[(String, OperatorImage)],
     decoder: &mut dyn Decoder,

@@ -421,7 +421,7 @@ impl TaskReplay {
         let images = self.capture()?;
         let (links, task) = (&self.links, &self.task);
         let each =
-            step(links, &self.wires, task, &images, &mut *self.decoder, records, examine, now)?;
+            step((links, &self.wires), task, &images, &mut *self.decoder, records, examine, now)?;
         each.into_iter().for_each(|it| watch.stepped(epoch, it));
         Ok(())
     }

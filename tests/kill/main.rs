@@ -17,6 +17,7 @@ mod nexmark;
 mod watermarks;
 mod moments;
 mod owners;
+mod upserts;
 mod topics;
 mod effects;
 mod answers;

@@ -68,6 +68,10 @@ pub(crate) struct Settings {
     pub(crate) operator: String,
     /// More lines of `[checkpoint]`.
     pub(crate) checkpoint: &'static str,
+    /// More lines of `[sink]`.
+    pub(crate) sink: &'static str,
+    /// The script of tests/readers that knows what the table must hold.
+    pub(crate) reader: &'static str,
     /// Put in place of `[source]`'s and `[sink.catalog]`'s lines by the tests of an unreachable world.
     pub(crate) source: Option<String>,
     pub(crate) catalog: Option<String>,
@@ -93,6 +97,8 @@ impl Settings {
             properties: KEEP_SNAPSHOTS,
             operator: String::new(),
             checkpoint: "",
+            sink: "",
+            reader: "compare.py",
             source: None,
             catalog: None,
             store: None,
@@ -202,6 +208,7 @@ on-error = "{on_error}"
 iceberg = "{namespace}.payments"
 partition-by = {partition_by}
 properties = {{ {properties} }}
+{sink}
 
 [sink.catalog]
 {catalog}
@@ -221,6 +228,7 @@ batch-records = {batch_records}
             operator = self.settings.operator,
             checkpoint = self.settings.checkpoint,
             properties = self.settings.properties,
+            sink = self.settings.sink,
             namespace = self.namespace(),
         ))
     }
@@ -341,17 +349,17 @@ uri = "{}"
 
     /// Row by row, newest snapshot and each on the way, by independent readers.
     pub(crate) fn compare(&self, more: &[&str]) -> Result<Compared> {
-        let mut command = self.reader("compare.py")?;
+        let mut command = self.reader(self.settings.reader)?;
         command.arg(self.input()).arg("--json").args(more);
         command.args(["--guarantee", self.settings.guarantee]);
-        let out = command.output().context("start compare.py")?;
+        let out = command.output().with_context(|| format!("start {}", self.settings.reader))?;
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
         if !out.status.success() {
             bail!("the table is wrong\n{text}{}", String::from_utf8_lossy(&out.stderr));
         }
         let summary = text.lines().last().unwrap_or_default();
         let summary: serde_json::Value =
-            serde_json::from_str(summary).context("read compare.py's summary")?;
+            serde_json::from_str(summary).context("read the reader's summary")?;
         let number = |name: &str| summary[name].as_u64().unwrap_or_default();
         if self.settings.guarantee == "exactly-once" {
             ensure!(number("consistent_cuts") == number("snapshots"), "{summary}");

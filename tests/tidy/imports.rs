@@ -73,7 +73,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// A heavy crate, and who may name it besides the cli, which joins them, and the tests.
 const HEAVY: &[(&str, &[&str])] = &[
     ("rdkafka", &["floe-source", "floe-sink", "floe-effects"]),
-    ("reqwest", &["floe-effects"]),
+    ("reqwest", &["floe-effects", "floe-sink"]),
     ("rdkafka-sys", &["floe-source"]),
     ("wasmtime", &["floe-operator"]),
     ("iceberg", &["floe-sink"]),

@@ -1,7 +1,7 @@
 //! The guarantee that a pipeline really has, and what it rests on, part by part.
 
 use floe_pipeline::config::{
-    CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec, TableSpec,
+    CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec, TableSpec, WriteMode,
 };
 use serde::Serialize;
 
@@ -40,9 +40,15 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
         "operators: memory and globals are captured together with the position; state is exact"
             .to_owned(),
     ];
-    let mut sinks: Vec<&str> = spec.sinks.iter().map(|it| text_of(&it.spec)).collect();
+    let with_mode = |sink: &SinkSpec| match sink.table().map(|it| &it.mode) {
+        Some(WriteMode::Upsert { key, .. }) => {
+            format!("{}; a row replaces the one of its key ({})", text_of(sink), key.join(", "))
+        }
+        Some(WriteMode::Append) | None => text_of(sink).to_owned(),
+    };
+    let mut sinks: Vec<String> = spec.sinks.iter().map(|it| with_mode(&it.spec)).collect();
     sinks.dedup();
-    rests_on.extend(sinks.into_iter().map(str::to_owned));
+    rests_on.extend(sinks);
     if spec.dead_letters.is_some() {
         rests_on
             .push("dead letters: committed with their epoch, under the same guarantee, in their own table".to_owned());
@@ -54,6 +60,8 @@ fn limits(spec: &PipelineSpec) -> Vec<String> {
     let mut limits = Vec::new();
     match spec.guarantee {
         Guarantee::ExactlyOnce => {}
+        // A row that comes again replaces itself.
+        Guarantee::AtLeastOnce if spec.sinks.iter().all(|it| replaces(&it.spec)) => {}
         Guarantee::AtLeastOnce => limits.push(
             "sink: guarantee = \"at-least-once\" is asked for; after a crash the rows of the last epoch may come again"
                 .to_owned(),
@@ -101,4 +109,8 @@ fn limits(spec: &PipelineSpec) -> Vec<String> {
         ));
     }
     limits
+}
+
+fn replaces(sink: &SinkSpec) -> bool {
+    sink.table().is_some_and(|it| matches!(it.mode, WriteMode::Upsert { .. }))
 }

@@ -22,12 +22,12 @@ use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits};
 use floe_pipeline::config::{
     self, CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
-    TableSpec, Topics,
+    TableSpec, Topics, WriteMode,
 };
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_pipeline::run::{OperatorWiring, SinkWiring};
 use floe_sink::iceberg::{
-    CatalogConfig, IcebergSink, TableCommit, TableConfig, read_commits, read_rows,
+    CatalogConfig, IcebergSink, TableCommit, TableConfig, UpsertConfig, read_commits, read_rows,
 };
 use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
 
@@ -288,6 +288,15 @@ fn table_config(table: &TableSpec) -> TableConfig {
         create: table.create,
         partition_by: table.partition_by.clone(),
         branch: table.branch.clone(),
+        mode: match &table.mode {
+            WriteMode::Append => floe_sink::iceberg::WriteMode::Append,
+            WriteMode::Upsert { key, op_column } => {
+                floe_sink::iceberg::WriteMode::Upsert(UpsertConfig {
+                    key: key.clone(),
+                    op_column: op_column.clone(),
+                })
+            }
+        },
         properties: table.properties.expose().clone(),
     }
 }
@@ -333,10 +342,10 @@ pub(crate) async fn observe(
     let for_modules = Arc::clone(spec);
     let rows = blocking(move || modules(&for_modules)?.output(number)).await?;
     let catalog = catalog_config(&table.catalog);
-    if IcebergSink::check_schema(&catalog, &table.table, &rows).await?.is_none() {
+    let config = TableConfig { create: false, ..table_config(table) };
+    if IcebergSink::check_schema(&catalog, &config, &rows).await?.is_none() {
         return Ok(None);
     }
-    let config = TableConfig { create: false, ..table_config(table) };
     let opened = IcebergSink::open(&spec.id, &sink.name, &catalog, &config, rows).await?;
     opened.committer().observe(expected).await.map(Some)
 }
@@ -369,12 +378,13 @@ pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<
 }
 
 async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
-    IcebergSink::check_partition_by(&table.partition_by, &rows)?;
+    let config = table_config(table);
+    IcebergSink::check_config(&config, &rows)?;
     let catalog = catalog_config(&table.catalog);
     let place = catalog_text(&table.catalog);
     let found = match catalog_exists(&table.catalog) {
         false => None,
-        true => IcebergSink::check_schema(&catalog, &table.table, &rows).await?,
+        true => IcebergSink::check_schema(&catalog, &config, &rows).await?,
     };
     match found {
         Some(mismatches) if mismatches.is_empty() => {

@@ -182,7 +182,7 @@ pub struct TopicSpec {
     pub properties: Properties,
 }
 
-/// An Iceberg table to append to.
+/// An Iceberg table to write to.
 #[derive(Clone, Debug)]
 pub struct TableSpec {
     /// `namespace.table`.
@@ -191,8 +191,21 @@ pub struct TableSpec {
     pub create: bool,
     pub partition_by: Vec<String>,
     pub branch: String,
+    pub mode: WriteMode,
     /// Table properties, Java spelling.
     pub properties: Properties,
+}
+
+/// What an epoch's rows are to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    Append,
+    /// The newest version of their keys' rows.
+    Upsert {
+        key: Vec<String>,
+        /// The column that says whether a row is deleted, and is not stored.
+        op_column: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -232,9 +232,13 @@ pub(super) struct SinkTable {
     pub(super) catalog: Option<CatalogTable>,
     /// The topic's brokers. Default: the environment variable FLOE_KAFKA.
     pub(super) bootstrap_servers: Option<String>,
-    /// Columns that make a record's key in the topic; records of one key keep their order.
+    /// Columns that make a record's key in the topic, where records of one key keep their order; or a row's key in
+    /// a table of mode "upsert".
     #[serde(default)]
     pub(super) key: Vec<String>,
+    /// Under mode "upsert", the column that says whether a row's key is gone: a string ("d" or "delete"; "c", "u", …
+    /// are upserts) or a boolean (true). It is not stored. Default: "_op", where the operator emits it.
+    pub(super) op_column: Option<String>,
     /// The topic's records are command intents: each gets an idempotency key for `floe effects`.
     pub(super) intents: Option<bool>,
     /// Make the table from the operator's output if it is not there. Default true.
@@ -255,7 +259,10 @@ pub(super) struct SinkTable {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum ModeName {
+    /// Rows are added.
     Append,
+    /// Rows replace those of their key.
+    Upsert,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

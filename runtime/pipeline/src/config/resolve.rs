@@ -24,7 +24,7 @@ use crate::config::{
     CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, EventTimeSpec, Format, Guarantee,
     LimitsSpec, LogFormat, NamedSink, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec,
     Properties, RunSpec, Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics,
-    VerifySpec,
+    VerifySpec, WriteMode,
 };
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -484,6 +484,7 @@ fn dead_letters(
             create: true,
             partition_by: Vec::new(),
             branch: "main".to_owned(),
+            mode: WriteMode::Append,
             properties: Properties::default(),
         },
         max: table.max.unwrap_or(DEAD_LETTERS_MAX),

@@ -4,7 +4,7 @@ use crate::config::diagnose::Problem;
 use crate::config::document::{ModeName, SinkTable, SinkTables};
 use crate::config::paths::Base;
 use crate::config::resolve::{Env, branch, catalog, table_name};
-use crate::config::{NamedSink, SinkSpec, TableSpec, TopicSpec};
+use crate::config::{NamedSink, SinkSpec, TableSpec, TopicSpec, WriteMode};
 
 /// The name of a sink that the file gives none.
 const DEFAULT_NAME: &str = "sink";
@@ -93,6 +93,7 @@ fn sink_topic(table: SinkTable, env: Env<'_>) -> Result<TopicSpec, Problem> {
         (table.create.is_some(), "create"),
         (!table.partition_by.is_empty(), "partition-by"),
         (table.mode.is_some(), "mode"),
+        (table.op_column.is_some(), "op-column"),
         (table.branch.is_some(), "branch"),
     ] {
         if given {
@@ -125,7 +126,7 @@ fn sink_topic(table: SinkTable, env: Env<'_>) -> Result<TopicSpec, Problem> {
 }
 
 fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
-    let (None | Some(ModeName::Append)) = table.mode;
+    let mode = mode(&table)?;
     if table.bootstrap_servers.is_some() {
         return Err(Problem::new(
             "sink.bootstrap-servers",
@@ -140,10 +141,6 @@ fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
         )
         .help("take it out"));
     }
-    if !table.key.is_empty() {
-        return Err(Problem::new("sink.key", "key is for a topic, and this sink is a table")
-            .help("take it out"));
-    }
     let Some(described) = table.catalog else {
         return Err(Problem::new("sink", "catalog is missing in [sink]").help(
             "catalog = { type = \"sql\", uri = \"sqlite://lake.db\", warehouse = \"file://./lake\" }",
@@ -155,8 +152,42 @@ fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
         create: table.create.unwrap_or(true),
         partition_by: table.partition_by,
         branch: branch(table.branch)?,
+        mode,
         properties: table.properties,
     })
+}
+
+fn mode(table: &SinkTable) -> Result<WriteMode, Problem> {
+    match table.mode {
+        Some(ModeName::Upsert) if table.key.is_empty() => Err(Problem::new(
+            "sink.mode",
+            "mode = \"upsert\" replaces the rows of a key, and no key is named",
+        )
+        .help("key = [\"id\"]: the columns that name a row")),
+        Some(ModeName::Upsert) => {
+            let mut key = table.key.clone();
+            key.sort();
+            key.dedup();
+            if key.len() < table.key.len() {
+                return Err(Problem::new("sink.key", "a column is in the key twice"));
+            }
+            Ok(WriteMode::Upsert { key: table.key.clone(), op_column: table.op_column.clone() })
+        }
+        None | Some(ModeName::Append) => {
+            for (given, key) in
+                [(!table.key.is_empty(), "key"), (table.op_column.is_some(), "op-column")]
+            {
+                if given {
+                    return Err(Problem::new(
+                        &format!("sink.{key}"),
+                        format!("{key} is for a topic, or a table whose rows are replaced, and rows are appended to this one"),
+                    )
+                    .help("mode = \"upsert\", or take it out"));
+                }
+            }
+            Ok(WriteMode::Append)
+        }
+    }
 }
 
 pub(super) fn check_topic(name: &str, at: &str) -> Result<(), Problem> {

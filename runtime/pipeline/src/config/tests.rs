@@ -281,7 +281,14 @@ fn what_is_wrong_is_said_with_its_place() {
         (table, "kafka = \"out\"", "14:1", &["catalog is for a table"]),
         (table, "iceberg = \"a.b\"\nkey = [\"id\"]", "14:1", &["key is for a topic"]),
         (table, "", "12:2", &["neither iceberg nor kafka"]),
-        (table, "iceberg = \"a.b\"\nmode = \"upsert\"", "14:8", &["not built yet", "append"]),
+        (table, "iceberg = \"a.b\"\nmode = \"upsert\"", "14:1", &["no key is named", "key = ["]),
+        (table, "iceberg = \"a.b\"\nop-column = \"x\"", "14:1", &["rows are appended", "upsert"]),
+        (
+            table,
+            "iceberg = \"a.b\"\nmode = \"upsert\"\nkey = [\"a\", \"a\"]",
+            "15:1",
+            &["in the key twice"],
+        ),
         (
             table,
             "iceberg = \"a.b\"\n[dead-letters]\niceberg=\"a.b\"\n[sink]",

@@ -52,5 +52,22 @@ pub struct TableConfig {
     /// `day(ts)`, `bucket(16, merchant_id)`, `truncate(4, name)`, a plain column, …
     pub partition_by: Vec<String>,
     pub branch: String,
+    pub mode: WriteMode,
     pub properties: BTreeMap<String, String>,
+}
+
+/// What an epoch's rows are to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteMode {
+    /// More rows.
+    Append,
+    /// The newest version of their keys' rows.
+    Upsert(UpsertConfig),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpsertConfig {
+    pub key: Vec<String>,
+    /// The column that says whether a row is deleted; it is not stored. `None`: `_op` where there is one.
+    pub op_column: Option<String>,
 }

@@ -65,7 +65,7 @@ async fn connect_now(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
     }
 }
 
-fn unreachable(config: &CatalogConfig, why: &str) -> Error {
+pub(super) fn unreachable(config: &CatalogConfig, why: &str) -> Error {
     Error::retry(format!(
         "the catalog {} cannot be reached: {why}\n  → check that it runs, that uri in [sink] catalog is right, and the credentials",
         config.place()
@@ -74,7 +74,7 @@ fn unreachable(config: &CatalogConfig, why: &str) -> Error {
 
 /// sqlite is put into WAL mode, which the file then keeps: in rollback-journal mode the catalog client
 /// was seen to report a COMMIT that had failed as done.
-async fn sql_uri(config: &CatalogConfig) -> Result<(String, SqlBindStyle)> {
+pub(super) async fn sql_uri(config: &CatalogConfig) -> Result<(String, SqlBindStyle)> {
     if config.uri.starts_with("postgres:") || config.uri.starts_with("postgresql:") {
         return Ok((config.uri.clone(), SqlBindStyle::DollarNumeric));
     }

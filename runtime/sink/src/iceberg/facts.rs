@@ -4,10 +4,21 @@ use floe_core::committable::{CommittedSnapshot, ManifestRef};
 use floe_core::epoch::{EntryId, Epoch};
 use floe_core::ports::MarkerSnapshot;
 use floe_core::protocol::judge::{BaseFacts, Marker};
-use iceberg::spec::{MAIN_BRANCH, SnapshotRef, TableMetadata};
+use iceberg::spec::{SnapshotRef, TableMetadata};
 use iceberg::table::Table;
 
-pub(super) fn base_facts(table: &Table, key: &str) -> BaseFacts {
+use super::delta::parent_of;
+
+/// Where the marker of a pipeline's sink is.
+#[derive(Clone, Debug)]
+pub(super) struct MarkerPlace {
+    /// Of the property, and of the entry in a snapshot's summary.
+    pub(super) key: String,
+    pub(super) branch: String,
+}
+
+pub(super) fn base_facts(table: &Table, place: &MarkerPlace) -> BaseFacts {
+    let key = &place.key;
     let metadata = table.metadata();
     let mut unreadable = None;
     let mut read = |text: &String| {
@@ -18,8 +29,9 @@ pub(super) fn base_facts(table: &Table, key: &str) -> BaseFacts {
         marker
     };
     let property = metadata.properties().get(key).and_then(&mut read);
-    let summary =
-        ancestors(metadata).find_map(|it| marker_text(&it, key).cloned()).and_then(|it| read(&it));
+    let summary = ancestors(metadata, &place.branch)
+        .find_map(|it| marker_text(&it, key).cloned())
+        .and_then(|it| read(&it));
     BaseFacts { table_uuid: *metadata.uuid().as_bytes(), property, summary, unreadable }
 }
 
@@ -27,22 +39,30 @@ fn marker_text<'a>(snapshot: &'a SnapshotRef, key: &str) -> Option<&'a String> {
     snapshot.summary().additional_properties.get(key)
 }
 
-/// The head of the branch and its parents, as far as they are kept.
-pub(super) fn ancestors(metadata: &TableMetadata) -> impl Iterator<Item = SnapshotRef> + '_ {
-    let head = metadata.snapshot_for_ref(MAIN_BRANCH).cloned();
-    std::iter::successors(head, |it| metadata.snapshot_by_id(it.parent_snapshot_id()?).cloned())
+/// The head of the branch (of main, before there is one) and its parents, as far as they are kept.
+pub(super) fn ancestors<'a>(
+    metadata: &'a TableMetadata,
+    branch: &str,
+) -> impl Iterator<Item = SnapshotRef> + use<'a> {
+    std::iter::successors(parent_of(metadata, branch), |it| {
+        metadata.snapshot_by_id(it.parent_snapshot_id()?).cloned()
+    })
 }
 
 /// The newest epoch that was committed ahead of its checkpoint, as far as snapshots are kept.
-pub(super) fn newest_appended(table: &Table, key: &str) -> Option<Epoch> {
-    ancestors(table.metadata())
+pub(super) fn newest_appended(table: &Table, key: &str, branch: &str) -> Option<Epoch> {
+    ancestors(table.metadata(), branch)
         .find_map(|it| it.summary().additional_properties.get(key)?.parse().ok().map(Epoch))
 }
 
 /// The snapshot whose summary names the manifest, if it is kept.
-pub(super) fn snapshot_of(table: &Table, key: &str, manifest: EntryId) -> Option<SnapshotRef> {
-    ancestors(table.metadata()).find(|it| {
-        marker_text(it, key)
+pub(super) fn snapshot_of(
+    table: &Table,
+    place: &MarkerPlace,
+    manifest: EntryId,
+) -> Option<SnapshotRef> {
+    ancestors(table.metadata(), &place.branch).find(|it| {
+        marker_text(it, &place.key)
             .and_then(|text| Marker::parse(text))
             .is_some_and(|it| it.manifest.id == manifest)
     })
@@ -51,15 +71,15 @@ pub(super) fn snapshot_of(table: &Table, key: &str, manifest: EntryId) -> Option
 /// Walks the parents of the head: found, rolled back, or expired.
 pub(super) fn look_for_marker(
     table: &Table,
-    key: &str,
+    place: &MarkerPlace,
     marker: Option<&Marker>,
     expected: Option<&CommittedSnapshot>,
 ) -> MarkerSnapshot {
     let Some(marker) = marker else { return MarkerSnapshot::NoMarker };
     let metadata = table.metadata();
     let mut last_parent = None;
-    for snapshot in ancestors(metadata) {
-        let own = marker_text(&snapshot, key).and_then(|it| Marker::parse(it));
+    for snapshot in ancestors(metadata, &place.branch) {
+        let own = marker_text(&snapshot, &place.key).and_then(|it| Marker::parse(it));
         match own {
             Some(own) if own.manifest == marker.manifest => return MarkerSnapshot::Found,
             // An older commit of ours is newer in the branch: what came after it was taken out.

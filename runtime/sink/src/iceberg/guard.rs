@@ -18,11 +18,11 @@ use iceberg::{
     TableIdent,
 };
 
-use super::facts::base_facts;
+use super::facts::{MarkerPlace, base_facts};
 
 pub(super) struct Guard<'a> {
     pub(super) catalog: Arc<dyn Catalog>,
-    pub(super) key: &'a str,
+    pub(super) place: &'a MarkerPlace,
     pub(super) request: &'a CommitRequest,
     pub(super) log: &'a dyn LogView,
     /// Why the last base was not let through.
@@ -38,23 +38,29 @@ pub(super) enum Stopped {
 
 impl std::fmt::Debug for Guard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guard").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Guard").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// Judges a base, and asks the log where the base alone does not decide.
+pub(super) async fn judge_base(
+    table: &Table,
+    place: &MarkerPlace,
+    request: &CommitRequest,
+    log: &dyn LogView,
+) -> std::result::Result<(), Stopped> {
+    let base = base_facts(table, place);
+    let answer = match asks_log(&base, request) {
+        None => LogAnswer::Known,
+        Some(manifest) => log.find(&manifest).await.map_err(Stopped::Log)?,
+    };
+    match judge(&base, request, answer) {
+        Verdict::Commit => Ok(()),
+        verdict => Err(Stopped::Verdict(verdict)),
     }
 }
 
 impl Guard<'_> {
-    async fn judge(&self, table: &Table) -> std::result::Result<(), Stopped> {
-        let base = base_facts(table, self.key);
-        let answer = match asks_log(&base, self.request) {
-            None => LogAnswer::Known,
-            Some(manifest) => self.log.find(&manifest).await.map_err(Stopped::Log)?,
-        };
-        match judge(&base, self.request, answer) {
-            Verdict::Commit => Ok(()),
-            verdict => Err(Stopped::Verdict(verdict)),
-        }
-    }
-
     fn stop(&self, stopped: Stopped) -> Error {
         *self.stopped.lock().expect("no holder of this lock panics") = Some(stopped);
         // Not retryable, so the transaction ends here.
@@ -66,7 +72,7 @@ impl Guard<'_> {
 impl Catalog for Guard<'_> {
     async fn load_table(&self, table: &TableIdent) -> Result<Table> {
         let table = self.catalog.load_table(table).await?;
-        match self.judge(&table).await {
+        match judge_base(&table, self.place, self.request, self.log).await {
             Ok(()) => Ok(table),
             Err(stopped) => Err(self.stop(stopped)),
         }

@@ -38,6 +38,11 @@ pub(super) fn partition_spec(
     Ok(builder.build())
 }
 
+/// The columns that the expressions are of.
+pub(super) fn columns(expressions: &[String]) -> Result<Vec<String>> {
+    expressions.iter().map(|it| parse(it).map(|(_, column)| column.to_owned())).collect()
+}
+
 fn name(transform: Transform) -> &'static str {
     match transform {
         Transform::Identity => "identity",

@@ -3,6 +3,7 @@
 use arrow_array::RecordBatch;
 use floe_core::Result;
 use futures::TryStreamExt;
+use iceberg::spec::MAIN_BRANCH;
 
 use super::config::CatalogConfig;
 use super::connect::connect;
@@ -48,7 +49,7 @@ pub async fn read_commits(
     let failed = |error: iceberg::Error| read_failed(&format!("read table {table}"), &error);
     let connected = connect(catalog).await?;
     let loaded = connected.load_table(&identifier(table)?).await.map_err(failed)?;
-    let mut commits: Vec<TableCommit> = ancestors(loaded.metadata())
+    let mut commits: Vec<TableCommit> = ancestors(loaded.metadata(), MAIN_BRANCH)
         .filter_map(|snapshot| {
             let summary = &snapshot.summary().additional_properties;
             let ours = summary.get("floe.pipeline").is_some_and(|it| it == pipeline);

@@ -6,23 +6,32 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use floe_core::ports::{Committer, SinkWriter};
 use floe_core::{Error, Result};
+use iceberg::spec::Schema;
 use iceberg::table::Table;
 use iceberg::{Catalog, ErrorKind, NamespaceIdent, TableCreation, TableIdent};
 
 use super::commit::IcebergCommitter;
-use super::config::{CatalogConfig, TableConfig};
+use super::config::{CatalogConfig, TableConfig, WriteMode};
 use super::connect::connect;
 use super::error::{describe, read_failed};
 use super::partition::partition_spec;
 use super::schema::{Mismatch, compare, table_schema};
+use super::update::Updater;
+use super::upsert::{self, UpsertWriter};
 use super::writer::IcebergWriter;
 
 pub struct IcebergSink {
     pipeline: String,
     sink: String,
     catalog: Arc<dyn Catalog>,
+    updater: Arc<Updater>,
     table: Table,
+    /// As the operator emits them.
     rows: SchemaRef,
+    branch: String,
+    mode: WriteMode,
+    /// The partition specs that rows of the table have.
+    specs: Vec<i32>,
 }
 
 /// Upkeep of tables that floe makes (`history.expire.*` decide it, and may be set): an epoch a second
@@ -46,12 +55,13 @@ impl IcebergSink {
                 config.branch
             )));
         }
+        let stored = stored(config, &rows)?;
         let connected = connect(catalog).await?;
         let ident = identifier(&config.table)?;
         let table = match connected.load_table(&ident).await {
             Ok(table) => table,
             Err(error) if is_absent(&error) && config.create => {
-                create(connected.as_ref(), &ident, config, &rows).await?
+                create(connected.as_ref(), &ident, config, &stored).await?
             }
             Err(error) if is_absent(&error) => {
                 return Err(Error::invalid(format!(
@@ -62,36 +72,51 @@ impl IcebergSink {
             }
             Err(error) => return Err(read_failed(&format!("load table {}", config.table), &error)),
         };
-        let found = compare(table.metadata().current_schema(), &rows);
+        let found = compare(table.metadata().current_schema(), &stored);
         if !found.is_empty() {
             return Err(disagreement(&table, catalog, &found));
+        }
+        let specs = upsert::specs_in_use(&table, &config.branch).await?;
+        if let WriteMode::Upsert(upsert) = &config.mode {
+            upsert::check_table(&table, &upsert.key, &specs)?;
         }
         Ok(IcebergSink {
             pipeline: pipeline.to_owned(),
             sink: sink.to_owned(),
             catalog: connected,
+            updater: Arc::new(Updater::new(catalog)),
             table,
             rows,
+            branch: config.branch.clone(),
+            mode: config.mode.clone(),
+            specs,
         })
     }
 
     /// For `check`: what an existing table and the operator disagree about; `None` where there is no table.
     pub async fn check_schema(
         catalog: &CatalogConfig,
-        table: &str,
+        config: &TableConfig,
         rows: &SchemaRef,
     ) -> Result<Option<Vec<Mismatch>>> {
+        let stored = stored(config, rows)?;
         let connected = connect(catalog).await?;
-        match connected.load_table(&identifier(table)?).await {
-            Ok(table) => Ok(Some(compare(table.metadata().current_schema(), rows))),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(read_failed(&format!("load table {table}"), &error)),
+        let table = match connected.load_table(&identifier(&config.table)?).await {
+            Ok(table) => table,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(read_failed(&format!("load table {}", config.table), &error)),
+        };
+        if let WriteMode::Upsert(upsert) = &config.mode {
+            let specs = upsert::specs_in_use(&table, &config.branch).await?;
+            upsert::check_table(&table, &upsert.key, &specs)?;
         }
+        Ok(Some(compare(table.metadata().current_schema(), &stored)))
     }
 
-    /// For `check`: whether a table made from these rows can be partitioned like that.
-    pub fn check_partition_by(partition_by: &[String], rows: &SchemaRef) -> Result<()> {
-        partition_spec(partition_by, &table_schema(rows)?).map(|_| ())
+    /// For `check`: whether a table can be made from these rows, and written like that.
+    pub fn check_config(config: &TableConfig, rows: &SchemaRef) -> Result<()> {
+        let stored = stored(config, rows)?;
+        partition_spec(&config.partition_by, &table_schema(&stored)?).map(|_| ())
     }
 
     pub fn name(&self) -> &str {
@@ -111,16 +136,36 @@ impl IcebergSink {
     }
 
     pub fn writer(&self) -> Result<Box<dyn SinkWriter>> {
-        Ok(Box::new(IcebergWriter::new(self.table.clone(), Arc::clone(&self.rows))?))
+        let (table, rows) = (self.table.clone(), Arc::clone(&self.rows));
+        Ok(match &self.mode {
+            WriteMode::Append => Box::new(IcebergWriter::new(table, rows)?),
+            WriteMode::Upsert(upsert) => {
+                Box::new(UpsertWriter::new(table, &rows, upsert, &self.specs)?)
+            }
+        })
     }
 
     pub fn committer(&self) -> Arc<dyn Committer> {
         Arc::new(IcebergCommitter::new(
             Arc::clone(&self.catalog),
+            Arc::clone(&self.updater),
             self.table.identifier().clone(),
-            self.pipeline.clone(),
-            self.sink.clone(),
+            &self.pipeline,
+            &self.sink,
+            &self.branch,
         ))
+    }
+}
+
+/// What of the operator's rows is stored, after a look at whether the mode can be kept with them.
+fn stored(config: &TableConfig, rows: &SchemaRef) -> Result<SchemaRef> {
+    match &config.mode {
+        WriteMode::Append => Ok(Arc::clone(rows)),
+        WriteMode::Upsert(upsert) => {
+            let stored = upsert::stored_rows(rows, upsert)?;
+            upsert::check_config(&upsert.key, config, &stored)?;
+            Ok(stored)
+        }
     }
 }
 
@@ -148,7 +193,10 @@ async fn create(
     let failed = |error: iceberg::Error| {
         Error::retry(format!("table {} could not be made: {}", config.table, describe(&error)))
     };
-    let schema = table_schema(rows)?;
+    let mut schema = table_schema(rows)?;
+    if let WriteMode::Upsert(upsert) = &config.mode {
+        schema = with_key(schema, &upsert.key).map_err(failed)?;
+    }
     let spec = partition_spec(&config.partition_by, &schema)?;
     make_namespaces(catalog, ident.namespace()).await.map_err(failed)?;
     let mut properties: HashMap<String, String> = HashMap::from([
@@ -174,6 +222,12 @@ async fn create(
         // Somebody else made it in between, or an answer was lost: what is there is checked as any table is.
         Err(error) => catalog.load_table(ident).await.map_err(|_| failed(error)),
     }
+}
+
+/// The key as the table's identifier fields: other writers and readers know it by them.
+fn with_key(schema: Schema, key: &[String]) -> iceberg::Result<Schema> {
+    let ids: Vec<i32> = key.iter().filter_map(|it| schema.field_id_by_name(it)).collect();
+    schema.into_builder().with_identifier_field_ids(ids).build()
 }
 
 async fn make_namespaces(catalog: &dyn Catalog, namespace: &NamespaceIdent) -> iceberg::Result<()> {

@@ -26,6 +26,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
 use super::committable::encode;
+use super::delta::BySpec;
 use super::dictionary::without_dictionary;
 use super::error::describe;
 use super::rows::RowCaster;
@@ -42,13 +43,13 @@ pub(super) struct IcebergWriter {
 }
 
 /// What it takes to make files; it stays the same over all epochs.
-struct Making {
-    table: Table,
-    caster: RowCaster,
+pub(super) struct Making {
+    pub(super) table: Table,
+    pub(super) caster: RowCaster,
     /// Absent for a table without partitions.
     splitter: Option<Splitter>,
-    properties: WriterProperties,
-    target_file_bytes: usize,
+    pub(super) properties: WriterProperties,
+    pub(super) target_file_bytes: usize,
 }
 
 /// Rows gathered before they are split by partition: slices of a few hundred rows would cost more in
@@ -61,7 +62,7 @@ const OPEN_PARTITIONS_MAX: usize = 128;
 const ROW_GROUP_ROWS_MAX: usize = 131_072;
 
 #[derive(Default)]
-struct OpenEpoch {
+pub(super) struct OpenEpoch {
     gathered: Vec<RecordBatch>,
     gathered_rows: usize,
     rows: u64,
@@ -76,6 +77,12 @@ enum OpenFiles {
 
 impl IcebergWriter {
     pub(super) fn new(table: Table, rows: SchemaRef) -> Result<IcebergWriter> {
+        Ok(IcebergWriter { making: Making::new(table, rows)?, open: BTreeMap::new() })
+    }
+}
+
+impl Making {
+    pub(super) fn new(table: Table, rows: SchemaRef) -> Result<Making> {
         let metadata = table.metadata();
         let caster = RowCaster::new(metadata.current_schema(), &rows)?;
         let spec = metadata.default_partition_spec();
@@ -90,18 +97,46 @@ impl IcebergWriter {
         let property = |key: &str| metadata.properties().get(key).map(String::as_str);
         let target_file_bytes =
             property("write.target-file-size-bytes").and_then(|it| it.parse().ok());
-        let making = Making {
+        Ok(Making {
             properties: properties_of(metadata.properties())?,
             target_file_bytes: target_file_bytes.unwrap_or(128 << 20),
             table,
             caster,
             splitter,
-        };
-        Ok(IcebergWriter { making, open: BTreeMap::new() })
+        })
     }
-}
 
-impl Making {
+    /// Adds rows that are the table's already.
+    pub(super) async fn add(
+        &self,
+        epoch: Epoch,
+        mut open: OpenEpoch,
+        rows: RecordBatch,
+    ) -> Result<OpenEpoch> {
+        if rows.num_rows() == 0 {
+            return Ok(open);
+        }
+        open.rows += rows.num_rows() as u64;
+        open.gathered_rows += rows.num_rows();
+        open.gathered.push(rows);
+        match open.gathered_rows >= GATHERED_ROWS_MAX {
+            true => self.flush(epoch, open).await,
+            false => Ok(open),
+        }
+    }
+
+    /// The files of an epoch that gets no more rows.
+    pub(super) async fn close(&self, epoch: Epoch, open: OpenEpoch) -> Result<Vec<DataFile>> {
+        let mut open = self.flush(epoch, open).await?;
+        if let Some(files) = open.writer.take() {
+            open.files.extend(files.close().await?);
+        }
+        let written: u64 = open.files.iter().map(DataFile::record_count).sum();
+        // I1: what the checkpoint will name holds exactly the rows that were handed in.
+        assert_eq!(written, open.rows, "rows in the files of epoch {epoch}");
+        Ok(open.files)
+    }
+
     /// Names carry an id of the attempt: the crate's counters begin at 0 in each process.
     fn files(&self, epoch: Epoch, first_rows: &RecordBatch) -> Result<FileBuilder> {
         let metadata = self.table.metadata();
@@ -182,42 +217,32 @@ impl OpenFiles {
     }
 }
 
-fn failed(error: iceberg::Error) -> Error {
+pub(super) fn failed(error: iceberg::Error) -> Error {
     Error::retry(format!("a data file could not be written: {}", describe(&error)))
 }
 
 #[async_trait]
 impl SinkWriter for IcebergWriter {
     async fn write(&mut self, epoch: Epoch, batch: RecordBatch) -> Result<()> {
-        let batch = self.making.caster.cast(&batch)?;
-        let mut open = self.open.remove(&epoch).unwrap_or_default();
-        open.rows += batch.num_rows() as u64;
-        open.gathered_rows += batch.num_rows();
-        open.gathered.push(batch);
-        if open.gathered_rows >= GATHERED_ROWS_MAX {
-            open = self.making.flush(epoch, open).await?;
-        }
+        let rows = self.making.caster.cast(&batch)?;
+        let open = self.open.remove(&epoch).unwrap_or_default();
+        let open = self.making.add(epoch, open, rows).await?;
         self.open.insert(epoch, open);
         Ok(())
     }
 
     async fn prepare(&mut self, epoch: Epoch) -> Result<Committable> {
         let Some(open) = self.open.remove(&epoch) else { return Ok(Committable::EMPTY) };
-        let mut open = self.making.flush(epoch, open).await?;
-        if let Some(files) = open.writer.take() {
-            open.files.extend(files.close().await?);
-        }
-        let written: u64 = open.files.iter().map(DataFile::record_count).sum();
-        // I1: what the checkpoint will name holds exactly the rows that were handed in.
-        assert_eq!(written, open.rows, "rows in the files of epoch {epoch}");
-        if open.rows == 0 {
+        let rows = open.rows;
+        let files = self.making.close(epoch, open).await?;
+        if rows == 0 {
             return Ok(Committable::EMPTY);
         }
         Ok(Committable {
-            rows: open.rows,
-            file_count: open.files.len() as u32,
-            file_bytes: open.files.iter().map(DataFile::file_size_in_bytes).sum(),
-            content: encode(&self.making.table, open.files)?,
+            rows,
+            file_count: files.len() as u32,
+            file_bytes: files.iter().map(DataFile::file_size_in_bytes).sum(),
+            content: encode(&self.making.table, files, BySpec::new())?,
         })
     }
 

@@ -102,6 +102,9 @@ async fn prepare(
     let deletes = list.entries().iter().any(|it| !of_data(&it));
     let mut replaced = BTreeSet::new();
     let mut made = Vec::new();
+    if limits.compact && deletes {
+        tracing::debug!(table = %table.identifier(), "small data files stay: the table has deletes, which would have to be applied");
+    }
     if limits.compact && !deletes {
         for group in small_files(&alive, limits) {
             let old: Vec<DataFile> = group.iter().map(|it| it.data_file().clone()).collect();

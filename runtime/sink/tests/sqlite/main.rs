@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod upsert;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use floe_core::epoch::{EntryId, Generation, Slot};
 use floe_core::ports::{LogAnswer, LogView, MarkerSnapshot};
 use floe_core::{Epoch, ErrorKind, Result};
 use floe_sink::iceberg::{
-    CatalogConfig, CatalogKind, IcebergSink, TableConfig, connect, read_rows,
+    CatalogConfig, CatalogKind, IcebergSink, TableConfig, WriteMode, connect, read_rows,
 };
 
 fn catalog(folder: &Path) -> CatalogConfig {
@@ -35,6 +37,7 @@ fn table(partition_by: &[&str]) -> TableConfig {
         create: true,
         partition_by: partition_by.iter().map(ToString::to_string).collect(),
         branch: "main".into(),
+        mode: WriteMode::Append,
         properties: BTreeMap::new(),
     }
 }

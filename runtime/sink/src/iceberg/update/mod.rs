@@ -1,0 +1,63 @@
+//! A table update by a request of our own: what the crate's transactions cannot say (deletes, branches,
+//! schema changes), with the requirements that its own commits have.
+//!
+//! Why the crate's `Catalog::update_table` does not do: runtime/decisions/013.
+
+mod rest;
+mod sql;
+
+use floe_core::Result;
+use iceberg::table::Table;
+use iceberg::{TableRequirement, TableUpdate};
+use tokio::sync::OnceCell;
+
+use super::config::{CatalogConfig, CatalogKind};
+use rest::RestClient;
+use sql::SqlClient;
+
+/// A compare-and-swap of a table's metadata.
+pub(super) struct Change {
+    pub(super) requirements: Vec<TableRequirement>,
+    pub(super) updates: Vec<TableUpdate>,
+}
+
+/// What the catalog made of it. `Err` of the functions below: it was not sent.
+pub(super) enum Answer {
+    Applied,
+    /// A requirement is not met, or somebody was faster: nothing was changed.
+    Conflict,
+    /// The catalog will never take it, and says why: nothing was changed.
+    Refused(String),
+    /// Nobody knows whether it was applied.
+    Unknown(String),
+}
+
+pub(super) struct Updater {
+    config: CatalogConfig,
+    client: OnceCell<Client>,
+}
+
+enum Client {
+    Sql(SqlClient),
+    Rest(RestClient),
+}
+
+impl Updater {
+    pub(super) fn new(config: &CatalogConfig) -> Updater {
+        Updater { config: config.clone(), client: OnceCell::new() }
+    }
+
+    /// Sends the change of this very base, once.
+    pub(super) async fn update(&self, base: &Table, change: Change) -> Result<Answer> {
+        let connect = || async {
+            Ok(match self.config.kind {
+                CatalogKind::Sql => Client::Sql(SqlClient::connect(&self.config).await?),
+                CatalogKind::Rest => Client::Rest(RestClient::connect(&self.config).await?),
+            })
+        };
+        match self.client.get_or_try_init(connect).await? {
+            Client::Sql(client) => client.update(base, change).await,
+            Client::Rest(client) => client.update(base, change).await,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Upserts under SIGKILL, lost answers and two owners: one row a key, the last, and one snapshot an epoch (S14).
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use floe_core::crash_point::CrashPoint;
+use floe_tests::proxy::{Fault, Rule};
+
+use crate::answers::Proxied;
+use crate::lab::{Lab, check, wait_for};
+use crate::points::crash;
+use crate::process::PATIENCE;
+use crate::scene::{Place, Scene, Settings};
+
+const RECORDS: u64 = 12_000;
+const RECORDS_PER_SECOND: u64 = 12_000;
+
+/// Between the durable steps that an upsert takes otherwise than an append.
+const POINTS: [CrashPoint; 5] = [
+    CrashPoint::AfterDataFileClose,
+    CrashPoint::AfterManifest,
+    CrashPoint::AfterCommitSent,
+    CrashPoint::AfterCommit,
+    CrashPoint::AfterVerify,
+];
+
+/// A merchant's total replaces the one before it; a payment of a multiple of 7 takes the merchant out.
+fn upserts(settings: &mut Settings) {
+    settings.sink = "mode = \"upsert\"\nkey = [\"kafka_partition\", \"merchant_id\"]";
+    settings.operator =
+        "[[operator]]\nplugin = \"project\"\nconfig = { columns = [\"*\", \"amount_minor % 7 = 0 as _op\"] }"
+            .to_owned();
+    settings.reader = "upserts.py";
+    settings.interval = "50ms";
+}
+
+#[test]
+fn kills_leave_the_last_row_of_each_key() {
+    check("upserts::kills_leave", &[], |lab| kills(lab, Place::Local, "exactly-once"));
+}
+
+/// A row that comes again replaces itself: the table is exact under the weaker guarantee too.
+#[test]
+fn at_least_once_is_exact_with_upserts() {
+    check("upserts::at_least_once", &[], |lab| kills(lab, Place::Local, "at-least-once"));
+}
+
+#[test]
+fn kills_between_real_servers_leave_the_last_row_of_each_key() {
+    check("upserts::kills_between_real_servers", Place::Rest.needs(), |lab| {
+        kills(lab, Place::Rest, "exactly-once")
+    });
+}
+
+fn kills(lab: &Lab, place: Place, guarantee: &'static str) -> Result<()> {
+    let mut scene =
+        Scene::new(lab, &format!("upserts-{guarantee}-{place:?}").to_lowercase(), place)?;
+    upserts(&mut scene.settings);
+    scene.settings.guarantee = guarantee;
+    scene.settings.partition_by = "[\"bucket(2, merchant_id)\"]";
+    scene.make_input(RECORDS, 14)?;
+    scene.write_pipeline()?;
+    let mut feed = scene.feed(RECORDS_PER_SECOND)?;
+    let lives = POINTS.len() as u64 + 1;
+    for (life, point) in (1..).zip(POINTS) {
+        // Records of its own, so that it comes to its point.
+        feed.allow(life * RECORDS / lives)?;
+        crash(&scene, point, 1).with_context(|| format!("life {life}"))?;
+    }
+    feed.finish()?;
+    scene.run_until_end().context("the run after the kills")?;
+    let compared = scene.compare(&[])?;
+    println!("{guarantee} in {place:?}: {} keys, {} snapshots", compared.rows, compared.snapshots);
+    scene.done();
+    Ok(())
+}
+
+/// Some of `answers::a_commits_answer`: our own update of the catalog meets what the crate's does.
+const OF_A_COMMIT: &[Fault] = &[
+    Fault::AnswerCut,
+    Fault::AppliedAndAnswered(409),
+    Fault::AppliedAndAnswered(503),
+    Fault::CutBefore,
+    Fault::AnsweredInstead(409),
+    Fault::AnsweredInstead(429),
+    Fault::AnsweredInstead(500),
+    Fault::Twice,
+    Fault::Late(Duration::from_millis(60)),
+    Fault::Late(Duration::from_millis(1500)),
+];
+
+#[test]
+fn an_upserts_answer_lost_makes_one_snapshot() {
+    check("upserts::an_upserts_answer", Place::Rest.needs(), |lab| {
+        let mut it = Proxied::new(lab, "upsert-answers", Place::Rest)?;
+        upserts(&mut it.scene.settings);
+        // Enough for as many commits as there are faults, however slow the machine.
+        it.scene.make_input(60_000, 15)?;
+        it.scene.write_pipeline()?;
+        for fault in OF_A_COMMIT {
+            it.rest.add(Rule { skip: 1, ..Rule::once("POST", &it.table(), *fault) });
+        }
+        let feed = it.scene.feed_all(2_000)?;
+        let mut process = it.scene.start(&["run"])?;
+        let all_were = wait_for(PATIENCE, || {
+            ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
+            let seen = it.rest.seen();
+            Ok(OF_A_COMMIT.iter().all(|fault| seen.iter().any(|it| it.fault == Some(*fault))))
+        })?;
+        ensure!(all_were, "a fault was not met: {:?}", it.rest.seen());
+        ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
+        feed.finish()?;
+        let epochs = it.finish()?;
+        println!("{} faults of commits, {epochs} epochs, each one snapshot", OF_A_COMMIT.len());
+        Ok(())
+    });
+}
+
+/// The first owner's request is on its way when a successor commits the same epoch; both reach the catalog.
+#[test]
+fn two_owners_of_an_upsert_make_one_snapshot() {
+    check("upserts::two_owners", Place::Rest.needs(), |lab| {
+        let mut it = Proxied::new(lab, "upsert-owners", Place::Rest)?;
+        upserts(&mut it.scene.settings);
+        it.scene.make_input(16_000, 16)?;
+        it.scene.write_pipeline()?;
+        let feed = it.scene.feed_all(2_000)?;
+        it.rest.add(Rule { skip: 1, times: 2, ..Rule::once("POST", &it.table(), Fault::Meet) });
+        let mut first = it.scene.start(&["run"])?;
+        ensure!(wait_for(PATIENCE, || Ok(it.rest.held() > 0))?, "{}", first.last_words());
+        let mut second = it.scene.start(&["run", "--take-over"])?;
+        let both = |fault: &Fault| {
+            it.rest.seen().into_iter().filter(|it| it.fault == Some(*fault)).collect::<Vec<_>>()
+        };
+        let met = wait_for(PATIENCE, || Ok(both(&Fault::Meet).len() == 2))?;
+        ensure!(met, "they do not meet\n{}", second.last_words());
+        let end = first.wait(PATIENCE)?;
+        ensure!(end == crate::process::End::Code(3), "{end:?}\n{}", first.last_words());
+        let applied = both(&Fault::Meet).iter().filter(|it| it.is_applied()).count();
+        ensure!(applied == 1, "{applied} of two requests for one epoch were applied");
+        ensure!(second.kill()?, "it ended by itself\n{}", second.last_words());
+        feed.finish()?;
+        it.finish()?;
+        Ok(())
+    });
+}

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::feed::Feed;
 use crate::lab::{Random, check, number, wait_for};
 use crate::scene::{Place, Scene};
 
 /// A life's share of the records comes within this time.
 const LIFE: Duration = Duration::from_millis(1200);
 
-/// A file that does not appear by then will not: the share is through.
-const APPEARS: Duration = Duration::from_secs(3);
+/// A file that does not appear by then will not.
+const APPEARS: Duration = Duration::from_secs(20);
 
 #[test]
 fn recording_sqlite_and_local_files() {
@@ -62,9 +63,9 @@ fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'stat
         let mut counted = Kills::default();
         let mut feed = scene.feed((share as f64 / LIFE.as_secs_f64()) as u64 + 1)?;
         for number in 1..=kills {
-            feed.allow(number * share)?;
             let aim = aim(number, &mut random);
-            live(&scene, &aim, &mut counted)
+            let mut pace = Pace { feed: &mut feed, from: (number - 1) * share, share };
+            live(&scene, &aim, &mut counted, &mut pace)
                 .with_context(|| format!("kill {number}, {aim:?}, seed {seed}"))?;
         }
         feed.finish()?;
@@ -96,10 +97,27 @@ fn aim(number: u64, random: &mut Random) -> Aim {
         1 | 6 => Aim::Recovery(Duration::from_micros(random.below(160_000))),
         _ => Aim::New {
             folder: random.below(4) as usize,
-            nth: 1 + random.below(10) as usize,
+            nth: 1 + random.below(6) as usize,
             // Within a commit or two.
             then: Duration::from_micros(random.below(8) * random.below(2000)),
         },
+    }
+}
+
+/// A tenth of a share of records comes in this time to a process that is waited for.
+const PACE: Duration = Duration::from_millis(150);
+
+/// The records of one life, handed out in parts.
+struct Pace<'a> {
+    feed: &'a mut Feed,
+    /// Where the life's share begins.
+    from: u64,
+    share: u64,
+}
+
+impl Pace<'_> {
+    fn allow(&mut self, times: u64, of: u64) -> Result<()> {
+        self.feed.allow(self.from + self.share * times / of)
     }
 }
 
@@ -112,7 +130,8 @@ struct Kills {
 }
 
 /// One life: from its start to its kill.
-fn live(scene: &Scene<'_>, aim: &Aim, kills: &mut Kills) -> Result<()> {
+fn live(scene: &Scene<'_>, aim: &Aim, kills: &mut Kills, pace: &mut Pace<'_>) -> Result<()> {
+    pace.allow(1, 10)?;
     let folders = scene.watched()?;
     let before = match aim {
         Aim::After(_) | Aim::Recovery(_) => BTreeSet::new(),
@@ -121,14 +140,21 @@ fn live(scene: &Scene<'_>, aim: &Aim, kills: &mut Kills) -> Result<()> {
     let mut process = scene.start(&["run"])?;
     let mut met = false;
     match aim {
-        Aim::After(time) | Aim::Recovery(time) => std::thread::sleep(*time),
+        Aim::After(time) | Aim::Recovery(time) => {
+            pace.allow(1, 1)?;
+            std::thread::sleep(*time);
+        }
         Aim::New { folder, nth, then } => {
+            let begin = Instant::now();
             let come = wait_for(APPEARS, || {
+                // Records go on coming until it is there: a tenth of the share at a time, to twice the share.
+                let tenths = 1 + begin.elapsed().as_millis() as u64 / PACE.as_millis() as u64;
+                pace.allow(tenths.min(20), 10)?;
                 ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
                 let new = names(&folders[*folder]).difference(&before).count();
                 Ok(new >= *nth)
             })?;
-            // Else the share is through, and this is a kill of an idle process.
+            // Else this is a kill of a process that had no more to do.
             if come {
                 met = true;
                 std::thread::sleep(*then);

@@ -4,6 +4,7 @@ pub mod paths;
 
 pub mod open;
 pub mod store;
+mod patient;
 
 mod fill;
 pub mod hint;

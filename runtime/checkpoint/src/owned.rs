@@ -1,5 +1,6 @@
 //! OwnedLog: the log of one pipeline after the claim. Completing a checkpoint is filling its next slot.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::claim::time_of_day;
 use crate::fill::{Filled, fill_slot};
 use crate::log::{LogReading, read_entry, reference, seal};
 use crate::paths::Paths;
+use crate::patient::PatientStore;
 use crate::read::read_with_chains;
 use crate::sweep::Swept;
 use crate::view::View;
@@ -33,6 +35,7 @@ pub struct OwnedLog {
     view: Arc<View>,
     new_id: Box<dyn FnMut() -> EntryId + Send + Sync>,
     patience: Duration,
+    retries: Arc<AtomicU64>,
     swept: Swept,
     /// What the next checkpoint is written onto: the newest one, since it was completed or restored here.
     /// Locked for a moment only, since a restore does not need the log for itself.
@@ -51,7 +54,10 @@ impl OwnedLog {
         patience: Duration,
     ) -> Result<OwnedLog> {
         let generation = reading.highest_generation();
+        // Commits ask again by themselves.
         let view = Arc::new(View::new(store.clone(), pipeline, generation, &reading));
+        let retries = Arc::default();
+        let store = PatientStore::over(store, patience, &retries);
         Ok(OwnedLog {
             store,
             pipeline: pipeline.to_owned(),
@@ -61,6 +67,7 @@ impl OwnedLog {
             view,
             new_id,
             patience,
+            retries,
             swept: Swept::default(),
             chains: Mutex::default(),
             closed: None,
@@ -181,6 +188,10 @@ impl CheckpointLog for OwnedLog {
 
     fn view(&self) -> Arc<dyn LogView> {
         self.view.clone()
+    }
+
+    fn store_retries(&self) -> Arc<AtomicU64> {
+        self.retries.clone()
     }
 
     async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>> {

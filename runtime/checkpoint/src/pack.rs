@@ -21,7 +21,8 @@ use crate::write::{OBJECT_BYTES, on_a_thread};
 /// Objects on their way at a time: they bound the memory that waits for the network.
 const UPLOADS_MAX: usize = 2;
 
-const ATTEMPTS_MAX: u32 = 6;
+/// Each as patient as the store is.
+const ATTEMPTS_MAX: u32 = 3;
 
 pub(crate) struct Packer {
     store: Arc<dyn ObjectStore>,

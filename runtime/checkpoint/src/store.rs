@@ -96,6 +96,10 @@ impl ObjectStore for Store {
             .collect())
     }
 
+    fn may_be_away(&self) -> bool {
+        self.folder.is_none()
+    }
+
     async fn delete(&self, path: &str) -> Result<()> {
         match self.inner.delete(&self.location(path)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),

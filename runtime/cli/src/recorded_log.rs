@@ -3,6 +3,7 @@
 //! It decides nothing: an epoch that could not be recorded is said, and goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
 use floe_checkpoint::{OwnedLog, Recordings};
@@ -70,6 +71,10 @@ impl CheckpointLog for RecordedLog {
 
     fn view(&self) -> Arc<dyn LogView> {
         self.log.view()
+    }
+
+    fn store_retries(&self) -> Arc<AtomicU64> {
+        self.log.store_retries()
     }
 
     async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>> {

@@ -1,6 +1,7 @@
 //! The traits through which the pipeline reaches the world. Each says what an implementor promises.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -292,6 +293,11 @@ pub trait ObjectStore: Send + Sync {
     /// The objects in a folder, in any order. It may show what is just being deleted, and miss what is
     /// just being written. For finding garbage alone: no state is ever found by listing.
     async fn list(&self, folder: &str) -> Result<Vec<Listed>>;
+
+    /// It is behind a network: what fails now may work in a minute.
+    fn may_be_away(&self) -> bool {
+        true
+    }
 }
 
 /// An object as a listing shows it.
@@ -327,6 +333,11 @@ pub trait CheckpointLog: Send {
     fn manifests(&self) -> Vec<(ManifestRef, Arc<CheckpointManifest>)>;
 
     fn view(&self) -> Arc<dyn LogView>;
+
+    /// Counts requests to the store that were asked again while it did not answer.
+    fn store_retries(&self) -> Arc<AtomicU64> {
+        Arc::default()
+    }
 
     /// Reads a checkpoint's parts, each verified by length, hash and state hash.
     async fn restore(&self, manifest: &CheckpointManifest) -> Result<Vec<CapturedTask>>;

@@ -81,6 +81,8 @@ pub async fn run(
 ) -> Result<RunSummary> {
     let Wiring { source, decoder, operators, graph, sinks, dead_letters, log, clock } = wiring;
     status.generation.store(log.generation().0, Ordering::Relaxed);
+    // Set before only where a run is taken up again by the same process: the count is the same.
+    let _ = status.store_retries.set(log.store_retries());
     let row_sinks = sinks.len();
     let (sinks, writers) = split_sinks(sinks, dead_letters);
     let graph = Arc::new(graph);

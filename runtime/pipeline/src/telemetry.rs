@@ -2,8 +2,8 @@
 //! the metrics read. They inform; nothing decides by them.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use floe_core::{ErrorKind, TopicPartition};
@@ -26,6 +26,7 @@ pub mod names {
     pub const COMMIT_AGE_SECONDS: &str = "floe_commit_age_seconds";
     pub const COMMITS_PENDING: &str = "floe_commits_pending";
     pub const COMMIT_RETRIES: &str = "floe_commit_retries";
+    pub const STORE_RETRIES: &str = "floe_store_retries";
     pub const GUEST_MEMORY_BYTES: &str = "floe_guest_memory_bytes";
     pub const GUEST_SECONDS: &str = "floe_guest_seconds";
     pub const DEAD_LETTERS: &str = "floe_dead_letters";
@@ -83,6 +84,8 @@ pub struct Status {
     pub commits_pending: AtomicU64,
     /// Commits tried again, by the reasons of `RETRY_REASONS`.
     pub commit_retries: [AtomicU64; RETRY_REASONS.len()],
+    /// The log's own count of requests to the store that were asked again.
+    pub store_retries: OnceLock<Arc<AtomicU64>>,
     pub guest_memory_bytes: AtomicU64,
     /// Greatest record timestamp, ms; `i64::MIN` before the first.
     pub virtual_time_ms: AtomicI64,

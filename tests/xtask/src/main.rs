@@ -24,6 +24,7 @@ cargo xtask COMMAND
   soak [--records N] [--kills N] [--seeds N]
                              the proof at full size: 400,000 records and 170 kills in each of three places,
                              100,000 seeds, outages of a minute; writes target/soak.md
+  soak day                   86,400 commits and the upkeep of their table
   fuzz [TARGET] [--seconds N]
                              mutated inputs for every decoder, a minute each; targets as in tests/it/fuzz, as stored::part
   components start|stop      real components to try things with; start prints how to reach them

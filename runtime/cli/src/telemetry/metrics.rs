@@ -185,6 +185,9 @@ impl Collector for StatusCollector {
             .map(|(reason, it)| (vec![("reason", *reason)], it.load(Ordering::Relaxed)))
             .collect();
         counters(&mut e, names::COMMIT_RETRIES, "Table commits tried again", &retries)?;
+        let retries = status.store_retries.get().map_or(0, |it| it.load(Ordering::Relaxed));
+        let what = "Requests to the checkpoint store that were asked again";
+        counter(&mut e, names::STORE_RETRIES, what, retries)?;
         counter(&mut e, names::GUEST_SECONDS, "Time inside of operators", view.guest_seconds)?;
         counter(
             &mut e,

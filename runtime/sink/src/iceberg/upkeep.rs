@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::{Error, Result};
-use iceberg::spec::SnapshotRef;
+use iceberg::spec::{SnapshotRef, TableMetadata};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, TableIdent};
@@ -73,14 +73,10 @@ async fn expire(catalog: &dyn Catalog, ident: &TableIdent, writing: &Mutex<()>) 
 /// Deletes the data files that rewrites replaced, once every kept snapshot comes from the rewrite. A branch
 /// that was set back behind it names them still, and then they stay.
 async fn delete_replaced(before: &Table, after: &Table) -> iceberg::Result<()> {
-    let history = before.metadata();
-    let comes_from = |snapshot: &SnapshotRef, rewrite: i64| {
-        std::iter::successors(Some(snapshot), |it| history.snapshot_by_id(it.parent_snapshot_id()?))
-            .any(|it| it.snapshot_id() == rewrite)
-    };
-    for rewrite in history.snapshots() {
+    let oldest = oldest_kept(after.metadata());
+    for rewrite in before.metadata().snapshots() {
         let Some(list) = rewrite.summary().additional_properties.get(REPLACED) else { continue };
-        if !after.metadata().snapshots().all(|it| comes_from(it, rewrite.snapshot_id())) {
+        if !oldest.iter().all(|it| comes_from(before.metadata(), it, rewrite.snapshot_id())) {
             continue;
         }
         for file in replaced_files(after, rewrite).await? {
@@ -94,20 +90,28 @@ async fn delete_replaced(before: &Table, after: &Table) -> iceberg::Result<()> {
     Ok(())
 }
 
+/// The kept snapshots whose parents are not kept: every kept one is one of these, or comes from one.
+fn oldest_kept(metadata: &TableMetadata) -> Vec<SnapshotRef> {
+    let has_parent = |it: &&SnapshotRef| {
+        it.parent_snapshot_id().is_some_and(|parent| metadata.snapshot_by_id(parent).is_some())
+    };
+    metadata.snapshots().filter(|it| !has_parent(it)).cloned().collect()
+}
+
+/// Is it that snapshot, or a descendant of it?
+fn comes_from(history: &TableMetadata, snapshot: &SnapshotRef, ancestor: i64) -> bool {
+    std::iter::successors(Some(snapshot), |it| history.snapshot_by_id(it.parent_snapshot_id()?))
+        .any(|it| it.snapshot_id() == ancestor)
+}
+
 async fn delete_unnamed(before: &Table, after: &Table) -> iceberg::Result<()> {
-    let kept: BTreeSet<i64> = after.metadata().snapshots().map(|it| it.snapshot_id()).collect();
-    let gone: Vec<SnapshotRef> = before
-        .metadata()
-        .snapshots()
-        .filter(|it| !kept.contains(&it.snapshot_id()))
-        .cloned()
-        .collect();
+    let (history, metadata) = (before.metadata(), after.metadata());
+    let is_gone = |it: &&SnapshotRef| metadata.snapshot_by_id(it.snapshot_id()).is_none();
+    let gone: Vec<SnapshotRef> = history.snapshots().filter(is_gone).cloned().collect();
     let mut named = BTreeSet::new();
-    // An append names all manifests of its parent again, so the oldest kept snapshot names what any expired
-    // one did, but for rewritten ones: each kept snapshot is read, and only then is anything deleted.
-    for snapshot in after.metadata().snapshots() {
-        named.insert(snapshot.manifest_list().to_owned());
-        let list = after.manifest_list_reader(snapshot).load().await?;
+    named.extend(metadata.snapshots().map(|it| it.manifest_list().to_owned()));
+    for snapshot in may_name(history, metadata, &gone) {
+        let list = after.manifest_list_reader(&snapshot).load().await?;
         named.extend(list.entries().iter().map(|it| it.manifest_path.clone()));
     }
     let mut garbage = BTreeSet::new();
@@ -122,6 +126,25 @@ async fn delete_unnamed(before: &Table, after: &Table) -> iceberg::Result<()> {
     }
     tracing::debug!(snapshots = gone.len(), "expired snapshots");
     Ok(())
+}
+
+/// The kept snapshots that together name every table manifest that both a kept and an expired one names.
+///
+/// A snapshot names manifests of its parent again or leaves them out for ever. So where all that expired is
+/// behind the one oldest kept snapshot, that one names what the others may have from there: two lists are
+/// read, however many are kept. Where history has forks, all are read.
+fn may_name(
+    history: &TableMetadata,
+    kept: &TableMetadata,
+    gone: &[SnapshotRef],
+) -> Vec<SnapshotRef> {
+    let oldest = oldest_kept(kept);
+    if let [oldest] = oldest.as_slice()
+        && gone.iter().all(|it| comes_from(history, oldest, it.snapshot_id()))
+    {
+        return std::iter::once(oldest).chain(kept.current_snapshot()).cloned().collect();
+    }
+    kept.snapshots().cloned().collect()
 }
 
 /// Deletes metadata files that the newer metadata no longer lists, where the table's property

@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use floe_core::encoding::{DecodeError, Decoder, Encoder};
@@ -33,7 +33,9 @@ pub(super) struct Segment {
 
 const MAGIC: &[u8; 8] = b"floeout\x01";
 const ZSTD_LEVEL: i32 = 1;
-const ATTEMPTS_MAX: u32 = 6;
+/// As long as the owner of the checkpoints waits for their store.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 impl Outbox {
     /// Durable when it returns. The name is unique to the attempt.
@@ -44,20 +46,20 @@ impl Outbox {
         })?);
         let name = format!("{:012}-{}", epoch.0, uuid::Uuid::new_v4().simple());
         let path = format!("{}/{name}", self.folder);
-        let mut attempt = 0;
+        let (begin, mut pause) = (Instant::now(), Duration::from_millis(50));
         loop {
-            attempt += 1;
             let error = match self.store.put_if_absent(&path, bytes.clone()).await {
                 // Nobody else uses the name: what exists is our own earlier attempt, which is whole.
                 Ok(Put::Created | Put::Exists) => break,
                 Err(error) => error,
             };
             let again = matches!(error.kind, ErrorKind::Unknown | ErrorKind::Retry);
-            if !again || attempt == ATTEMPTS_MAX {
+            if !again || begin.elapsed() >= PATIENCE || !self.store.may_be_away() {
                 return Err(error);
             }
-            tracing::warn!(path, error = %error, attempt, "a segment was not written, trying again");
-            tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+            tracing::warn!(path, error = %error, "a segment was not written, trying again");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
         let hash = *blake3::hash(&bytes).as_bytes();
         Ok(Segment { name, records: count, len: bytes.len() as u64, hash })

@@ -72,6 +72,7 @@ fn a_scrape_has_every_name_and_the_real_values() {
         "floe_commit_age_seconds",
         "floe_commits_pending",
         r#"floe_commit_retries_total{pipeline="payments",reason="outcome-unknown"} 0"#,
+        "floe_store_retries_total{pipeline=\"payments\"} 0",
         "floe_guest_seconds_total",
         "floe_backpressure_seconds_total",
         r#"floe_dead_letters_total{pipeline="payments",class="trap"} 1"#,

@@ -1,10 +1,14 @@
 //! The rows of several data files, written again into few.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{StreamExt, TryStreamExt};
 use iceberg::scan::FileScanTask;
-use iceberg::spec::{DataContentType, DataFile, DataFileFormat, PartitionKey, Struct};
+use iceberg::spec::{
+    DEFAULT_SCHEMA_NAME_MAPPING, DataContentType, DataFile, DataFileFormat, NameMapping,
+    PartitionKey, Struct,
+};
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
 use iceberg::writer::file_writer::ParquetWriterBuilder;
@@ -35,11 +39,7 @@ pub(super) async fn write_again(
     let metadata = table.metadata();
     let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
     let field_ids: Vec<i32> = schema.as_struct().fields().iter().map(|it| it.id).collect();
-    let mapping = metadata.properties().get("schema.name-mapping.default");
-    if mapping.is_some() {
-        // Files of strangers without field ids: theirs to rewrite.
-        return Err(Error::new(ErrorKind::FeatureUnsupported, "the table has a name mapping"));
-    }
+    let mapping = name_mapping(metadata.properties())?;
     let tasks: Vec<Result<FileScanTask>> = files
         .iter()
         .map(|file| {
@@ -54,6 +54,7 @@ pub(super) async fn write_again(
                 .with_project_field_ids(field_ids.clone())
                 .with_partition(Some(file.partition().clone()))
                 .with_partition_spec(Some(Arc::clone(spec)))
+                .with_name_mapping(mapping.clone())
                 .with_case_sensitive(true)
                 .build())
         })
@@ -93,4 +94,14 @@ pub(super) async fn write_again(
     // What is thrown away after this is in the new files, row for row.
     assert_eq!(count(&made), count(files), "rows of rewritten files");
     Ok(made)
+}
+
+/// Names stand for field ids in files of strangers that have none; what is written again has them.
+fn name_mapping(properties: &HashMap<String, String>) -> Result<Option<Arc<NameMapping>>> {
+    let Some(text) = properties.get(DEFAULT_SCHEMA_NAME_MAPPING) else { return Ok(None) };
+    let mapping = serde_json::from_str(text).map_err(|error| {
+        let what = format!("property {DEFAULT_SCHEMA_NAME_MAPPING} is no name mapping: {error}");
+        Error::new(ErrorKind::DataInvalid, what)
+    })?;
+    Ok(Some(Arc::new(mapping)))
 }

@@ -25,6 +25,7 @@ use iceberg::{Catalog, TableIdent};
 use tokio::sync::Mutex;
 
 use super::error::{describe, read_failed};
+use super::upkeep::delete_old_metadata;
 use plan::{Limits, choose};
 pub(super) use swap::{REPLACED, replaced_files};
 
@@ -67,8 +68,13 @@ pub(super) async fn rewrite(
     let Some(rewritten) = prepare(&table, &head, &limits).await.map_err(failed)? else {
         return Ok(());
     };
-    let _writing = writing.lock().await;
-    swap::swap(catalog, &table, rewritten).await.map_err(failed)
+    let swapping = writing.lock().await;
+    swap::swap(catalog, &table, rewritten).await.map_err(failed)?;
+    drop(swapping);
+    // The swap's metadata pushed an older one out of the log, and no commit looks for that one again.
+    let after = catalog.load_table(ident).await.map_err(failed)?;
+    delete_old_metadata(&table, &after).await;
+    Ok(())
 }
 
 /// Writes the new files and manifests. Nothing names them yet.

@@ -28,6 +28,7 @@ mod bad_records;
 mod hostile;
 mod bad_files;
 mod bad_world;
+mod corruption;
 mod readers;
 mod readme;
 mod replay;

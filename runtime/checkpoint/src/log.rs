@@ -192,6 +192,19 @@ pub(crate) async fn goes_on_beyond(
     Log { store, pipeline, paths: Paths::of(pipeline)? }.goes_on_beyond(last).await
 }
 
+/// The newest entry behind `last` that no sweep deletes.
+pub(crate) async fn sign_beyond(
+    store: &dyn ObjectStore,
+    pipeline: &str,
+    last: Slot,
+) -> Result<Option<LogEntry>> {
+    let log = Log { store, pipeline, paths: Paths::of(pipeline)? };
+    match log.last_sign_beyond(last).await? {
+        None => Ok(None),
+        Some(slot) => log.entry(slot).await,
+    }
+}
+
 /// The stored bytes of an entry: its encoding, then a checksum that also covers its slot and pipeline,
 /// so that an entry in another's place is refused too.
 pub(crate) fn seal(pipeline: &str, slot: Slot, entry: &LogEntry) -> Bytes {

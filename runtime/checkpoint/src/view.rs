@@ -10,7 +10,7 @@ use floe_core::epoch::{EntryId, Generation, Slot};
 use floe_core::log_entry::LogEntry;
 use floe_core::ports::{LogAnswer, LogView, ObjectStore};
 
-use crate::log::{LogReading, read_entry};
+use crate::log::{LogReading, read_entry, sign_beyond};
 
 pub struct View {
     store: Arc<dyn ObjectStore>,
@@ -85,6 +85,15 @@ impl LogView for View {
                 && matches!(entry, LogEntry::Manifest(_));
             slot = slot.next();
         }
-        Ok(if found { LogAnswer::Known } else { LogAnswer::Absent })
+        if found {
+            return Ok(LogAnswer::Known);
+        }
+        // A free slot is not the end where a successor swept what stood in it.
+        match sign_beyond(&*self.store, &self.pipeline, slot).await? {
+            Some(entry) if entry.generation() > self.generation => {
+                Ok(LogAnswer::FencedBy(entry.generation()))
+            }
+            Some(_) | None => Ok(LogAnswer::Absent),
+        }
     }
 }

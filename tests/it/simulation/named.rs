@@ -157,6 +157,31 @@ fn a_swept_entry_that_comes_back_is_no_loss() {
     check(&plan, "named: a_swept_entry_that_comes_back_is_no_loss");
 }
 
+/// An owner whose answer was lost was asleep while its successor swept that entry: it read a free slot, took
+/// its log for whole, and said that the table was ahead of it. It is fenced.
+#[test]
+fn an_owner_that_was_swept_away_is_fenced() {
+    let plan = Plan {
+        partitions: vec![33, 9, 3],
+        keys: 1,
+        poison: 20,
+        interval: ms(32),
+        commits_pending_max: 1,
+        keep: 3,
+        workers: 1,
+        batch_records_max: 2,
+        arrival: 100,
+        patience: ms(1000),
+        faults: Faults { store: 150, catalog: 400, slow: 20, ..Faults::default() },
+        faults_end: 132,
+        hosts: vec![host(0, true), host(1108, false)],
+        event_time: true,
+        strangers: Some(ms(124)),
+        ..Plan::calm(1010)
+    };
+    check(&plan, "named: an_owner_that_was_swept_away_is_fenced");
+}
+
 /// The same with checkpoints that name earlier objects: the entry that came back had its objects still, because
 /// a newer checkpoint was built upon them, and was taken for the sign of a loss.
 #[test]

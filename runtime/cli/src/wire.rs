@@ -19,7 +19,7 @@ use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Graph, OperatorNode};
 use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
 use floe_core::{Error, ErrorKind, Result};
-use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits};
+use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits, Metering};
 use floe_pipeline::config::{
     self, CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
     TableSpec, Topics, WriteMode,
@@ -98,21 +98,31 @@ pub(crate) struct Opened {
     pub(crate) dead_letters: Option<SinkWiring>,
 }
 
-/// The modules of the chain, each fitting the one before it.
+/// The modules of the chain, each fitting the one before it, for a run.
 pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
     let dirty_pages = match spec.checkpoint.dirty_pages {
         config::DirtyPages::Auto => DirtyPages::Auto,
         config::DirtyPages::Userfaultfd => DirtyPages::Userfaultfd,
         config::DirtyPages::PageHashes => DirtyPages::PageHashes,
     };
-    modules_in(spec, &Engine::with_dirty_pages(Some(module_cache()), dirty_pages)?)
+    let engine = Engine::with_dirty_pages(Some(module_cache()), dirty_pages)?;
+    modules_with(spec, &engine, &|spec| limits(spec))
 }
 
+/// For what a journal says, and what else counts its fuel.
 pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Modules> {
+    modules_with(spec, engine, &|spec| limits(spec).for_replay())
+}
+
+fn modules_with(
+    spec: &PipelineSpec,
+    engine: &Arc<Engine>,
+    limits_of: &dyn Fn(&LimitsSpec) -> Limits,
+) -> Result<Modules> {
     let mut chain: Vec<Module> = Vec::new();
     let mut nodes: Vec<OperatorNode> = Vec::new();
     for operator in &spec.operators {
-        let limits = limits(&operator.limits);
+        let limits = limits_of(&operator.limits);
         let module = load_module(engine, &operator.module, &limits)?;
         let name = operator.name.clone().unwrap_or_else(|| module.name().to_owned());
         if chain.iter().any(|it| it.name == name) {
@@ -122,7 +132,7 @@ pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Mo
         }
         let config = operator.config.clone();
         let factory = if module.is_configurable() {
-            let upstream = upstream(spec, engine, &chain, &nodes, &operator.input)?;
+            let upstream = upstream(spec, engine, &chain, &nodes, &operator.input, limits_of)?;
             Factory::configured(&name, module, config, upstream, limits)?
         } else {
             Factory::new(&name, module, config, limits)
@@ -158,6 +168,7 @@ fn upstream(
     chain: &[Module],
     nodes: &[OperatorNode],
     input: &[String],
+    limits_of: &dyn Fn(&LimitsSpec) -> Limits,
 ) -> Result<Option<SchemaRef>> {
     if !chain.is_empty() {
         let ports = graph::taken(spec, nodes, input)?;
@@ -167,7 +178,7 @@ fn upstream(
         return Ok(spec.source.columns.clone());
     }
     for operator in &spec.operators {
-        let module = load_module(engine, &operator.module, &limits(&operator.limits))?;
+        let module = load_module(engine, &operator.module, &limits_of(&operator.limits))?;
         if !module.is_configurable() {
             return Ok(Some(Arc::clone(module.input())));
         }
@@ -203,6 +214,11 @@ fn limits(spec: &LimitsSpec) -> Limits {
     Limits {
         memory_bytes: spec.memory_bytes.unwrap_or(default.memory_bytes),
         table_elements: spec.table_elements.unwrap_or(default.table_elements),
+        metering: match spec.metering {
+            None | Some(config::Metering::Time) => Metering::Time,
+            Some(config::Metering::Fuel) => Metering::Fuel,
+        },
+        time_per_batch: spec.time_per_batch.unwrap_or(default.time_per_batch),
         fuel_per_batch: spec.fuel_per_batch.unwrap_or(default.fuel_per_batch),
         fuel_per_record: spec.fuel_per_record.unwrap_or(default.fuel_per_record),
         output_bytes_per_batch: spec

@@ -104,6 +104,13 @@ pub trait OperatorFactory: Send + Sync {
     /// changes is what differs from the image: a checkpoint holds it.
     fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>>;
 
+    /// The same operator with fuel counted in every call. Where a call of this one fails, or takes too long,
+    /// it decides nothing: the counting one does, from an image of before, which fits both. `None`: this one
+    /// counts already.
+    fn counted(&self) -> Option<Arc<dyn OperatorFactory>> {
+        None
+    }
+
     /// A fresh instance that was opened and then took a state that another told. An error names what the
     /// operator said to it.
     fn import(

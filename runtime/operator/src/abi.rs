@@ -19,6 +19,8 @@ pub(crate) const WASI: &str = "wasi_snapshot_preview1";
 pub(crate) const OWN_PREFIX: &str = "floe:";
 pub(crate) const GLOBAL_PREFIX: &str = "floe:global:";
 pub(crate) const START: &str = "floe:start";
+/// The memory that polls read (`poll`).
+pub(crate) const POLLS: &str = "floe:polls";
 
 /// `struct ArrowArray` on wasm32 (A11).
 pub(crate) mod array {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use floe_core::{Error, Result};
-use wasmtime::{Config, OperatorCost, OptLevel, Strategy, WasmBacktraceDetails};
+use wasmtime::{Config, Inlining, OperatorCost, OptLevel, Strategy, WasmBacktraceDetails};
 
 use crate::cache::Cache;
 use crate::dirty::memory::Creator;
@@ -13,7 +13,10 @@ use crate::staging::Staging;
 
 /// Compiles and runs modules. One for the process.
 pub struct Engine {
+    /// Counts fuel.
     pub(crate) wasm: wasmtime::Engine,
+    /// Runs modules with polls.
+    pub(crate) polled: wasmtime::Engine,
     pub(crate) cache: Option<Cache>,
     pub(crate) memories: Arc<Creator>,
     pub(crate) staging: Staging,
@@ -22,6 +25,10 @@ pub struct Engine {
 /// Wasm stack of an instance. Depth in frames differs between machines, so a stack trap is written down
 /// and never derived again (DESIGN §5); the bytes are the same everywhere.
 pub const STACK_BYTES: usize = 1 << 20;
+
+/// Frames of code that counts fuel are larger, by a half at the most (16 bytes of 32). What does not
+/// overflow here does not overflow there, so a replay, which counts, gets as deep as the run did.
+const POLLED_STACK_BYTES: usize = STACK_BYTES / 8 * 5;
 
 /// The version of wasmtime that is linked, for the manifest and the cache's key.
 const WASMTIME: &str = "48";
@@ -60,9 +67,12 @@ impl Engine {
             Optimisation::Speed => OptLevel::Speed,
             Optimisation::None => OptLevel::None,
         });
-        let wasm = wasmtime::Engine::new(&config).map_err(|error| {
-            Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
-        })?;
+        let started = |config: &Config| {
+            wasmtime::Engine::new(config).map_err(|error| {
+                Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
+            })
+        };
+        let (wasm, polled) = (started(&config)?, started(for_polls(&mut config))?);
         let cache = match cache {
             None => None,
             // Without its cache the engine compiles each time: slower, and never wrong.
@@ -70,7 +80,7 @@ impl Engine {
                 .inspect_err(|error| tracing::warn!("compiled modules are not cached: {error}"))
                 .ok(),
         };
-        Ok(Arc::new(Engine { wasm, cache, memories, staging: Staging::default() }))
+        Ok(Arc::new(Engine { wasm, polled, cache, memories, staging: Staging::default() }))
     }
 
     /// The method by which captures find written pages here, and why if it is not the kernel's.
@@ -125,6 +135,20 @@ fn config(memories: Arc<Creator>) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     config
+}
+
+/// The same for modules with polls. What fails there is run again where fuel is counted, so it needs no
+/// fuel, no lines, and no more stack than a call with counting surely has.
+fn for_polls(config: &mut Config) -> &mut Config {
+    config
+        .consume_fuel(false)
+        // The page that polls read is a memory of its own; a guest has no instruction for it.
+        .wasm_multi_memory(true)
+        // A poll's byte is one of its function: with two copies in one function the second would be left out.
+        .compiler_inlining(Inlining::No)
+        .max_wasm_stack(POLLED_STACK_BYTES)
+        .generate_address_map(false)
+        .wasm_backtrace_max_frames(None)
 }
 
 /// Instructions that are calls into the engine cost what a call costs, beside what each byte does: a loop

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use floe_core::image::OperatorImage;
+use floe_core::image::{Capture, OperatorImage};
 use floe_core::ports::{ExportedState, Operator, OperatorDescription, OperatorFactory};
 use floe_core::{Result, TopicPartition};
+use wasmtime::InstancePre;
 
+use crate::host::Host;
 use crate::instance::{Instance, Setup, describe_configured};
-use crate::limits::Limits;
+use crate::limits::{Limits, Metering};
 use crate::module::Module;
 use crate::schema::lay_out;
 
+#[derive(Clone)]
 pub struct Factory {
     module: Arc<Module>,
     limits: Limits,
-    setup: Setup,
+    setup: Arc<Setup>,
     description: OperatorDescription,
 }
 
@@ -41,7 +44,9 @@ impl Factory {
         if !module.configurable {
             return Ok(Factory::new(name, module, config, limits));
         }
-        let said = describe_configured(&module, name, &limits, &config, upstream.as_deref())?;
+        let said = module.code.decided(|pre| {
+            describe_configured(&module, pre, name, &limits, &config, upstream.as_deref())
+        })?;
         let mut hash = blake3::Hasher::new();
         hash.update(config.as_bytes());
         hash.update(&upstream.as_deref().map(|it| lay_out(it, 0)).unwrap_or_default());
@@ -73,7 +78,36 @@ impl Factory {
             imports_state,
         };
         let outputs = description.outputs.iter().map(|(_, schema)| Arc::clone(schema)).collect();
-        Factory { module, limits, setup: Setup { config, upstream, outputs }, description }
+        let setup = Arc::new(Setup { config, upstream, outputs });
+        Factory { module, limits, setup, description }
+    }
+
+    /// `None`: fuel is counted.
+    fn polled(&self) -> Option<&InstancePre<Host>> {
+        self.module.code.polled().filter(|_| self.limits.metering == Metering::Time)
+    }
+
+    /// An instance that ran guest code before its first record. What fails in that is decided with fuel
+    /// counted, and goes on with polls from there.
+    fn begun(&self, begin: impl Fn(&InstancePre<Host>) -> Result<Instance>) -> Result<Instance> {
+        let Some(polled) = self.polled() else { return begin(&self.module.code.counted()?) };
+        if let Ok(instance) = begin(polled) {
+            return Ok(instance);
+        }
+        let image = begin(&self.module.code.counted()?)?.capture(Capture::Whole)?;
+        let mut instance = self.restored(polled, &image)?;
+        instance.forget_captures();
+        Ok(instance)
+    }
+
+    fn opened(&self, pre: &InstancePre<Host>, seed: u64) -> Result<Instance> {
+        let name = &self.description.name;
+        Instance::open(&self.module, pre, name, &self.limits, &self.setup, seed)
+    }
+
+    fn restored(&self, pre: &InstancePre<Host>, image: &OperatorImage) -> Result<Instance> {
+        let name = &self.description.name;
+        Instance::restore(&self.module, pre, name, &self.limits, &self.setup, image)
     }
 }
 
@@ -84,14 +118,24 @@ impl OperatorFactory for Factory {
 
     fn open(&self, task: &TopicPartition, seed: u64) -> Result<Box<dyn Operator>> {
         let name = &self.description.name;
-        let instance = Instance::open(&self.module, name, &self.limits, &self.setup, seed)
+        let instance = self
+            .begun(|pre| self.opened(pre, seed))
             .map_err(|error| error.context(format!("open operator {name} for {task}")))?;
         Ok(Box::new(instance))
     }
 
     fn restore(&self, task: &TopicPartition, image: &OperatorImage) -> Result<Box<dyn Operator>> {
         let name = &self.description.name;
-        let instance = Instance::restore(&self.module, name, &self.limits, &self.setup, image)
+        let counted;
+        let pre = match self.polled() {
+            Some(polled) => polled,
+            None => {
+                counted = self.module.code.counted()?;
+                &counted
+            }
+        };
+        let instance = self
+            .restored(pre, image)
             .map_err(|error| error.context(format!("restore operator {name} for {task}")))?;
         Ok(Box::new(instance))
     }
@@ -103,9 +147,15 @@ impl OperatorFactory for Factory {
         state: &ExportedState,
     ) -> Result<Box<dyn Operator>> {
         let name = &self.description.name;
-        let instance = Instance::open(&self.module, name, &self.limits, &self.setup, seed)
-            .and_then(|it| it.import(std::slice::from_ref(state)))
+        let instance = self
+            .begun(|pre| self.opened(pre, seed)?.import(std::slice::from_ref(state)))
             .map_err(|error| error.context(format!("import the state of {name} for {task}")))?;
         Ok(Box::new(instance))
+    }
+
+    fn counted(&self) -> Option<Arc<dyn OperatorFactory>> {
+        self.polled()?;
+        let limits = Limits { metering: Metering::Fuel, ..self.limits.clone() };
+        Some(Arc::new(Factory { limits, ..self.clone() }))
     }
 }

@@ -8,7 +8,7 @@ use floe_core::image::{Capture, GlobalValue, OperatorImage};
 use floe_core::ports::{ExportedState, Operator, Staged};
 use floe_core::rng::OperatorRng;
 use floe_core::{Error, ErrorKind, EventTime, Result};
-use wasmtime::{Global, InstancePre, Memory, Store, TypedFunc, Val};
+use wasmtime::{Global, InstancePre, Memory, Store, Trap, TypedFunc, Val, WasmParams, WasmResults};
 
 use crate::abi;
 use crate::arrow_in::Plan;
@@ -19,6 +19,7 @@ use crate::host::{Host, Limiter};
 use crate::limits::Limits;
 use crate::memory::{Checked, GuestMemory, Violation, violation};
 use crate::module::Module;
+use crate::poll::Watch;
 use crate::schema::{lay_out, read_schema};
 use crate::trap::explain;
 
@@ -49,6 +50,8 @@ pub(crate) struct Instance {
     /// For a core dump: which globals there are, and the stack of the trap, the youngest frame first.
     anatomy: Arc<Anatomy>,
     stopped_at: Vec<core_dump::Frame>,
+    /// Of a module with polls; `None` where fuel is counted.
+    watch: Option<Arc<Watch>>,
 }
 
 /// What 32-bit addresses reach, whatever the limit says.
@@ -87,11 +90,14 @@ impl Instance {
             log_lines_left: 0,
             log_bytes_left: 0,
             failure: None,
+            counts_fuel: pre.module().get_export(abi::POLLS).is_none(),
             may_emit: false,
         };
-        let mut store = Store::new(&engine.wasm, host);
+        let mut store = Store::new(pre.module().engine(), host);
         store.limiter(|host| &mut host.limiter);
-        store.set_fuel(limits.fuel_per_batch).expect("fuel is on");
+        if store.data().counts_fuel {
+            store.set_fuel(limits.fuel_per_batch).expect("fuel is on");
+        }
         let failed = |error: wasmtime::Error| {
             Error::invalid(format!(
                 "operator {name} could not be instantiated (limits.memory is {} bytes, limits.table-elements {}): {error:#}",
@@ -110,6 +116,10 @@ impl Instance {
                 instance.get_global(&mut store, &name).expect("the rewriting exports it")
             })
             .collect();
+        let watch = instance.get_memory(&mut store, abi::POLLS).map(|page| {
+            let page = engine.memories.find(page.data_ptr(&store));
+            Watch::new(page.expect("made by the engine's own creator"), limits.time_per_batch)
+        });
         let input = instance.get_typed_func(&mut store, abi::INPUT).expect("checked at load");
         let process = instance.get_typed_func(&mut store, abi::PROCESS).expect("checked at load");
         let watermark = instance.get_typed_func(&mut store, abi::WATERMARK).ok();
@@ -130,19 +140,21 @@ impl Instance {
             fuel_given: 0,
             anatomy: Arc::default(),
             stopped_at: Vec::new(),
+            watch,
         })
     }
 
     /// A fresh instance: start function, `_initialize`, `open`.
     pub(crate) fn open(
         module: &Module,
+        pre: &InstancePre<Host>,
         name: &str,
         limits: &Limits,
         setup: &Setup,
         seed: u64,
     ) -> Result<Instance> {
         let rng = OperatorRng::from_seed(seed);
-        let mut instance = Instance::of(module, name, limits, setup, rng)?;
+        let mut instance = Instance::of(module, pre, name, limits, setup, rng)?;
         instance.begin(0);
         instance.initialize()?;
         let config = &setup.config;
@@ -159,7 +171,7 @@ impl Instance {
             .instance
             .get_typed_func::<(i32, i32), i32>(&mut instance.store, abi::OPEN)
             .expect("checked at load");
-        let done = open.call(&mut instance.store, (pointer as i32, config.len() as i32));
+        let done = instance.call(&open, (pointer as i32, config.len() as i32));
         instance.finish("open", done)?;
         Ok(instance)
     }
@@ -167,13 +179,14 @@ impl Instance {
     /// The instance that the image was captured from: no guest code runs.
     pub(crate) fn restore(
         module: &Module,
+        pre: &InstancePre<Host>,
         name: &str,
         limits: &Limits,
         setup: &Setup,
         image: &OperatorImage,
     ) -> Result<Instance> {
         let rng = OperatorRng::from_state(image.rng_state);
-        let mut instance = Instance::of(module, name, limits, setup, rng)?;
+        let mut instance = Instance::of(module, pre, name, limits, setup, rng)?;
         let (memory, store) = (instance.memory, &mut instance.store);
         let have = memory.data_size(&*store);
         let want = image.memory.bytes as usize;
@@ -225,6 +238,7 @@ impl Instance {
 
     fn of(
         module: &Module,
+        pre: &InstancePre<Host>,
         name: &str,
         limits: &Limits,
         setup: &Setup,
@@ -232,15 +246,7 @@ impl Instance {
     ) -> Result<Instance> {
         let outputs = setup.outputs.iter().map(Arc::clone).collect();
         let globals = &module.anatomy.mutable_globals;
-        let mut instance = Instance::new(
-            &module.engine,
-            &module.instance_pre,
-            name,
-            outputs,
-            limits,
-            rng,
-            globals,
-        )?;
+        let mut instance = Instance::new(&module.engine, pre, name, outputs, limits, rng, globals)?;
         instance.store.data_mut().state_version = module.state_version;
         instance.anatomy = Arc::clone(&module.anatomy);
         Ok(instance)
@@ -249,7 +255,7 @@ impl Instance {
     fn initialize(&mut self) -> Result<()> {
         for name in [abi::START, abi::INITIALIZE] {
             if let Ok(function) = self.instance.get_typed_func::<(), ()>(&mut self.store, name) {
-                let done = function.call(&mut self.store, ()).map(|()| 0);
+                let done = self.call(&function, ()).map(|()| 0);
                 self.finish(name, done)?;
             }
         }
@@ -273,7 +279,7 @@ impl Instance {
             .get_typed_func::<(i32, i32, i32), i32>(&mut self.store, abi::CONFIGURE)
             .expect("checked at load");
         let upstream = if upstream.is_some() { schema_pointer as i32 } else { 0 };
-        let done = configure.call(&mut self.store, (pointer as i32, config.len() as i32, upstream));
+        let done = self.call(&configure, (pointer as i32, config.len() as i32, upstream));
         self.finish("configure", done)
     }
 
@@ -283,7 +289,7 @@ impl Instance {
             .instance
             .get_typed_func::<(), i32>(&mut self.store, abi::DESCRIBE)
             .expect("checked at load");
-        match function.call(&mut self.store, ()) {
+        match self.call(&function, ()) {
             Ok(pointer) => Ok(u64::from(pointer as u32)),
             Err(error) => Err(explain(abi::DESCRIBE, &error, self.store.data())),
         }
@@ -297,10 +303,36 @@ impl Instance {
             .fuel_per_record
             .saturating_mul(rows as u64)
             .saturating_add(self.limits.fuel_per_batch);
-        self.store.set_fuel(fuel).expect("fuel is on");
-        self.fuel_given = fuel;
+        self.give_fuel(fuel);
         let output_bytes = self.limits.output_bytes_per_batch;
         self.store.data_mut().begin(rows, output_bytes);
+    }
+
+    fn give_fuel(&mut self, fuel: u64) {
+        self.fuel_given = fuel;
+        if self.watch.is_none() {
+            self.store.set_fuel(fuel).expect("fuel is on");
+        }
+    }
+
+    /// Every call into the guest goes through here.
+    fn call<P: WasmParams, R: WasmResults>(
+        &mut self,
+        function: &TypedFunc<P, R>,
+        parameters: P,
+    ) -> wasmtime::Result<R> {
+        let Some(watch) = &self.watch else { return function.call(&mut self.store, parameters) };
+        watch.begin();
+        let done = function.call(&mut self.store, parameters);
+        let was_stopped = watch.end();
+        // A call that came to its end just then stands.
+        done.map_err(|error| match error.downcast_ref::<Trap>() {
+            Some(Trap::MemoryOutOfBounds) if was_stopped => wasmtime::Error::msg(format!(
+                "it worked longer than limits.time-per-batch, {:?}",
+                watch.allowance
+            )),
+            _ => error,
+        })
     }
 
     /// Turns the end of a call into what it means.
@@ -326,7 +358,7 @@ impl Instance {
     fn begin_sized(&mut self, fuel_per_byte: u64, bytes: u64) {
         self.begin(0);
         let fuel = fuel_per_byte.saturating_mul(bytes).saturating_add(self.limits.fuel_per_batch);
-        self.store.set_fuel(fuel).expect("fuel is on");
+        self.give_fuel(fuel);
     }
 
     /// The region, grown to `bytes` if it is smaller.
@@ -345,7 +377,8 @@ impl Instance {
                 "input of {bytes} bytes does not fit into an operator's memory; make batches smaller"
             )));
         };
-        let pointer = match self.input.call(&mut self.store, asked) {
+        let input = self.input.clone();
+        let pointer = match self.call(&input, asked) {
             Ok(pointer) => pointer as u32,
             Err(error) => return self.finish(abi::INPUT, Err(error)).map(|()| (0, 0)),
         };
@@ -388,7 +421,8 @@ impl Operator for Instance {
         region[bytes..self.region_used.max(bytes)].fill(0);
         self.region_used = bytes;
         self.store.data_mut().may_emit = true;
-        let done = self.process.call(&mut self.store, array as i32);
+        let process = self.process.clone();
+        let done = self.call(&process, array as i32);
         self.finish("process", done)?;
         Ok(self.staged())
     }
@@ -398,7 +432,7 @@ impl Operator for Instance {
         self.begin(0);
         self.store.data_mut().now = virtual_time;
         self.store.data_mut().may_emit = true;
-        let done = function.call(&mut self.store, watermark.0);
+        let done = self.call(&function, watermark.0);
         self.finish("watermark", done)?;
         Ok(self.staged())
     }
@@ -424,6 +458,7 @@ impl Operator for Instance {
     }
 
     fn last_fuel(&self) -> Option<u64> {
+        // Not where fuel is not counted.
         Some(self.fuel_given.saturating_sub(self.store.get_fuel().ok()?))
     }
 }
@@ -475,13 +510,13 @@ pub(crate) fn describe(
 /// afterwards.
 pub(crate) fn describe_configured(
     module: &Module,
+    pre: &InstancePre<Host>,
     name: &str,
     limits: &Limits,
     config: &str,
     upstream: Option<&Schema>,
 ) -> Result<Said> {
     let rng = OperatorRng::from_seed(0);
-    let pre = &module.instance_pre;
     let mut instance = Instance::new(&module.engine, pre, name, Vec::new(), limits, rng, &[])?;
     instance.begin(0);
     instance.initialize()?;

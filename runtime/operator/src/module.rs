@@ -1,25 +1,24 @@
 //! A module: checked, rewritten, compiled (or taken from the cache), and described by itself.
 
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use floe_core::{Error, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use wasmtime::{ExternType, InstancePre, Linker};
+use wasmtime::ExternType;
 
 use crate::abi;
 use crate::check::{Anatomy, check};
+use crate::code::Code;
 use crate::engine::Engine;
-use crate::host::{Host, charge_absent, link};
 use crate::instance::describe;
 use crate::limits::Limits;
 use crate::rewrite::rewrite;
 
 pub struct Module {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) instance_pre: InstancePre<Host>,
+    pub(crate) code: Code,
     pub(crate) anatomy: Arc<Anatomy>,
     pub(crate) hash: [u8; 32],
     sha256: [u8; 32],
@@ -92,19 +91,15 @@ impl Engine {
         })?;
         let anatomy = check(path, &wasm)?;
         let hash = *blake3::hash(bytes).as_bytes();
-        let compiled = self.compile(path, rewrite(&wasm, &anatomy)?, limits)?;
-        check_types(path, &compiled)?;
-
-        let mut linker = Linker::new(&self.wasm);
-        let failed = |error: wasmtime::Error| Error::invalid(format!("module {path}: {error:#}"));
-        link(&mut linker).map_err(failed)?;
-        answer_enosys(&mut linker, &compiled).map_err(failed)?;
-        let instance_pre = linker.instantiate_pre(&compiled).map_err(failed)?;
-        let configurable = compiled.get_export(abi::CONFIGURE).is_some();
-        let said = describe(self, &instance_pre, path, limits, configurable)?;
+        let code = Code::of(self, path, rewrite(&wasm, &anatomy)?, limits)?;
+        let configurable = anatomy.exports.iter().any(|it| it == abi::CONFIGURE);
+        let said = code.decided(|pre| {
+            check_types(path, pre.module())?;
+            describe(self, pre, path, limits, configurable)
+        })?;
         Ok(Arc::new(Module {
             engine: Arc::clone(self),
-            instance_pre,
+            code,
             anatomy: Arc::new(anatomy),
             hash,
             sha256: Sha256::digest(bytes).into(),
@@ -116,74 +111,6 @@ impl Engine {
             outputs: said.outputs,
             configurable,
         }))
-    }
-
-    /// `wasm` is rewritten, and the key is made of it: a floe that rewrites otherwise compiles again.
-    fn compile(&self, path: &str, wasm: Vec<u8>, limits: &Limits) -> Result<wasmtime::Module> {
-        // The hash that wasmtime gives covers its version, all settings and the instruction set.
-        let mut key = blake3::Hasher::new();
-        key.update(blake3::hash(&wasm).as_bytes()).update(self.settings().as_bytes());
-        let mut settings = SettingsHash(&mut key);
-        std::hash::Hash::hash(&self.wasm.precompile_compatibility_hash(), &mut settings);
-        let entry = key.finalize().to_hex().to_string();
-        if let Some(cache) = &self.cache
-            && let Some(compiled) = cache.get(&entry)
-        {
-            // SAFETY: the bytes were authenticated with a key that only this user can read, so they are what
-            // `serialize` below returned, under the same engine settings (they are part of the name).
-            match unsafe { wasmtime::Module::deserialize(&self.wasm, compiled) } {
-                Ok(module) => return Ok(module),
-                Err(error) => tracing::debug!("compiled module of {path} is of no use: {error}"),
-            }
-        }
-        let module = compile_within(self.wasm.clone(), wasm, limits.compile_time)
-            .ok_or_else(|| {
-                Error::invalid(format!(
-                    "module {path} does not compile within limits.compile-time, {:?}",
-                    limits.compile_time
-                ))
-            })?
-            .map_err(|error| {
-                Error::invalid(format!("module {path} does not compile: {error:#}"))
-            })?;
-        if let Some(cache) = &self.cache
-            && let Ok(bytes) = module.serialize()
-        {
-            cache.put(&entry, &bytes);
-        }
-        Ok(module)
-    }
-}
-
-/// `None` when the time is over. A compilation cannot be called off: its thread goes on until it is done or
-/// the process ends, which is what a refused module leads to. No record was read yet, so the clock decides
-/// nothing that a guest sees.
-fn compile_within(
-    engine: wasmtime::Engine,
-    wasm: Vec<u8>,
-    time: Duration,
-) -> Option<wasmtime::Result<wasmtime::Module>> {
-    let (done, compiled) = mpsc::sync_channel(1);
-    let work = move || {
-        // Nobody listens any more once the time is over.
-        let _ = done.send(wasmtime::Module::new(&engine, wasm));
-    };
-    match std::thread::Builder::new().name("compile".to_owned()).spawn(work) {
-        Ok(_) => compiled.recv_timeout(time).ok(),
-        Err(error) => Some(Err(error.into())),
-    }
-}
-
-/// Feeds what is hashed into blake3.
-struct SettingsHash<'a>(&'a mut blake3::Hasher);
-
-impl std::hash::Hasher for SettingsHash<'_> {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        0
     }
 }
 
@@ -306,44 +233,4 @@ fn check_types(path: &str, module: &wasmtime::Module) -> Result<()> {
             "module {path} is refused: its export \"memory\" is no memory"
         ))),
     }
-}
-
-const WASI_ENOSYS: i32 = 52;
-
-/// Every WASI function that is not virtual answers that it does not exist.
-fn answer_enosys(linker: &mut Linker<Host>, module: &wasmtime::Module) -> wasmtime::Result<()> {
-    let virtual_ones = [
-        "clock_time_get",
-        "clock_res_get",
-        "random_get",
-        "fd_write",
-        "proc_exit",
-        "args_sizes_get",
-        "args_get",
-        "environ_sizes_get",
-        "environ_get",
-        "fd_prestat_get",
-        "sched_yield",
-        "fd_fdstat_get",
-    ];
-    for import in module.imports() {
-        if import.module() != abi::WASI || virtual_ones.contains(&import.name()) {
-            continue;
-        }
-        if let ExternType::Func(signature) = import.ty() {
-            linker.func_new(
-                import.module(),
-                import.name(),
-                signature,
-                |mut caller, _, results| {
-                    charge_absent(&mut caller)?;
-                    for result in results.iter_mut() {
-                        *result = wasmtime::Val::I32(WASI_ENOSYS);
-                    }
-                    Ok(())
-                },
-            )?;
-        }
-    }
-    Ok(())
 }

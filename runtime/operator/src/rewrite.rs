@@ -60,7 +60,7 @@ pub(crate) fn rewrite(wasm: &[u8], anatomy: &Anatomy) -> Result<Vec<u8>> {
     Ok(module.finish())
 }
 
-fn export_kind(kind: ExternalKind) -> Option<ExportKind> {
+pub(crate) fn export_kind(kind: ExternalKind) -> Option<ExportKind> {
     match kind {
         ExternalKind::Func | ExternalKind::FuncExact => Some(ExportKind::Func),
         ExternalKind::Table => Some(ExportKind::Table),

@@ -124,11 +124,20 @@ pub struct OperatorSpec {
     pub limits: LimitsSpec,
 }
 
+/// How calls without an end are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metering {
+    Time,
+    Fuel,
+}
+
 /// Limits of one operator; `None` is the runtime's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitsSpec {
     pub memory_bytes: Option<u64>,
     pub table_elements: Option<u64>,
+    pub metering: Option<Metering>,
+    pub time_per_batch: Option<Duration>,
     pub fuel_per_batch: Option<u64>,
     pub fuel_per_record: Option<u64>,
     pub output_per_batch_bytes: Option<u64>,

@@ -78,7 +78,13 @@ impl Retry {
         };
         let position = newest.position();
         let parts = TaskParts { decoder: &decoder, operators: &operators, graph: &graph };
-        let tasks = open_tasks(&config, log.as_ref(), &start, &parts, &position).await?;
+        let mut tasks = open_tasks(&config, log.as_ref(), &start, &parts, &position).await?;
+        // Nothing is taken twice here, so each call must decide.
+        let tasks = blocking(move || {
+            tasks.iter_mut().try_for_each(Task::count_fuel)?;
+            Ok(tasks)
+        })
+        .await?;
         let connected = Connected { source, writers, log };
         Ok(Retry { connected, sinks, row_sinks, identity, start, tasks, clock, config, status })
     }

@@ -193,6 +193,12 @@ impl Run {
             let suspect = suspects.get(&task.task).copied();
             task.careful_from = suspect.filter(|first| *first >= task.next_offset);
         }
+        let tasks = blocking(move || {
+            let suspected = |it: &&mut Task| it.careful_from.is_some();
+            tasks.iter_mut().filter(suspected).try_for_each(Task::count_fuel)?;
+            Ok(tasks)
+        })
+        .await?;
         hit(CrashPoint::AfterRestore);
 
         let (events, happened) = mpsc::unbounded_channel();

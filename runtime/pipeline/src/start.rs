@@ -185,6 +185,7 @@ impl Opening {
                     name: Arc::clone(name),
                     on_error: *on_error,
                     factory: Arc::clone(factory),
+                    counted: None,
                     operator,
                 })
             })

@@ -45,7 +45,16 @@ pub(crate) struct Link {
     pub(crate) name: Arc<str>,
     pub(crate) on_error: OnError,
     pub(crate) factory: Arc<dyn OperatorFactory>,
+    /// In place of `factory` until the next barrier: fuel is counted, so what a call does is decided.
+    pub(crate) counted: Option<Arc<dyn OperatorFactory>>,
     pub(crate) operator: Box<dyn Operator>,
+}
+
+impl Link {
+    /// A call that fails has failed: nothing is left that would decide it.
+    fn is_decided(&self) -> bool {
+        self.counted.is_some() || self.factory.counted().is_none()
+    }
 }
 
 /// What a batch left behind: rows, each batch with its sink, and dead letters.
@@ -107,6 +116,29 @@ impl From<Error> for Stopped {
 }
 
 impl Task {
+    /// From here to the next barrier every call has its fuel counted: the instances go on from their images
+    /// in the compile that counts. Time may have chosen that it is so; what comes of it is the same.
+    pub(crate) fn count_fuel(&mut self) -> Result<()> {
+        for link in &mut self.chain {
+            let Some(counted) = link.factory.counted() else { continue };
+            let image = link.operator.capture(Capture::Whole)?;
+            link.operator = counted.restore(&self.task, &image)?;
+            link.operator.forget_captures();
+            link.counted = Some(counted);
+        }
+        Ok(())
+    }
+
+    /// Behind the capture for a checkpoint, which holds what the instances go on from.
+    fn stop_counting(&mut self) -> Result<()> {
+        for link in self.chain.iter_mut().filter(|it| it.counted.is_some()) {
+            let image = link.operator.capture(Capture::Whole)?;
+            link.operator = link.factory.restore(&self.task, &image)?;
+            link.counted = None;
+        }
+        Ok(())
+    }
+
     /// Takes a batch through the chain. After an error the task is never used again.
     pub(crate) fn take(
         &mut self,
@@ -192,14 +224,15 @@ impl Task {
     /// Tells the chain the watermark, as a step of the journal.
     ///
     /// An operator that stops here stops the pipeline whatever its `on-error` says: there is no record to pass
-    /// over, and a watermark that is passed over would leave windows open for ever.
+    /// over, and a watermark that is passed over would leave windows open for ever. But first the run goes back
+    /// once, to see it with fuel counted.
     fn advance(
         &mut self,
         watermark: EventTime,
         epoch: Epoch,
         status: &Status,
         letters: &mut DeadLetters,
-    ) -> Result<Left> {
+    ) -> Result<Left, Stopped> {
         assert!(watermark > self.watermark, "a watermark never goes back");
         self.watermark = watermark;
         self.journal.steps.push(Step::Watermark(watermark));
@@ -213,15 +246,19 @@ impl Task {
             letters,
         };
         chain::watermark(&mut chain, &self.wires, watermark).map_err(|stop| match stop {
-            ChainStop::Refused(error) => error,
+            ChainStop::Refused(error) => Stopped::Failed(error),
+            ChainStop::Operator { error, .. } if !self.chain.iter().all(Link::is_decided) => {
+                let (task, first) = (self.task.clone(), self.next_offset);
+                Stopped::Poisoned(Suspect { task, first, error })
+            }
             ChainStop::Operator { link, error } => {
                 let place = Place::Watermark(watermark).text(&self.task);
                 let resumes = resumes(epoch);
-                Error::operator(format!(
+                Stopped::Failed(Error::operator(format!(
                     "{place} stopped operator {:?} (epoch {epoch})\n  {}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  a watermark is no record: on-error does not go past it",
                     self.chain[link].name,
                     error.message.replace('\n', "\n  ")
-                ))
+                )))
             }
         })
     }
@@ -277,7 +314,8 @@ impl Task {
     /// that image, so the next capture for one is whole.
     fn go_back(&mut self, images: &[OperatorImage]) -> Result<()> {
         for (link, image) in self.chain.iter_mut().zip(images) {
-            link.operator = link.factory.restore(&self.task, image)?;
+            let factory = link.counted.as_ref().unwrap_or(&link.factory);
+            link.operator = factory.restore(&self.task, image)?;
             link.operator.forget_captures();
         }
         Ok(())
@@ -346,6 +384,7 @@ impl Task {
             .map(|link| Ok((link.name.to_string(), link.operator.capture(Capture::Changes)?)))
             .collect::<Result<Vec<_>>>()?;
         self.careful_from = None;
+        self.stop_counting()?;
         Ok(CapturedTask {
             task: self.task.clone(),
             operators,

@@ -427,6 +427,16 @@ pub(super) fn cases() -> Vec<Case> {
     add("branches-deep", changed(EMIT, &format!("{} {EMIT}", branches(2_000))), Works, &[]);
     add("blocks-deep", changed(EMIT, &format!("{} {EMIT}", blocks(20_000))), Works, &[]);
     add("functions-many", with_functions(20_000), Works, &[]);
+    // Longer than its time, and within its fuel: what it gives stands.
+    let slow = "(local.set $n (i64.const 60000000))
+      (loop $on (local.set $n (i64.sub (local.get $n) (i64.div_u (local.get $n) (local.get $n))))
+        (br_if $on (i64.gt_u (local.get $n) (i64.const 1))))";
+    let slow = changed(EMIT, &format!("{slow} {EMIT}"));
+    let slow = slow.replace("(local $rows i32)", "(local $n i64) (local $rows i32)");
+    all.push(Case {
+        limits: ", fuel-per-batch = 5000000000",
+        ..case("works-long", slow, Works, &["time-per-batch", "going back to the checkpoint"])
+    });
     all.push(Case {
         limits: ", module-size = \"1KiB\"",
         ..case("module-too-large", COUNTER.to_owned(), Refused, &["module-size"])

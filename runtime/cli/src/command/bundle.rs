@@ -6,7 +6,9 @@ use floe_checkpoint::hint::Hint;
 use floe_checkpoint::paths::Paths;
 use floe_core::{Error, Result};
 use floe_pipeline::config::units::show_bytes;
-use floe_pipeline::config::{Format, LogFormat, OnError, OperatorSpec, PipelineSpec, columns};
+use floe_pipeline::config::{
+    Format, LogFormat, Metering, OnError, OperatorSpec, PipelineSpec, columns,
+};
 use floe_replay::Plan;
 use floe_replay::bundle::BundleWriter;
 use serde_json::Value;
@@ -209,7 +211,17 @@ fn limits(operator: &OperatorSpec) -> String {
             })
         })
         .collect();
+    let set = set.into_iter().chain(metering(operator)).collect::<Vec<_>>();
     if set.is_empty() { String::new() } else { format!("limits = {{ {} }}\n", set.join(", ")) }
+}
+
+fn metering(operator: &OperatorSpec) -> impl Iterator<Item = String> {
+    let metering = operator.limits.metering.map(|it| match it {
+        Metering::Time => "metering = \"time\"".to_owned(),
+        Metering::Fuel => "metering = \"fuel\"".to_owned(),
+    });
+    let time = operator.limits.time_per_batch;
+    metering.into_iter().chain(time.map(|it| format!("time-per-batch = \"{}ms\"", it.as_millis())))
 }
 
 /// The configuration with what came from the environment taken out again.

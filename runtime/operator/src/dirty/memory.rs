@@ -95,6 +95,26 @@ impl Mapping {
         Ok(())
     }
 
+    /// Makes all of it inaccessible. Only for a memory that no host code reads.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.protect(libc::PROT_NONE)
+    }
+
+    /// Makes all of it readable again.
+    pub(crate) fn open(&self) -> Result<()> {
+        self.protect(libc::PROT_READ)
+    }
+
+    fn protect(&self, protection: libc::c_int) -> Result<()> {
+        let len = self.accessible.load(Ordering::Acquire);
+        // SAFETY: the range is what the mapping handed out; a guest that reads there traps, as at any address
+        // that is not accessible.
+        match unsafe { libc::mprotect(self.base.cast(), len, protection) } {
+            0 => Ok(()),
+            _ => Err(Error::last_os_error()),
+        }
+    }
+
     /// What can't be registered is not known as written, so nothing of this memory is.
     fn track_growth(&self, begin: *const u8, len: usize) {
         match &*self.method {

@@ -27,7 +27,7 @@ impl Instance {
         let bytes = self.memory.data_size(&self.store) as u64;
         self.begin_sized(EXPORT_FUEL_PER_BYTE, bytes);
         self.store.data_mut().now = EventTime::MIN;
-        let pointer = match function.call(&mut self.store, ()) {
+        let pointer = match self.call(&function, ()) {
             Ok(pointer) => u64::from(pointer as u32),
             Err(error) => {
                 self.finish("export_state", Err(error))?;
@@ -70,7 +70,7 @@ impl Instance {
             }
             text += state.json.len();
         }
-        let done = function.call(&mut self.store, (pointer as i32, states.len() as i32));
+        let done = self.call(&function, (pointer as i32, states.len() as i32));
         self.finish("import_state", done)?;
         Ok(self)
     }

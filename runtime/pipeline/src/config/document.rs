@@ -162,13 +162,26 @@ pub(super) enum OnErrorName {
 pub(super) struct LimitsTable {
     pub(super) memory: Option<HumanBytes>,
     pub(super) table_elements: Option<u64>,
-    /// Instructions, roughly, that one batch may take.
+    /// How a call without an end is found. Default "time".
+    pub(super) metering: Option<MeteringName>,
+    /// What a call may work before its task goes back to the checkpoint and counts fuel, which decides. Default 2s.
+    pub(super) time_per_batch: Option<HumanDuration>,
+    /// Instructions, roughly, that one batch may take where fuel is counted.
     pub(super) fuel_per_batch: Option<u64>,
-    /// Instructions, roughly, that each record adds to the batch's allowance.
+    /// Instructions, roughly, that each record adds to that.
     pub(super) fuel_per_record: Option<u64>,
     pub(super) output_per_batch: Option<HumanBytes>,
     pub(super) compile_time: Option<HumanDuration>,
     pub(super) module_size: Option<HumanBytes>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum MeteringName {
+    /// By the time that it works; then again with fuel counted, until the next checkpoint.
+    Time,
+    /// By its fuel, counted in every call: slower by a half.
+    Fuel,
 }
 
 /// `[sink]`, or `[[sink]]` once for each of several.

@@ -7,15 +7,14 @@ use arrow_schema::TimeUnit;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
-use crate::config::DirtyPages;
 use crate::config::columns;
 use crate::config::diagnose::Problem;
-use crate::config::document::DirtyPagesName;
 use crate::config::document::{
     CatalogTable, CheckpointTable, DeadLettersTable, Document, EventTimeTable, FormatName,
     GuaranteeName, LimitsTable, LogName, NewPartitionsName, OnDivergenceName, OnErrorName,
     OneOrMany, OperatorTable, RunTable, SourceTable, TelemetryTable, UnitName, VerifyTable,
 };
+use crate::config::document::{DirtyPagesName, MeteringName};
 use crate::config::paths::Base;
 use crate::config::recording::recording;
 use crate::config::sink::{check_topic, sinks};
@@ -26,6 +25,7 @@ use crate::config::{
     Properties, RunSpec, Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics,
     VerifySpec, WriteMode,
 };
+use crate::config::{DirtyPages, Metering};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Below this, checkpoints would cost more than the records between them.
@@ -307,6 +307,11 @@ fn limits(table: LimitsTable) -> LimitsSpec {
     LimitsSpec {
         memory_bytes: table.memory.map(|it| it.0),
         table_elements: table.table_elements,
+        metering: table.metering.map(|it| match it {
+            MeteringName::Time => Metering::Time,
+            MeteringName::Fuel => Metering::Fuel,
+        }),
+        time_per_batch: table.time_per_batch.map(|it| it.0),
         fuel_per_batch: table.fuel_per_batch,
         fuel_per_record: table.fuel_per_record,
         output_per_batch_bytes: table.output_per_batch.map(|it| it.0),

@@ -39,7 +39,7 @@ name = "totals"
 module = "target/floe/totals.wasm"
 config = { currency = "INR", after = 2026-01-01, limits = [1, 2.5, true] }
 on-error = "dead-letter"
-limits = { memory = "512MiB", fuel-per-record = 100000, compile-time = "30s" }
+limits = { memory = "512MiB", metering = "fuel", time-per-batch = "1s", fuel-per-record = 100000, compile-time = "30s" }
 
 [sink]
 iceberg = "lake.payments"

@@ -117,7 +117,7 @@ impl Bench {
     fn child(&self, what: &str) -> Result<Usage> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["child", what, &self.broker, &self.topic]).arg(self.folder.join(what));
-        command.env("MIMALLOC_PURGE_DELAY", "10000");
+        command.env("MIMALLOC_PURGE_DELAY", "1000");
         run(&mut command)
     }
 

@@ -182,9 +182,14 @@ impl Slab {
 
     fn write(&mut self, at: usize, bytes: &[u8]) {
         assert!(at + bytes.len() <= SLAB_BYTES);
+        let (from, len) = (NonNull::from_ref(bytes).cast::<u8>(), bytes.len());
         // SAFETY: the range lies in the slab, which is borrowed alone, so `bytes` are elsewhere.
         unsafe {
-            self.0.add(at).copy_from_nonoverlapping(NonNull::from_ref(bytes).cast(), bytes.len())
+            let to = self.0.add(at);
+            match len >= STREAMED_BYTES_MIN {
+                true => copy_streaming(from, to, len),
+                false => to.copy_from_nonoverlapping(from, len),
+            }
         }
     }
 
@@ -201,5 +206,73 @@ impl Drop for Slab {
     fn drop(&mut self) {
         // SAFETY: the memory was given out by `new` with this layout, and its borrows have ended.
         unsafe { dealloc(self.0.as_ptr(), LAYOUT) };
+    }
+}
+
+/// A copy of so much is not in any cache when it is compressed. Stored past the caches, it needs not be read
+/// from memory first: a quarter faster in pieces of 4 MiB, and slower for single pages.
+const STREAMED_BYTES_MIN: usize = 1 << 20;
+
+/// # Safety
+/// As of `ptr::copy_nonoverlapping`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn copy_streaming(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
+    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
+    const STEP: usize = 64;
+    let (from, to) = (from.cast::<__m128i>(), to.cast::<__m128i>());
+    assert!(to.is_aligned());
+    assert!(len.is_multiple_of(STEP));
+    for line in (0..len / size_of::<__m128i>()).step_by(STEP / size_of::<__m128i>()) {
+        // SAFETY: the line lies in both ranges, by the caller's promise; `to` is aligned, as was asserted.
+        unsafe {
+            let words = [0, 1, 2, 3].map(|word| _mm_loadu_si128(from.add(line + word).as_ptr()));
+            for (word, value) in words.into_iter().enumerate() {
+                _mm_stream_si128(to.add(line + word).as_ptr(), value);
+            }
+        }
+    }
+    // Such stores are seen by other threads in any order but for this.
+    // SAFETY: every x86_64 has it.
+    unsafe { _mm_sfence() }
+}
+
+/// # Safety
+/// As of `ptr::copy_nonoverlapping`.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn copy_streaming(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe { to.copy_from_nonoverlapping(from, len) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs that fill several slabs, and runs that share one, long ones and single pages.
+    #[test]
+    fn a_copy_is_what_was_copied() {
+        let page_count = 3 * SLAB_BYTES / PAGE_BYTES + 77;
+        let memory: Vec<u8> = (0..page_count * PAGE_BYTES / 8)
+            .flat_map(|it| (it * 0x9E37_79B9).to_le_bytes())
+            .collect();
+        let staging = Staging::default();
+        let all: [&[Pages]; 4] = [
+            &[0..page_count],
+            &[1..2, 3..500, 501..502, 600..1700, page_count - 1..page_count],
+            &[5..6],
+            &[],
+        ];
+        for pages in all {
+            let copied = staging.copy(&memory, pages);
+            let mut wanted = pages.iter().flat_map(Clone::clone);
+            for run in &copied {
+                for (index, content) in run.content.chunks(PAGE_BYTES).enumerate() {
+                    let page = run.first_page as usize + index;
+                    assert_eq!(wanted.next(), Some(page));
+                    assert!(*content == memory[page * PAGE_BYTES..][..PAGE_BYTES], "page {page}");
+                }
+            }
+            assert_eq!(wanted.next(), None);
+        }
     }
 }

@@ -18,6 +18,7 @@ mod watermarks;
 mod moments;
 mod owners;
 mod upserts;
+mod branches;
 mod topics;
 mod effects;
 mod answers;

@@ -46,9 +46,11 @@ def main() -> int:
         connection.execute(f"CREATE TABLE oracle AS SELECT {COLUMNS} FROM read_parquet({duck.quote(path)})")
         table = catalog.load(arguments)
         snapshots = sorted(table.metadata.snapshots, key=lambda it: it.sequence_number)
-        snapshots = [it for it in snapshots if "floe.positions" in it.summary.additional_properties]
-        step = max(1, len(snapshots) // SNAPSHOTS_MAX)
-        chosen = snapshots[::-1][::step][::-1]
+        snapshots = [it for it in snapshots if "floe.epoch" in it.summary.additional_properties]
+        # Of epochs that were committed together the last alone says its positions.
+        known = [it for it in snapshots if "floe.positions" in it.summary.additional_properties]
+        step = max(1, len(known) // SNAPSHOTS_MAX)
+        chosen = known[::-1][::step][::-1]
         for snapshot in chosen:
             relation = duck.iceberg_relation(connection, table, snapshot.snapshot_id)
             if relation is None:

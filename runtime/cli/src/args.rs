@@ -27,7 +27,9 @@ pub(crate) enum Command {
     /// Run a pipeline until it is stopped
     Run(RunArgs),
     /// Validate everything, start nothing
-    Check(PipelineArgs),
+    Check(CheckArgs),
+    /// Set main to what the sinks' branches hold
+    Publish(PipelineArgs),
     /// Where a pipeline stands: last checkpoint, position, lag, table, owner
     Status(PipelineArgs),
     /// The rows of the pipeline's table
@@ -184,6 +186,18 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) take_over: bool,
     /// Print the summary as JSON, and log as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(ClapArgs)]
+pub(crate) struct CheckArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Add the columns that tables lack, and widen those that are too narrow; nothing else is changed
+    #[arg(long)]
+    pub(crate) fix_table: bool,
+    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -36,6 +36,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Run(args) => command::run::run(args),
         Command::Check(args) => command::check::check(args),
+        Command::Publish(args) => command::publish::publish(args),
         Command::Status(args) => command::status::status(args),
         Command::Rows(args) => command::rows::rows(args),
         Command::Checkpoint { command: CheckpointCommand::List(args) } => {

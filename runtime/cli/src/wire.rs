@@ -27,7 +27,8 @@ use floe_pipeline::config::{
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_pipeline::run::{OperatorWiring, SinkWiring};
 use floe_sink::iceberg::{
-    CatalogConfig, IcebergSink, TableCommit, TableConfig, UpsertConfig, read_commits, read_rows,
+    CatalogConfig, IcebergSink, Published, TableCommit, TableConfig, UpsertConfig, fix_table,
+    read_commits, read_rows,
 };
 use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
 
@@ -391,6 +392,37 @@ pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<
         checked.push(check_table(&dead_letters.table, dead_letter_schema()).await);
     }
     checked
+}
+
+/// Each table's columns, changed to what will be written where no row is touched by it.
+pub(crate) async fn fix_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<Result<String>> {
+    let mut fixed = Vec::new();
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let (Ok(rows), Some(table)) = (modules.output(number), sink.spec.table()) else { continue };
+        if !catalog_exists(&table.catalog) {
+            continue;
+        }
+        match fix_table(&catalog_config(&table.catalog), &table_config(table), &rows).await {
+            Ok(changes) => {
+                fixed.extend(changes.into_iter().map(|it| Ok(format!("{}  {it}", table.table))));
+            }
+            Err(error) => fixed.push(Err(error)),
+        }
+    }
+    fixed
+}
+
+/// Sets main to the branch of each table that has one.
+pub(crate) async fn publish(spec: &PipelineSpec) -> Result<Vec<Published>> {
+    let mut published = Vec::new();
+    for table in spec.sinks.iter().filter_map(|it| it.spec.table()) {
+        if table.branch == "main" {
+            continue;
+        }
+        let (catalog, config) = (catalog_config(&table.catalog), table_config(table));
+        published.push(floe_sink::iceberg::publish(&catalog, &config).await?);
+    }
+    Ok(published)
 }
 
 async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {

@@ -8,7 +8,7 @@ use floe_core::{Error, ErrorKind, Result};
 use floe_pipeline::config::PipelineSpec;
 use serde::Serialize;
 
-use crate::args::PipelineArgs;
+use crate::args::CheckArgs;
 use crate::guarantee::{HeldGuarantee, held};
 use crate::wire::Modules;
 use crate::{load, show, wire};
@@ -38,10 +38,10 @@ impl Check {
     }
 }
 
-pub(crate) fn check(args: PipelineArgs) -> anyhow::Result<()> {
+pub(crate) fn check(args: CheckArgs) -> anyhow::Result<()> {
     let spec = Arc::new(load::pipeline(&args.pipeline)?);
     super::block_on(async move {
-        let report = look(&spec).await;
+        let report = look(&spec, args.fix_table).await;
         let (checks, wrong) =
             (report.checks.len(), report.checks.iter().filter(|it| !it.holds).count());
         let kind = report.checks.iter().find_map(|it| it.kind);
@@ -60,7 +60,7 @@ pub(crate) fn check(args: PipelineArgs) -> anyhow::Result<()> {
     })
 }
 
-async fn look(spec: &Arc<PipelineSpec>) -> Report {
+async fn look(spec: &Arc<PipelineSpec>, fix_table: bool) -> Report {
     let mut checks = vec![Check::of("file", Ok(spec.path.display().to_string()))];
     let for_modules = Arc::clone(spec);
     let (modules, source, store) = tokio::join!(
@@ -75,6 +75,10 @@ async fn look(spec: &Arc<PipelineSpec>) -> Report {
                 checks.push(Check::of("module", Ok(module_text(module))));
             }
             checks.push(Check::of("decoder", decoder_text(spec, &modules)));
+            if fix_table {
+                let fixed = wire::fix_tables(spec, &modules).await;
+                checks.extend(fixed.into_iter().map(|it| Check::of("fixed", it)));
+            }
             let table = wire::check_tables(spec, &modules).await;
             checks.extend(table.into_iter().map(|it| Check::of("table", it)));
             checks.push(Check::of("dirty pages", Ok(modules.dirty_pages.clone())));

@@ -17,6 +17,7 @@ pub(crate) mod replay;
 mod replay_core;
 mod replay_other;
 pub(crate) mod plugin;
+pub(crate) mod publish;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod savepoint;

@@ -390,6 +390,7 @@ fn parts(request: &CommitRequest) -> Result<Vec<CommitRequest>> {
     }
     let mut parts = request.one_by_one();
     let last = parts.len() - 1;
+    parts[last].information.retain(|(key, _)| key != "floe.first-epoch");
     for part in &mut parts[..last] {
         // Positions and times are the last epoch's.
         part.information.retain(|(key, _)| OF_ANY_EPOCH.contains(&key.as_str()));

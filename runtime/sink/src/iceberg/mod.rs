@@ -19,6 +19,8 @@ mod update;
 mod commit;
 mod swap;
 mod outcome;
+mod publish;
+mod evolve;
 mod upkeep;
 mod rewrite;
 mod error;
@@ -26,6 +28,8 @@ mod read;
 
 pub use config::{CatalogConfig, CatalogKind, TableConfig, UpsertConfig, WriteMode};
 pub use connect::connect;
+pub use evolve::fix_table;
+pub use publish::{Published, publish};
 pub use read::{TableCommit, read_commits, read_rows};
 pub use schema::Mismatch;
 pub use table::IcebergSink;

@@ -8,6 +8,8 @@ use floe_core::{Error, Result};
 use iceberg::arrow::arrow_schema_to_schema_auto_assign_ids;
 use iceberg::spec::{PrimitiveType, Schema, Type};
 
+use super::evolve::widens;
+
 /// One column in which the table and the operator disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
@@ -82,7 +84,13 @@ pub(super) fn compare(table: &Schema, rows: &SchemaRef) -> Vec<Mismatch> {
                 column: field.name.clone(),
                 table: described,
                 operator,
-                advice: "change the column's type in the table, or what the operator emits".into(),
+                advice: match storable_type(column).is_some_and(|it| widens(&field.field_type, &it))
+                {
+                    true => "widen the column: floe check --fix-table".into(),
+                    false => {
+                        "change the column's type in the table, or what the operator emits".into()
+                    }
+                },
             });
         } else if field.required && column.is_nullable() {
             found.push(Mismatch {
@@ -99,8 +107,7 @@ pub(super) fn compare(table: &Schema, rows: &SchemaRef) -> Vec<Mismatch> {
                 column: column.name().clone(),
                 table: "absent".into(),
                 operator: describe_arrow(column),
-                advice: "add the column to the table, or drop it from what the operator emits"
-                    .into(),
+                advice: "add the column: floe check --fix-table".into(),
             });
         }
     }
@@ -169,8 +176,11 @@ fn describe(field_type: &Type, required: bool) -> String {
 }
 
 fn describe_arrow(field: &Field) -> String {
-    match iceberg::arrow::arrow_type_to_type(storable(field).data_type()) {
-        Ok(known) => known.to_string(),
-        Err(_) => field.data_type().to_string(),
-    }
+    storable_type(field).map_or_else(|| field.data_type().to_string(), |it| it.to_string())
+}
+
+/// The table's type for it; `None` where a table has none, or gives ids to its members.
+fn storable_type(field: &Field) -> Option<Type> {
+    // What has no type is described by its Arrow name.
+    iceberg::arrow::arrow_type_to_type(storable(field).data_type()).ok()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use floe_core::ports::{Committer, SinkWriter};
 use floe_core::{Error, Result};
-use iceberg::spec::Schema;
+use iceberg::spec::{FormatVersion, MAIN_BRANCH, Schema};
 use iceberg::table::Table;
 use iceberg::{Catalog, ErrorKind, NamespaceIdent, TableCreation, TableIdent};
 
@@ -49,12 +49,6 @@ impl IcebergSink {
         config: &TableConfig,
         rows: SchemaRef,
     ) -> Result<IcebergSink> {
-        if config.branch != "main" {
-            return Err(Error::invalid(format!(
-                "branch {:?}: floe writes to branch main at this version",
-                config.branch
-            )));
-        }
         let stored = stored(config, &rows)?;
         let connected = connect(catalog).await?;
         let ident = identifier(&config.table)?;
@@ -80,6 +74,7 @@ impl IcebergSink {
         if let WriteMode::Upsert(upsert) = &config.mode {
             upsert::check_table(&table, &upsert.key, &specs)?;
         }
+        check_branch(&table, &config.branch)?;
         Ok(IcebergSink {
             pipeline: pipeline.to_owned(),
             sink: sink.to_owned(),
@@ -110,6 +105,7 @@ impl IcebergSink {
             let specs = upsert::specs_in_use(&table, &config.branch).await?;
             upsert::check_table(&table, &upsert.key, &specs)?;
         }
+        check_branch(&table, &config.branch)?;
         Ok(Some(compare(table.metadata().current_schema(), &stored)))
     }
 
@@ -158,7 +154,7 @@ impl IcebergSink {
 }
 
 /// What of the operator's rows is stored, after a look at whether the mode can be kept with them.
-fn stored(config: &TableConfig, rows: &SchemaRef) -> Result<SchemaRef> {
+pub(super) fn stored(config: &TableConfig, rows: &SchemaRef) -> Result<SchemaRef> {
     match &config.mode {
         WriteMode::Append => Ok(Arc::clone(rows)),
         WriteMode::Upsert(upsert) => {
@@ -167,6 +163,17 @@ fn stored(config: &TableConfig, rows: &SchemaRef) -> Result<SchemaRef> {
             Ok(stored)
         }
     }
+}
+
+fn check_branch(table: &Table, branch: &str) -> Result<()> {
+    if branch == MAIN_BRANCH || table.metadata().format_version() == FormatVersion::V2 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "branch {branch:?} needs a table of format version 2, and {} is of {}",
+        table.identifier(),
+        table.metadata().format_version() as u8
+    )))
 }
 
 pub(super) fn identifier(table: &str) -> Result<TableIdent> {
@@ -178,7 +185,7 @@ pub(super) fn identifier(table: &str) -> Result<TableIdent> {
         .map_err(|error| Error::invalid(format!("table {table:?}: {}", error.message())))
 }
 
-fn is_absent(error: &iceberg::Error) -> bool {
+pub(super) fn is_absent(error: &iceberg::Error) -> bool {
     let known = matches!(error.kind(), ErrorKind::TableNotFound | ErrorKind::NamespaceNotFound);
     // The REST client reports an absent table as an error without a kind of its own.
     known || error.message().contains("does not exist") || error.message().contains("No such table")

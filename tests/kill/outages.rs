@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -172,6 +172,62 @@ fn epochs_that_wait_for_their_commit_survive_sigkill() {
         scene.done();
         Ok(())
     });
+}
+
+const CREDENTIAL: &str = "floe:only-the-catalog-may-know";
+
+/// Tokens that expire while the job runs are renewed; and nothing that it leaves holds a secret.
+#[test]
+fn a_token_that_expires_is_renewed_and_no_secret_is_kept() {
+    check("outages::a_token_that_expires", Place::Rest.needs(), |lab| {
+        let mut it = Proxied::new(lab, "tokens", Place::Rest)?;
+        it.scene.settings.credential = Some(CREDENTIAL);
+        it.rest.give_tokens(Duration::from_secs(1));
+        it.scene.make_input(20_000, 58)?;
+        it.scene.write_pipeline()?;
+        let feed = it.scene.feed_all(4_000)?;
+        let mut supervisor = Supervisor::start(&it.scene)?;
+        supervisor.until(PATIENCE, || Ok(it.rest.tokens_given() >= 4))?;
+        let before = it.scene.commits()?;
+        supervisor.until(PATIENCE, || Ok(it.scene.commits()? > before))?;
+        let starts = supervisor.kill()?;
+        ensure!(starts == 1, "an expired token ended the process: {starts} starts");
+        feed.finish()?;
+        let said = std::fs::read_dir(&it.scene.folder)?
+            .map(|it| Ok(it?.path()))
+            .filter(|it| it.as_ref().is_ok_and(|it| it.extension().is_some_and(|it| it == "log")))
+            .collect::<Result<Vec<PathBuf>>>()?;
+        let [log, parts, metadata, data] = it.scene.watched()?;
+        let mut looked_at = 0;
+        let folders = [log, parts, metadata, data];
+        let left = folders.iter().flat_map(|it| paths(it));
+        for file in left.chain(said) {
+            let bytes = std::fs::read(&file)?;
+            looked_at += 1;
+            for secret in ["only-the-catalog-may-know", "testtest", "granted-"] {
+                let holds = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
+                ensure!(!holds, "{} holds {secret}", file.display());
+            }
+        }
+        ensure!(looked_at >= 20, "{looked_at} files are not all");
+        println!("{} tokens, {looked_at} files without a secret", it.rest.tokens_given());
+        it.finish()?;
+        Ok(())
+    });
+}
+
+/// All files below a folder.
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(folder) = open.pop() {
+        // It may not be there.
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for path in entries.flatten().map(|it| it.path()) {
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found
 }
 
 /// The broker is killed and started again at its address: the consumer comes back by itself.

@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     /// Put in place of `[source]`'s and `[sink.catalog]`'s lines by the tests of an unreachable world.
     pub(crate) source: Option<String>,
     pub(crate) catalog: Option<String>,
+    /// The REST catalog's credential.
+    pub(crate) credential: Option<&'static str>,
     pub(crate) store: Option<String>,
     /// Where floe is told that the REST catalog and S3 are; the readers know better.
     pub(crate) rest: Option<String>,
@@ -101,6 +103,7 @@ impl Settings {
             reader: "compare.py",
             source: None,
             catalog: None,
+            credential: None,
             store: None,
             rest: None,
             s3: None,
@@ -250,11 +253,16 @@ uri = "{}"
 "s3.region" = "us-east-1"
 "s3.access-key-id" = "test"
 "s3.secret-access-key" = "testtest"
-"s3.path-style-access" = true"#,
+"s3.path-style-access" = true
+{credential}"#,
                 self.rest()?,
                 match &self.settings.s3 {
                     Some(proxy) => proxy.clone(),
                     None => variable("FLOE_TEST_S3")?,
+                },
+                credential = match self.settings.credential {
+                    Some(secret) => format!("credential = \"{secret}\""),
+                    None => String::new(),
                 },
             ),
         })

@@ -99,6 +99,10 @@ pub(crate) fn answer(status: u16) -> Vec<u8> {
     let body = format!(
         r#"{{"error":{{"message":"a fault was injected","type":"InjectedFault","code":{status}}}}}"#
     );
+    answer_with(status, &body)
+}
+
+pub(crate) fn answer_with(status: u16, body: &str) -> Vec<u8> {
     let length = body.len();
     let head = format!("HTTP/1.1 {status} Injected\r\nContent-Type: application/json");
     format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()

@@ -58,6 +58,36 @@ struct Plan {
     seen: Vec<Exchange>,
     /// Requests that wait: they are late, slow, or to be met.
     held: usize,
+    tokens: Option<Tokens>,
+}
+
+/// The proxy gives tokens for a credential, and takes each for a time.
+struct Tokens {
+    life: Duration,
+    given: Vec<Instant>,
+}
+
+impl Tokens {
+    /// An answer in the server's place: a token, or that the request has none that is good.
+    fn answer(&mut self, request: &Request) -> Option<Vec<u8>> {
+        if request.path.contains("/oauth/tokens") {
+            self.given.push(Instant::now());
+            let (number, seconds) = (self.given.len(), self.life.as_secs());
+            return Some(http::answer_with(
+                200,
+                &format!(
+                    r#"{{"access_token":"granted-{number}","token_type":"bearer","expires_in":{seconds}}}"#
+                ),
+            ));
+        }
+        let text = String::from_utf8_lossy(&request.bytes);
+        let number = text.split_once("granted-").map(|(_, rest)| {
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
+        });
+        let given = self.given.get(number.unwrap_or(0_usize).wrapping_sub(1));
+        let is_good = given.is_some_and(|it| it.elapsed() < self.life);
+        (!is_good).then(|| http::answer(401))
+    }
 }
 
 /// Between two looks of the listener: a refusal begins and ends within it.
@@ -94,6 +124,15 @@ impl Proxy {
     /// The next requests that fit get this fault. The first rule that fits counts, until it is used up.
     pub fn add(&self, rule: Rule) {
         self.shared.plan().rules.push(rule);
+    }
+
+    /// From now on a request needs a token, which is good for so long.
+    pub fn give_tokens(&self, life: Duration) {
+        self.shared.plan().tokens = Some(Tokens { life, given: Vec::new() });
+    }
+
+    pub fn tokens_given(&self) -> usize {
+        self.shared.plan().tokens.as_ref().map_or(0, |it| it.given.len())
     }
 
     /// Requests that no rule fits meet faults at random.
@@ -223,6 +262,11 @@ fn serve(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
     while let Some(request) = Request::read(&mut reader)? {
         if shared.is_over.load(Ordering::SeqCst) || shared.refuses.load(Ordering::SeqCst) {
             return Ok(());
+        }
+        let refused = shared.plan().tokens.as_mut().and_then(|it| it.answer(&request));
+        if let Some(answer) = refused {
+            client.write_all(&answer)?;
+            continue;
         }
         let fault = shared.fate(&request);
         let answer = suffer(shared, &request, fault)?;

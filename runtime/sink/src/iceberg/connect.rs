@@ -14,6 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 
 use super::config::{CatalogConfig, CatalogKind};
 use super::error::describe;
+use super::renew::Renewing;
 use super::storage::ObjectStorageFactory;
 
 /// A server that does not answer is given up after this; who asked decides whether to ask again.
@@ -53,8 +54,11 @@ async fn connect_now(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
             }
             let builder = RestCatalogBuilder::default().with_storage_factory(storage);
             let catalog = builder.load(config.name.clone(), properties).await;
-            let catalog: Arc<dyn Catalog> =
-                Arc::new(catalog.map_err(|error| unreachable(config, &describe(&error)))?);
+            let catalog = catalog.map_err(|error| unreachable(config, &describe(&error)))?;
+            let catalog: Arc<dyn Catalog> = match config.properties.contains_key("credential") {
+                true => Arc::new(Renewing(catalog)),
+                false => Arc::new(catalog),
+            };
             // The first request is what shows whether somebody answers.
             catalog
                 .list_namespaces(None)

@@ -3,6 +3,7 @@
 mod config;
 mod storage;
 mod connect;
+mod renew;
 mod partition;
 mod schema;
 mod table;

@@ -1,8 +1,12 @@
 //! `cargo xtask bench replay`: payments taken live, then every epoch of them replayed and compared.
 //!
+//! `--operators rust,c,go,assemblyscript,zig` takes turns with operators in other languages, which drop what
+//! they saw before.
+//!
 //! Both sides are the real program over the same recording, timed from start to exit. Live also writes and
 //! commits rows; a replay also hashes every state.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +22,27 @@ struct Bench {
     epochs: u64,
     interval: String,
     floe: PathBuf,
-    guest: PathBuf,
+    /// Each round has the next one.
+    operators: Vec<Operator>,
+}
+
+#[derive(Clone)]
+struct Operator {
+    language: String,
+    module: PathBuf,
+}
+
+impl Operator {
+    /// The payments operator, or beside it what `cargo xtask guests` builds in other languages.
+    fn of(language: &str, payments: &Path) -> Result<Operator> {
+        let module = match language {
+            "rust" => payments.to_owned(),
+            "assemblyscript" => payments.with_file_name("dedup_as.wasm"),
+            other => payments.with_file_name(format!("dedup_{other}.wasm")),
+        };
+        ensure!(module.exists(), "{} is not built: cargo xtask guests", module.display());
+        Ok(Operator { language: language.to_owned(), module })
+    }
 }
 
 /// What all rounds came to.
@@ -31,6 +55,8 @@ struct Sum {
     replay_seconds: f64,
     steps: u64,
     journal_bytes: u64,
+    /// Epochs of each language.
+    of_language: BTreeMap<String, u64>,
 }
 
 fn main() -> Result<()> {
@@ -51,7 +77,11 @@ fn main() -> Result<()> {
         epochs: number("--epochs", 1)?,
         interval: value("--interval").unwrap_or_else(|| "1s".to_owned()),
         floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
-        guest: PathBuf::from(variable("FLOE_TEST_GUEST_PAYMENTS")?),
+        operators: {
+            let payments = PathBuf::from(variable("FLOE_TEST_GUEST_PAYMENTS")?);
+            let languages = value("--operators").unwrap_or_else(|| "rust".to_owned());
+            languages.split(',').map(|it| Operator::of(it, &payments)).collect::<Result<_>>()?
+        },
     };
     let mut sum = Sum::default();
     let mut round = 0;
@@ -61,6 +91,11 @@ fn main() -> Result<()> {
     }
     bench.say("identical_fraction", sum.identical as f64 / sum.epochs as f64, "");
     bench.say("epochs", sum.epochs as f64, "");
+    if sum.of_language.len() > 1 {
+        for (language, epochs) in &sum.of_language {
+            bench.say(&format!("epochs_{language}"), *epochs as f64, "");
+        }
+    }
     bench.say("speed_over_live", sum.live_seconds / sum.replay_seconds, "x");
     bench.say("journal_bytes_per_step", sum.journal_bytes as f64 / sum.steps as f64, "B");
     bench.say("live_records_per_second", sum.records as f64 / sum.live_seconds, "1/s");
@@ -73,8 +108,10 @@ impl Bench {
     fn round(&self, round: u64, sum: &mut Sum) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let folder = folder.path();
-        recording(&folder.join("payments.jsonl"), self.records, round)?;
-        std::fs::copy(&self.guest, folder.join("payments.wasm"))?;
+        let operator = &self.operators[round as usize % self.operators.len()];
+        let value = if operator.language == "rust" { payment } else { click };
+        recording(&folder.join("payments.jsonl"), self.records, round, value)?;
+        std::fs::copy(&operator.module, folder.join("payments.wasm"))?;
         std::fs::write(folder.join("pipeline.toml"), self.pipeline())?;
         // The compile cache is warm from here on.
         self.floe(folder, &["inspect", "payments.wasm"])?;
@@ -94,10 +131,14 @@ impl Bench {
         sum.live_seconds += live;
         sum.records += self.records;
         sum.epochs += number("epochs")?;
+        *sum.of_language.entry(operator.language.clone()).or_default() += number("epochs")?;
         sum.identical += number("epochs_identical")?;
         sum.steps += number("steps")?;
         sum.journal_bytes += number("journal_bytes")?;
-        eprintln!("round {round}: {} epochs so far, {} identical", sum.epochs, sum.identical);
+        eprintln!(
+            "round {round}, {}: {} epochs so far, {} identical",
+            operator.language, sum.epochs, sum.identical
+        );
         if report["identical"] != true {
             eprintln!("{report:#}");
         }
@@ -160,22 +201,34 @@ fn commit() -> String {
     out.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-/// Payments of four partitions; one in sixteen is a repetition.
-fn recording(path: &Path, records: u64, seed: u64) -> Result<()> {
+/// Records of four partitions; one in sixteen is a repetition.
+fn recording(path: &Path, records: u64, seed: u64, value: ValueOf) -> Result<()> {
     let mut out = std::io::BufWriter::new(std::fs::File::create(path)?);
     for number in 0..records {
         let mixed = (number + (seed << 40)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
         let id = if number % 16 == 15 { number / 2 } else { number };
+        let time = 1_760_000_000_000 + number;
         writeln!(
             out,
-            r#"{{"partition":{},"offset":{},"timestamp":{},"value":"{{\"txn_id\":\"txn-{seed}-{id:010}\",\"merchant_id\":\"m-{}\",\"amount_minor\":{},\"currency\":\"INR\",\"ts\":{}}}"}}"#,
+            r#"{{"partition":{},"offset":{},"timestamp":{time},"value":"{}"}}"#,
             number % 4,
             number / 4,
-            1_760_000_000_000 + number,
-            mixed % 10_000,
-            mixed % 900_000 + 1,
-            1_760_000_000_000 + number
+            value(&format!("txn-{seed}-{id:010}"), mixed, time)
         )?;
     }
     Ok(out.flush()?)
+}
+
+/// The value's text, its quotes escaped: of an id, a random number and a time.
+type ValueOf = fn(&str, u64, u64) -> String;
+
+fn payment(id: &str, mixed: u64, time: u64) -> String {
+    let (merchant, amount) = (mixed % 10_000, mixed % 900_000 + 1);
+    format!(
+        r#"{{\"txn_id\":\"{id}\",\"merchant_id\":\"m-{merchant}\",\"amount_minor\":{amount},\"currency\":\"INR\",\"ts\":{time}}}"#
+    )
+}
+
+fn click(id: &str, mixed: u64, _: u64) -> String {
+    format!(r#"{{\"id\":\"{id}\",\"amount\":{}}}"#, mixed % 900_000 + 1)
 }

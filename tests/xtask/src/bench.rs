@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::build::{self, cargo};
 use crate::components::Components;
-use crate::{children, guests};
+use crate::{children, guests, languages};
 
 pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     let (name, rest) = match arguments.split_first() {
@@ -17,6 +17,9 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     // The bench of checkpoints has a guest of its own, as text.
     if name != "checkpoint" {
         guests::build()?;
+        if rest.contains(&"--operators") {
+            languages::build()?;
+        }
         build::floe()?;
     }
     // A replay needs a recording and no broker.

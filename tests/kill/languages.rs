@@ -19,7 +19,7 @@ const RECORDS: u64 = 6_000;
 const EPOCHS: u64 = 10;
 
 /// 4 partitions; one in eight repeats an earlier id; one in a hundred is rejected.
-fn clicks() -> String {
+pub(crate) fn clicks() -> String {
     let mut text = String::new();
     for number in 0..RECORDS {
         let id = match number {

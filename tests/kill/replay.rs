@@ -143,7 +143,9 @@ fn the_record_that_stopped_the_pipeline_is_shown() {
             .collect::<String>();
         std::fs::write(scene.recording(), &text)?;
         let last = epochs(&scene)?.to_string();
-        let look = format!("--checkpoint {last} --task payments/1 --until 25 --step");
+        let look = format!(
+            "floe replay pipeline.toml --checkpoint {last} --task payments/1 --until 25 --step"
+        );
         let words = ["payments/1 @ 25", &look];
         must(&scene, 1, &words, &["run", "pipeline.toml", "--until-end"])?;
         let step = [

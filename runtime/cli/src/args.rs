@@ -281,11 +281,20 @@ pub(crate) struct ReplayArgs {
     /// stopped; else of each operator behind it
     #[arg(long, value_name = "FILE", requires = "task", requires = "until")]
     pub(crate) core: Option<PathBuf>,
+    /// Under gdb, which stops before the record at --until: then set a breakpoint at a line of the operator
+    #[arg(long, requires = "task", requires = "until")]
+    pub(crate) debug: bool,
+    /// Tell gdb this when it stops there; with one or more of them gdb ends behind the last
+    #[arg(long, value_name = "COMMAND", requires = "debug")]
+    pub(crate) debug_command: Vec<String>,
+    /// This process is the one in the debugger
+    #[arg(long, hide = true, conflicts_with = "debug")]
+    pub(crate) debugged: bool,
     /// The first offset that --step shows; ten before --until unless named
     #[arg(long, value_name = "OFFSET", requires = "step")]
     pub(crate) from: Option<i64>,
     /// Run another build on the same input, and show the rows that differ
-    #[arg(long, value_name = "MODULE", conflicts_with_all = ["step", "core"])]
+    #[arg(long, value_name = "MODULE", conflicts_with_all = ["step", "core", "debug"])]
     pub(crate) operator: Option<PathBuf>,
     /// Which operator --operator replaces, where there are several
     #[arg(long, value_name = "NAME", requires = "operator")]

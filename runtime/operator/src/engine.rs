@@ -65,8 +65,10 @@ impl Engine {
         let mut config = config(Arc::clone(&memories));
         config.cranelift_opt_level(match optimisation {
             Optimisation::Speed => OptLevel::Speed,
-            Optimisation::None => OptLevel::None,
+            Optimisation::None | Optimisation::Debugger => OptLevel::None,
         });
+        // The guest's DWARF as the machine's, told to whatever debugger this process runs in.
+        config.debug_info(optimisation == Optimisation::Debugger);
         let started = |config: &Config| {
             wasmtime::Engine::new(config).map_err(|error| {
                 Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
@@ -99,6 +101,8 @@ impl Engine {
 pub enum Optimisation {
     Speed,
     None,
+    /// Not at all, and with what gdb and lldb need to see lines and variables of a guest.
+    Debugger,
 }
 
 fn config(memories: Arc<Creator>) -> Config {

@@ -22,6 +22,7 @@ mod schema;
 mod arrow_in;
 mod arrow_out;
 mod trap;
+mod symbols;
 mod input;
 #[cfg(test)]
 mod tests;
@@ -34,3 +35,4 @@ pub use factory::Factory;
 pub use input::{Format, InputDecoder};
 pub use limits::{Limits, Metering};
 pub use module::{ColumnInspection, Inspection, Module, OutputInspection};
+pub use symbols::Symbols;

@@ -25,6 +25,8 @@ pub struct PageDiff {
     /// Hexadecimal, from `address` on.
     pub left: String,
     pub right: String,
+    /// The static variable that begins there or last before it, where somebody knows the module.
+    pub symbol: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +106,7 @@ fn compare_images(name: &str, left: &OperatorImage, right: &OperatorImage) -> St
                 address: u64::from(page) * PAGE_BYTES as u64 + at as u64,
                 left: hex(&left[at..end]),
                 right: hex(&right[at..end]),
+                symbol: None,
             });
         }
     }

@@ -21,6 +21,8 @@ pub struct Examine {
     pub detail: Detail,
     /// Core dumps are made of the last of them: of the operator that it stops, or of each.
     pub cores: bool,
+    /// Called before each of them: a debugger stops there.
+    pub before: Option<fn(Offset)>,
 }
 
 /// What is taken down of each record; all but rows takes an image of the whole state a record.
@@ -72,7 +74,14 @@ pub(crate) fn step(
     if first > 0 {
         stepping.take(&records.slice(0..first), decoder, now)?;
     }
-    (first..end).map(|it| stepping.take(&records.slice(it..it + 1), decoder, now)).collect()
+    let one = |it: usize| {
+        let record = records.slice(it..it + 1);
+        if let (Some(before), Some(offset)) = (examine.before, record.first_offset()) {
+            before(offset);
+        }
+        stepping.take(&record, decoder, now)
+    };
+    (first..end).map(one).collect()
 }
 
 struct Stepping<'a> {

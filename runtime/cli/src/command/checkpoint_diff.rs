@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::DiffArgs;
 use crate::replay::report::print_state;
+use crate::replay::symbols::name_symbols;
 use crate::{load, show, wire};
 
 #[derive(Serialize)]
@@ -85,10 +86,11 @@ pub(crate) fn diff(args: DiffArgs) -> anyhow::Result<()> {
                 Some(parts.swap_remove(at))
             };
             let (old, new) = (part(&mut lefts), part(&mut rights));
-            let state = match (&old, &new) {
+            let mut state = match (&old, &new) {
                 (Some(old), Some(new)) => compare(&old.operators, &new.operators),
                 _ => Vec::new(),
             };
+            name_symbols(&spec, &right.identity.operators, &mut state);
             tasks.push(TaskDiff {
                 task: name.to_string(),
                 same_state: a.as_ref().map(|it| it.state_hash)

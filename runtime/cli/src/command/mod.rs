@@ -15,6 +15,7 @@ pub(crate) mod new;
 pub(crate) mod record;
 pub(crate) mod replay;
 mod replay_core;
+mod replay_debug;
 mod replay_other;
 pub(crate) mod plugin;
 pub(crate) mod publish;

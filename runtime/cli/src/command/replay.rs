@@ -11,6 +11,7 @@ use std::time::Instant;
 use arrow_array::{RecordBatch, StructArray};
 use floe_core::ports::Source;
 use floe_core::{Error, Offset, Record, Records, Result, TopicPartition};
+use floe_operator::{Engine, Optimisation};
 use floe_pipeline::config::{LogFormat, Origin};
 use floe_replay::step::{Detail, Stepped};
 use floe_replay::{Difference, Examine, Plan, SinkRows, Watch};
@@ -26,13 +27,24 @@ use crate::terminal::Terminal;
 use crate::{logging, show};
 
 use super::replay_core as core;
+use super::replay_debug;
 use super::rows::value;
 
 pub(crate) fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     let terminal = Terminal::new();
     logging::start(if args.json { LogFormat::Json } else { LogFormat::Human }, &terminal)?;
     super::block_on(async move {
-        let subject = Subject::open(&args.subject)?;
+        if args.debug {
+            return Err(replay_debug::start(&args));
+        }
+        let subject = match args.debugged {
+            false => Subject::open(&args.subject)?,
+            // Compiled anew: what a debugger needs is in no cache.
+            true => Subject::open_with(
+                &args.subject,
+                Engine::with_optimisation(None, Optimisation::Debugger)?,
+            )?,
+        };
         if let Some(other) = args.operator.clone() {
             return super::replay_other::replay_other(&subject, &args, &other, &terminal).await;
         }
@@ -57,7 +69,7 @@ async fn replay_here(
     let shown = Arc::new(Mutex::new(()));
     let mut tasks = Vec::new();
     for mut task in tasks_of(subject, &plan)? {
-        let examine = args.step || args.core.is_some();
+        let examine = args.step || args.core.is_some() || args.debugged;
         task.examine = examine.then(|| examined(&plan, args, task.task()));
         let watch = Looking {
             task: task.task().clone(),
@@ -74,8 +86,11 @@ async fn replay_here(
         true => None,
         false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
     };
-    let threads =
-        if args.step { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    let threads = if args.step || args.debugged {
+        1
+    } else {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    };
     let running = Running { reading, beyond, threads, records: plan.records(), terminal };
     let begin = Instant::now();
     let replayed = run(tasks, running)?;
@@ -186,7 +201,8 @@ fn examined(plan: &Plan, args: &ReplayArgs, task: &TopicPartition) -> Examine {
         (None, None) => begin,
     };
     let detail = if args.step { Detail::Pages } else { Detail::Rows };
-    Examine { offsets: (Offset(from), Offset(until)), detail, cores: args.core.is_some() }
+    let before = args.debugged.then_some(replay_debug::record_reached as fn(Offset));
+    Examine { offsets: (Offset(from), Offset(until)), detail, cores: args.core.is_some(), before }
 }
 
 /// Shows records one by one, and writes rows to `--out`.

@@ -95,7 +95,12 @@ async fn run_until_end(
     let span = tracing::info_span!("run", pipeline = %spec.id, generation);
     let ended = run_pipeline(config, wiring, stop, status).instrument(span).await;
     let ended = match ended {
-        Err(error) => Err(wire::with_owner(&spec, error).await),
+        Err(mut error) => {
+            // The pipeline itself does not know how its file is called.
+            let named = format!("floe replay {}", args.pipeline.display());
+            error.message = error.message.replace("floe replay PIPELINE", &named);
+            Err(wire::with_owner(&spec, error).await)
+        }
         Ok(summary) => Ok(summary),
     };
     watching.abort();

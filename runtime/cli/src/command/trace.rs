@@ -281,7 +281,7 @@ fn record_of(
         let mut tasks = tasks_of(subject, plan)?;
         tasks.retain(|it| it.task() == task);
         for task in &mut tasks {
-            task.examine = Some(Examine { offsets, detail, cores: false });
+            task.examine = Some(Examine { offsets, detail, cores: false, before: None });
         }
         let tasks = tasks.into_iter().map(|it| (it, finder.clone())).collect();
         let mut replayed = run_all(tasks, input, plan, terminal)?;

@@ -8,6 +8,7 @@ pub(crate) mod report;
 pub(crate) mod redact;
 pub(crate) mod condition;
 pub(crate) mod state;
+pub(crate) mod symbols;
 pub(crate) mod verifier;
 
 use floe_core::Result;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::run::Replayed;
 use super::subject::Subject;
+use super::symbols::name_symbols;
 use crate::{show, wire};
 
 #[derive(Serialize)]
@@ -136,11 +137,12 @@ pub(crate) fn print_state(diff: &StateDiff) {
     }
     if let Some(page) = &diff.first_page {
         println!(
-            "  {operator}  {} pages differ in {} bytes; the first is page {} at {:#x}\n    {}\n    {}",
+            "  {operator}  {} pages differ in {} bytes; the first is page {} at {:#x}{}\n    {}\n    {}",
             diff.pages_differing,
             diff.bytes_differing,
             page.page,
             page.address,
+            page.symbol.as_ref().map_or(String::new(), |it| format!(", {it}")),
             page.left,
             page.right
         );
@@ -187,6 +189,7 @@ async fn view<W>(
                 let parts = read_parts(&*subject.store, &plan.pipeline, &planned.manifest).await?;
                 if let Some(part) = parts.iter().find(|it| it.task == task.task) {
                     state = compare(&part.operators, found);
+                    name_symbols(&subject.spec, &plan.identity.operators, &mut state);
                 }
             }
             format!(

@@ -50,12 +50,18 @@ fn stop_and_print(lab: &Lab) -> Result<()> {
         "33",
         "--debug",
     ];
-    let commands =
-        [at.as_str(), "continue", "print click->amount", "print window_ms", "backtrace 3"];
+    let commands = [
+        at.as_str(),
+        "continue",
+        "print __vmctx->set()",
+        "print click->amount",
+        "print is_new",
+        "backtrace 1",
+    ];
     let mut arguments = replay.to_vec();
     commands.iter().for_each(|it| arguments.extend(["--debug-command", it]));
     let place = format!("dedup.c:{line}");
-    let words = [place.as_str(), "$1 = 37", "$2 = 3600000", "in process"];
+    let words = [place.as_str(), "= 37\n", "= true\n", "process (row="];
     must(&scene, 0, &words, &arguments)?;
     scene.done();
     Ok(())

@@ -49,7 +49,7 @@ fn command(args: &ReplayArgs) -> anyhow::Result<Command> {
         true => {
             let until = args.until.unwrap_or_default();
             tell(&format!(
-                "echo the next call is the operator's, with record {until}\\n→ break FILE:LINE, continue\\n"
+                "echo the next call is the operator's, with record {until}\\n→ break FILE:LINE, continue; print __vmctx->set() before pointers of the operator\\n"
             ));
         }
         false => {

@@ -3,6 +3,8 @@
 //! `--operators rust,c,go,assemblyscript,zig` takes turns with operators in other languages, which drop what
 //! they saw before.
 //!
+//! `--rate 1000 --interval 10ms` hands records out slowly, for many small epochs, and kills the process.
+//!
 //! Both sides are the real program over the same recording, timed from start to exit. Live also writes and
 //! commits rows; a replay also hashes every state.
 
@@ -21,6 +23,8 @@ struct Bench {
     /// Epochs to be compared at the least, over as many rounds as they take.
     epochs: u64,
     interval: String,
+    /// Records a second; 0 is as fast as they are taken.
+    rate: u64,
     floe: PathBuf,
     /// Each round has the next one.
     operators: Vec<Operator>,
@@ -75,6 +79,7 @@ fn main() -> Result<()> {
         json: arguments.iter().any(|it| it == "--json"),
         records: number("--records", 2_000_000)?,
         epochs: number("--epochs", 1)?,
+        rate: number("--rate", 0)?,
         interval: value("--interval").unwrap_or_else(|| "1s".to_owned()),
         floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
         operators: {
@@ -96,7 +101,9 @@ fn main() -> Result<()> {
             bench.say(&format!("epochs_{language}"), *epochs as f64, "");
         }
     }
-    bench.say("speed_over_live", sum.live_seconds / sum.replay_seconds, "x");
+    if bench.rate == 0 {
+        bench.say("speed_over_live", sum.live_seconds / sum.replay_seconds, "x");
+    }
     bench.say("journal_bytes_per_step", sum.journal_bytes as f64 / sum.steps as f64, "B");
     bench.say("live_records_per_second", sum.records as f64 / sum.live_seconds, "1/s");
     bench.say("replay_records_per_second", sum.records as f64 / sum.replay_seconds, "1/s");
@@ -116,6 +123,9 @@ impl Bench {
         // The compile cache is warm from here on.
         self.floe(folder, &["inspect", "payments.wasm"])?;
         let begin = Instant::now();
+        if self.rate > 0 {
+            self.run_slowly(folder)?;
+        }
         self.floe(folder, &["run", "pipeline.toml", "--until-end"])?;
         let live = begin.elapsed().as_secs_f64();
         let kept = self.floe(folder, &["checkpoint", "list", "pipeline.toml", "--json"])?;
@@ -145,6 +155,37 @@ impl Bench {
         Ok(())
     }
 
+    /// Hands the records out at a pace, so that epochs are many and small; the process is killed then.
+    fn run_slowly(&self, folder: &Path) -> Result<()> {
+        let all = folder.join("all.jsonl");
+        std::fs::rename(folder.join("payments.jsonl"), &all)?;
+        let lines = std::fs::read_to_string(&all)?;
+        let mut out = std::fs::File::create(folder.join("payments.jsonl"))?;
+        let mut lines = lines.split_inclusive('\n').peekable();
+        // Partitions are told apart by their first records.
+        for line in lines.by_ref().take(4) {
+            out.write_all(line.as_bytes())?;
+        }
+        let mut command = Command::new(&self.floe);
+        command.args(["run", "pipeline.toml"]).current_dir(folder).stdin(Stdio::null());
+        let log = std::fs::File::create(folder.join("run.log"))?;
+        command.stdout(log.try_clone()?).stderr(log);
+        let mut child = command.spawn().context("start floe")?;
+        let per_tick = (self.rate / 100).max(1) as usize;
+        while lines.peek().is_some() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            let some: String = lines.by_ref().take(per_tick).collect();
+            out.write_all(some.as_bytes())?;
+            if let Some(ended) = child.try_wait()? {
+                let said = std::fs::read_to_string(folder.join("run.log"))?;
+                anyhow::bail!("floe run: {ended}\n{said}");
+            }
+        }
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
     fn pipeline(&self) -> String {
         format!(
             r#"[pipeline]
@@ -162,9 +203,12 @@ catalog = {{ type = "sql", uri = "sqlite://lake.db", warehouse = "file://./lake"
 
 [checkpoint]
 interval = "{}"
+commit-every = {}
 keep = 1000000
 "#,
-            self.interval
+            self.interval,
+            // Small epochs are about state; the table need not have each of them at once.
+            if self.rate > 0 { 100 } else { 1 }
         )
     }
 

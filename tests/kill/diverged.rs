@@ -2,7 +2,7 @@
 //! pipeline. Operators cannot be made to do so, so the records behind one are altered in their file.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::scene::{Place, Scene};
 
 const RECORDS: u64 = 10;
 
-fn lines(amount: u64) -> String {
+fn lines(offsets: std::ops::Range<u64>, amount: u64) -> String {
     let line = |it: u64| {
         let value = format!(r#"{{"txn_id":"t-{it}","merchant_id":"m","amount_minor":{amount}}}"#);
         let line =
             serde_json::json!({ "partition": 0, "offset": it, "timestamp": 5, "value": value });
         format!("{line}\n")
     };
-    (0..RECORDS).map(line).collect()
+    offsets.map(line).collect()
 }
 
 /// The value of the first metric whose line begins so and has the label.
@@ -38,9 +38,10 @@ fn metric(port: u16, name: &str, label: &str) -> Result<u64> {
 
 fn diverge(lab: &Lab, on_divergence: &str) -> Result<()> {
     let mut scene = Scene::new(lab, &format!("diverged-{on_divergence}"), Place::Local)?;
-    // The epoch ends when somebody asks for a savepoint.
+    // An epoch ends when somebody asks for a savepoint, or with the run.
     scene.settings.interval = "1h";
-    std::fs::write(scene.recording(), lines(5))?;
+    let first = lines(0..RECORDS, 5);
+    std::fs::write(scene.recording(), &first)?;
     scene.write_pipeline()?;
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let more = format!(
@@ -49,19 +50,25 @@ fn diverge(lab: &Lab, on_divergence: &str) -> Result<()> {
     let mut pipeline = OpenOptions::new().append(true).open(scene.pipeline())?;
     pipeline.write_all(more.as_bytes())?;
 
+    scene.run_until_end()?;
+    let second = lines(RECORDS..2 * RECORDS, 5);
+    OpenOptions::new().append(true).open(scene.recording())?.write_all(second.as_bytes())?;
     let mut process = scene.start(&["run"])?;
+    // What a task took is counted from the pipeline's begin.
     let taken = wait_for(PATIENCE, || {
         ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-        Ok(metric(port, "floe_records_total", "direction=\"in\"")? >= RECORDS)
+        Ok(metric(port, "floe_records_total", "direction=\"in\"")? >= 2 * RECORDS)
     })?;
     ensure!(taken, "no records were taken\n{}", process.last_words());
     // In place, and as long as before: whoever reads on does not notice.
-    OpenOptions::new().write(true).open(scene.recording())?.write_all(lines(7).as_bytes())?;
+    let mut altered = OpenOptions::new().write(true).open(scene.recording())?;
+    altered.seek(SeekFrom::Start(first.len() as u64))?;
+    altered.write_all(lines(RECORDS..2 * RECORDS, 7).as_bytes())?;
     must(&scene, 0, &[], &["savepoint", "pipeline.toml"])?;
 
     let differs = wait_for(PATIENCE, || Ok(process.said().contains("it differs")))?;
     ensure!(differs, "{}", process.last_words());
-    ensure!(process.said().contains("records 0..9 are not those"), "{}", process.last_words());
+    ensure!(process.said().contains("records 10..19 are not those"), "{}", process.last_words());
     match on_divergence {
         "stop" => match process.wait(PATIENCE)? {
             End::Code(5) => {}

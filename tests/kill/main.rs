@@ -20,6 +20,7 @@ mod owners;
 mod upserts;
 mod branches;
 mod topics;
+mod letters;
 mod effects;
 mod answers;
 mod outages;

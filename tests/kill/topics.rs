@@ -109,14 +109,14 @@ fn output(scene: &Scene<'_>) -> String {
     format!("{}-out", scene.id)
 }
 
-fn kafka_py(lab: &Lab) -> Result<Command> {
+pub(crate) fn kafka_py(lab: &Lab) -> Result<Command> {
     let mut command = Command::new(&lab.python);
     command.arg(root().join("tests/kill/kafka.py")).arg(variable("FLOE_TEST_KAFKA")?);
     Ok(command)
 }
 
 /// It must die there and nowhere else.
-fn die_at(scene: &Scene<'_>, point: CrashPoint) -> Result<()> {
+pub(crate) fn die_at(scene: &Scene<'_>, point: CrashPoint) -> Result<()> {
     let mut process = scene.start_armed(point.name())?;
     let end = process
         .wait(PATIENCE)

@@ -51,7 +51,7 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
     rests_on.extend(sinks);
     if spec.dead_letters.is_some() {
         rests_on
-            .push("dead letters: committed with their epoch, under the same guarantee, in their own table".to_owned());
+            .push("dead letters: committed with their epoch, under the same guarantee, in their own table or topic".to_owned());
     }
     HeldGuarantee { name: spec.guarantee.name(), rests_on, limits: limits(spec) }
 }
@@ -98,7 +98,7 @@ fn limits(spec: &PipelineSpec) -> Vec<String> {
         );
     }
     let mut names: Vec<&str> = spec.sinks.iter().map(|it| it.spec.name()).collect();
-    names.extend(spec.dead_letters.as_ref().map(|it| it.table.table.as_str()));
+    names.extend(spec.dead_letters.as_ref().map(|it| it.sink.name()));
     if let [others @ .., last] = &names[..]
         && !others.is_empty()
     {

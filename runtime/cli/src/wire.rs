@@ -249,7 +249,11 @@ pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
             None => Ok(None),
             Some(it) => {
                 let rows = dead_letter_schema();
-                open_table(spec, DEAD_LETTERS, &it.table, rows).await.map(Some)
+                let opened = match &it.sink {
+                    SinkSpec::Table(table) => open_table(spec, DEAD_LETTERS, table, rows).await,
+                    SinkSpec::Topic(topic) => topic::open(spec, DEAD_LETTERS, topic, &rows).await,
+                };
+                opened.map(Some)
             }
         }
     })?;
@@ -389,7 +393,11 @@ pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<
         checked.push(found.map_err(|error| name_operator(error, modules, number)));
     }
     if let Some(dead_letters) = &spec.dead_letters {
-        checked.push(check_table(&dead_letters.table, dead_letter_schema()).await);
+        let rows = dead_letter_schema();
+        checked.push(match &dead_letters.sink {
+            SinkSpec::Table(table) => check_table(table, rows).await,
+            SinkSpec::Topic(topic) => topic::check(spec, DEAD_LETTERS, topic, &rows).await,
+        });
     }
     checked
 }

@@ -4,6 +4,7 @@
 //! No secret leaves it but through `Secret::expose` and `Properties::expose`.
 
 pub mod columns;
+mod dead_letters;
 pub mod diagnose;
 mod document;
 mod environment;
@@ -261,7 +262,7 @@ pub struct CheckpointSpec {
 
 #[derive(Clone, Debug)]
 pub struct DeadLettersSpec {
-    pub table: TableSpec,
+    pub sink: SinkSpec,
     /// More than these between two checkpoints stop the pipeline.
     pub max: u64,
 }

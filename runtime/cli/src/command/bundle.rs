@@ -169,7 +169,11 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
     }
     text.push_str("[checkpoint]\nstore = \"file://./checkpoints\"\n");
     if let Some(dead_letters) = &spec.dead_letters {
-        let _ = write!(text, "\n[dead-letters]\niceberg = {}\n", quoted(&dead_letters.table.table));
+        let _ = write!(
+            text,
+            "\n[dead-letters]\niceberg = {}\n",
+            quoted(dead_letters.sink.table().map_or("none.letters", |it| it.table.as_str()))
+        );
     }
     Ok(text)
 }

@@ -200,7 +200,7 @@ fn facts(spec: &PipelineSpec, modules: &[Module], started_ms: i64) -> Facts {
             .collect(),
         sink: wire::sink_text(spec.sink()),
         table: spec.sinks.iter().map(|it| it.spec.name()).collect::<Vec<_>>().join(", "),
-        dead_letters: spec.dead_letters.as_ref().map(|it| it.table.table.clone()),
+        dead_letters: spec.dead_letters.as_ref().map(|it| it.sink.name().to_owned()),
         checkpoint_store: spec.checkpoint.store.clone(),
         interval_seconds: spec.checkpoint.interval.as_secs_f64(),
         started_ms,

@@ -311,14 +311,20 @@ pub(super) enum DirtyPagesName {
     PageHashes,
 }
 
-/// The Iceberg table for records that were not taken.
+/// Where records go that were not taken: a table (`iceberg`) or a topic (`kafka`).
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct DeadLettersTable {
     /// namespace.table
-    pub(super) iceberg: String,
-    /// Default: the sink's.
+    pub(super) iceberg: Option<String>,
+    /// A table's. Default: the sink's.
     pub(super) catalog: Option<CatalogTable>,
+    /// A topic, which must be there. Each letter is a JSON object; its key and value are hexadecimal.
+    pub(super) kafka: Option<String>,
+    /// A topic's. Default: FLOE_KAFKA.
+    pub(super) bootstrap_servers: Option<String>,
+    /// A topic's: any librdkafka property.
+    pub(super) properties: Option<Properties>,
     /// Stop when more than these arrive between two checkpoints. Default 1000.
     pub(super) max: Option<u64>,
 }

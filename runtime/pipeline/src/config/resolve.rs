@@ -8,11 +8,12 @@ use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
 use crate::config::columns;
+use crate::config::dead_letters::dead_letters;
 use crate::config::diagnose::Problem;
 use crate::config::document::{
-    CatalogTable, CheckpointTable, DeadLettersTable, Document, EventTimeTable, FormatName,
-    GuaranteeName, LimitsTable, LogName, NewPartitionsName, OnDivergenceName, OnErrorName,
-    OneOrMany, OperatorTable, RunTable, SourceTable, TelemetryTable, UnitName, VerifyTable,
+    CatalogTable, CheckpointTable, Document, EventTimeTable, FormatName, GuaranteeName,
+    LimitsTable, LogName, NewPartitionsName, OnDivergenceName, OnErrorName, OneOrMany,
+    OperatorTable, RunTable, SourceTable, TelemetryTable, UnitName, VerifyTable,
 };
 use crate::config::document::{DirtyPagesName, MeteringName};
 use crate::config::paths::Base;
@@ -20,10 +21,9 @@ use crate::config::recording::recording;
 use crate::config::sink::{check_topic, sinks};
 use crate::config::time::parse_start;
 use crate::config::{
-    CatalogKind, CatalogSpec, CheckpointSpec, DeadLettersSpec, EventTimeSpec, Format, Guarantee,
-    LimitsSpec, LogFormat, NamedSink, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec,
-    Properties, RunSpec, Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics,
-    VerifySpec, WriteMode,
+    CatalogKind, CatalogSpec, CheckpointSpec, EventTimeSpec, Format, Guarantee, LimitsSpec,
+    LogFormat, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec,
+    Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics, VerifySpec,
 };
 use crate::config::{DirtyPages, Metering};
 
@@ -36,7 +36,6 @@ const KEEP: usize = 10;
 const COMMITS_PENDING_MAX: usize = 4;
 /// At a gigabyte a minute an outage of a minute is bridged.
 const COMMITS_PENDING_BYTES_MAX: u64 = 1 << 30;
-const DEAD_LETTERS_MAX: u64 = 1000;
 const BATCH_RECORDS: usize = 8192;
 /// A14 of the ABI.
 const BATCH_RECORDS_MAX: usize = 65_536;
@@ -122,7 +121,7 @@ pub(super) fn resolve(
         .help("take it out, or guarantee = \"exactly-once\" in [pipeline]"));
     }
     let dead_letters =
-        document.dead_letters.map(|it| dead_letters(it, &sinks, &base)).transpose()?;
+        document.dead_letters.map(|it| dead_letters(it, &sinks, &base, env)).transpose()?;
     Ok(PipelineSpec {
         path: path.to_owned(),
         id: document.pipeline.id,
@@ -459,40 +458,6 @@ fn checkpoint(
             Some(DirtyPagesName::PageHashes) => DirtyPages::PageHashes,
         },
         properties,
-    })
-}
-
-fn dead_letters(
-    table: DeadLettersTable,
-    sinks: &[NamedSink],
-    base: &Base<'_>,
-) -> Result<DeadLettersSpec, Problem> {
-    let first = sinks.iter().find_map(|it| it.spec.table());
-    let catalog = match (table.catalog, first) {
-        (Some(table), _) => catalog(table, "dead-letters.catalog", base)?,
-        (None, Some(sink)) => sink.catalog.clone(),
-        (None, None) => {
-            return Err(Problem::new("dead-letters", "catalog is missing in [dead-letters]").help(
-                "catalog = { type = \"sql\", uri = \"sqlite://lake.db\", warehouse = \"file://./lake\" }",
-            ));
-        }
-    };
-    let name = table_name(table.iceberg, "dead-letters.iceberg")?;
-    if sinks.iter().any(|it| it.spec.table().is_some_and(|it| it.table == name)) {
-        return Err(Problem::new("dead-letters.iceberg", format!("{name} is a sink's own table"))
-            .help(format!("iceberg = \"{name}_dead_letters\"")));
-    }
-    Ok(DeadLettersSpec {
-        table: TableSpec {
-            table: name,
-            catalog,
-            create: true,
-            partition_by: Vec::new(),
-            branch: "main".to_owned(),
-            mode: WriteMode::Append,
-            properties: Properties::default(),
-        },
-        max: table.max.unwrap_or(DEAD_LETTERS_MAX),
     })
 }
 

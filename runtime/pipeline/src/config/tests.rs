@@ -366,6 +366,9 @@ store = "file://./checkpoints"
     );
     assert_eq!(spec.checkpoint.store, "file:///pipe/checkpoints");
     let place = "[checkpoint]\nstore = \"file://./checkpoints\"";
+    let letters = "[dead-letters]\nkafka = \"d\"\nbootstrap-servers = \"k:9092\"";
+    let spec = parse(&format!("{text}\n{letters}")).unwrap();
+    assert_eq!(spec.dead_letters.unwrap().sink.name(), "d");
     for (what, by, word) in [
         (place, "", "where checkpoints are kept"),
         ("\"out\"", "\"a b\"", "cannot be a topic"),
@@ -374,6 +377,13 @@ store = "file://./checkpoints"
             "[checkpoint]\nstore = \"file://./c\"\n[dead-letters]\niceberg = \"a.b\"",
             "catalog is missing in [dead-letters]",
         ),
+        (
+            place,
+            &format!("{place}\n[dead-letters]\nkafka = \"out\"\nbootstrap-servers = \"k:9092\""),
+            "sink's own topic",
+        ),
+        (place, &format!("{place}\n[dead-letters]\nkafka = \"d\""), "no Kafka server is named"),
+        (place, &format!("{place}\n[dead-letters]\nmax = 3"), "neither iceberg nor kafka"),
     ] {
         let error = parse(&text.replace(what, by)).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::Path;
 
 use floe_core::{Error, Result};
-use floe_pipeline::config::{PipelineSpec, TableSpec};
+use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 
 use crate::args::{DeadLettersCommand, LetterFilterArgs, LettersListArgs, LettersShowArgs};
 use crate::{load, show, wire};
@@ -27,9 +27,19 @@ pub(crate) fn dead_letters(command: DeadLettersCommand) -> anyhow::Result<()> {
 
 fn table(spec: &PipelineSpec) -> Result<&TableSpec> {
     match &spec.dead_letters {
-        Some(dead_letters) => Ok(&dead_letters.table),
+        Some(dead_letters) => {
+            dead_letters.sink.table().ok_or_else(|| in_a_topic(&dead_letters.sink))
+        }
         None => Err(Error::invalid("the pipeline has no [dead-letters]")),
     }
+}
+
+/// What wants the letters themselves reads a table.
+pub(crate) fn in_a_topic(sink: &SinkSpec) -> Error {
+    Error::invalid(format!(
+        "the pipeline's dead letters are in topic {}, not in a table\n→ read it with a Kafka consumer, isolation.level=read_committed; a record that is mended goes back through the pipeline's own topic",
+        sink.name()
+    ))
 }
 
 async fn read(pipeline: &Path) -> Result<Vec<Letter>> {

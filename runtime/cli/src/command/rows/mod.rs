@@ -8,6 +8,7 @@ use arrow_array::{RecordBatch, StructArray};
 use floe_core::Error;
 
 use crate::args::RowsArgs;
+use crate::command::dead_letters::in_a_topic;
 use crate::{load, show, wire};
 
 /// Lines of a table for people. All rows come with `--json`.
@@ -16,7 +17,10 @@ const SHOWN_MAX: usize = 1000;
 pub(crate) fn rows(args: RowsArgs) -> anyhow::Result<()> {
     let spec = load::pipeline(&args.pipeline)?;
     let table = match (&spec.dead_letters, args.dead_letters) {
-        (Some(dead_letters), true) => &dead_letters.table,
+        (Some(dead_letters), true) => {
+            let sink = &dead_letters.sink;
+            sink.table().ok_or_else(|| in_a_topic(sink))?
+        }
         (None, true) => {
             return Err(Error::invalid("the pipeline has no [dead-letters]").into());
         }

@@ -11,6 +11,7 @@ mod process;
 mod scene;
 mod points;
 mod graph;
+mod keyed;
 mod guarantees;
 mod upgrades;
 mod nexmark;

@@ -381,7 +381,7 @@ uri = "{}"
     }
 
     /// A script of tests/readers, told where the table is.
-    fn reader(&self, script: &str) -> Result<Command> {
+    pub(crate) fn reader(&self, script: &str) -> Result<Command> {
         let mut command = Command::new(&self.lab.python);
         command.arg(root().join("tests/readers").join(script));
         command.arg(format!("{}.payments", self.namespace())).arg("--catalog");

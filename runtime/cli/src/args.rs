@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use crate::command::check::CheckArgs;
 use crate::command::effects::EffectsArgs;
 use crate::command::sweep::SweepArgs;
 use crate::exit;
@@ -190,18 +191,6 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) take_over: bool,
     /// Print the summary as JSON, and log as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(ClapArgs)]
-pub(crate) struct CheckArgs {
-    /// The pipeline file
-    pub(crate) pipeline: PathBuf,
-    /// Add the columns that tables lack, and widen those that are too narrow; nothing else is changed
-    #[arg(long)]
-    pub(crate) fix_table: bool,
-    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -3,6 +3,8 @@
 mod graph;
 mod topic;
 
+pub(crate) use graph::port_name;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,6 +145,7 @@ fn modules_with(
                 graph::fits(&chain, port, &name, &factory.describe().input)?;
             }
         }
+        graph::check_key(spec, chain.len(), factory.describe())?;
         nodes.push(graph::node(operator, &name, factory.describe()));
         chain.push(Module {
             name,

@@ -7,6 +7,9 @@
 
 use std::ops::Range;
 
+use crate::exchange::PARTITIONER;
+use crate::manifest::KeyedIdentity;
+
 /// An output of an operator, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port {
@@ -147,6 +150,29 @@ impl Graph {
             }
         }
         Wires { inputs, leaving }
+    }
+
+    /// What a checkpoint keeps of an operator's place: the outputs that it takes where they are not what they
+    /// are by default, and what parts its keys. `name` is a port's.
+    pub fn identity(
+        &self,
+        operator: usize,
+        name: &dyn Fn(Port) -> String,
+    ) -> (Vec<String>, Option<KeyedIdentity>) {
+        let taken = &self.inputs[operator];
+        let usual = operator.checked_sub(1).map(|operator| Port { operator, output: 0 });
+        let inputs = match taken.iter().copied().eq(usual) {
+            true => Vec::new(),
+            false => taken.iter().map(|it| name(*it)).collect(),
+        };
+        let stage = &self.stages[self.stage_of(operator)];
+        let keyed = stage.keyed.as_ref().filter(|_| stage.operators.start == operator);
+        let keyed = keyed.map(|it| KeyedIdentity {
+            columns: it.columns.clone(),
+            tasks: it.tasks,
+            partitioner: PARTITIONER.to_owned(),
+        });
+        (inputs, keyed)
     }
 
     /// Between two stages rows go one way: from the tasks of one to those of the next.

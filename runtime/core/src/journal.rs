@@ -1,6 +1,7 @@
 //! The journal of an epoch: for one task, the exact steps that its first operator saw, in order.
 //!
-//! With the image at epoch n, the source and this journal, a re-execution gives the bytes of n+1.
+//! With the image at epoch n, the source and this journal, a re-execution gives the bytes of n+1. For a task
+//! of a keyed stage the tasks of the stage before it are the source, and the steps say how they were merged.
 //! A step is a few bytes: offsets are written as differences.
 
 use crate::encoding::{DecodeError, Decoder, Encoder};
@@ -18,6 +19,23 @@ pub enum Step {
     /// One call of `process` with a dead letter that a person gave back: where its record had stood. What was
     /// in it is not written down, so no re-execution goes past it.
     Retry(Offset),
+    /// One call of `process` of a task of a keyed stage: which of the rows that were passed to it came next.
+    Merge(MergeStep),
+    /// A row that was passed and passed over, after it was found to stop the operator.
+    MergeSkip { from: u32 },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeStep {
+    /// The task that the rows come from, by its place among the tasks of the stage before, in order of their
+    /// names.
+    pub from: u32,
+    /// The next rows of those that it passed; never of two batches.
+    pub rows: u32,
+    /// xxh3 of the rows: a re-execution on others is noticed before it runs.
+    pub rows_hash: u64,
+    /// The greatest record timestamp so far of all that was passed, which the operator saw as its clock.
+    pub virtual_time: EventTime,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +59,8 @@ const BATCH: u8 = 1;
 const WATERMARK: u8 = 2;
 const SKIP: u8 = 3;
 const RETRY: u8 = 5;
+const MERGE: u8 = 6;
+const MERGE_SKIP: u8 = 7;
 /// A batch that begins right behind the step before it and has no gap: its offsets are its count.
 const DENSE: u8 = 4;
 
@@ -83,6 +103,18 @@ impl Journal {
                     encoder.u8(RETRY);
                     encoder.signed(given_back.0.wrapping_sub(offset));
                     offset = given_back.0;
+                }
+                Step::Merge(merge) => {
+                    encoder.u8(MERGE);
+                    encoder.varint(u64::from(merge.from));
+                    encoder.varint(u64::from(merge.rows));
+                    encoder.u64(merge.rows_hash);
+                    encoder.signed(merge.virtual_time.0.wrapping_sub(time));
+                    time = merge.virtual_time.0;
+                }
+                Step::MergeSkip { from } => {
+                    encoder.u8(MERGE_SKIP);
+                    encoder.varint(u64::from(*from));
                 }
             }
         }
@@ -127,6 +159,14 @@ impl Journal {
                     offset = decoder.signed()?.wrapping_add(offset);
                     Step::Retry(Offset(offset))
                 }
+                MERGE => {
+                    let (from, rows) = (decoder.varint_u32()?, decoder.varint_u32()?);
+                    let rows_hash = decoder.u64()?;
+                    time = decoder.signed()?.wrapping_add(time);
+                    let virtual_time = EventTime(time);
+                    Step::Merge(MergeStep { from, rows, rows_hash, virtual_time })
+                }
+                MERGE_SKIP => Step::MergeSkip { from: decoder.varint_u32()? },
                 _ => return decoder.invalid("a journal step of an unknown kind"),
             })
         })?;
@@ -164,6 +204,13 @@ mod tests {
                 Step::Watermark(EventTime(5)),
                 Step::Skip(Offset(17)),
                 Step::Retry(Offset(3)),
+                Step::Merge(MergeStep {
+                    from: 3,
+                    rows: 2048,
+                    rows_hash: 1,
+                    virtual_time: EventTime(1_760_000_000_000),
+                }),
+                Step::MergeSkip { from: 300 },
                 batch(18, 18, 1),
                 batch(19, 25, 3),
                 batch(26, 26, 1),

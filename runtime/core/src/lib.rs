@@ -20,6 +20,7 @@ pub mod crash_point;
 pub mod error;
 pub mod ports;
 pub mod graph;
+pub mod exchange;
 pub mod chain;
 
 pub use epoch::{Epoch, Generation};

@@ -12,7 +12,10 @@ use crate::event_time::EventTime;
 use crate::position::{Offset, Position, TopicPartition};
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-pub const MANIFEST_VERSION: u32 = 2;
+pub const MANIFEST_VERSION: u32 = 3;
+
+/// Still read: each operator took the first output of the one before it, and none had a key.
+const MANIFEST_VERSION_2: u32 = 2;
 
 /// Still read: a task was one part that held its whole memory.
 const MANIFEST_VERSION_1: u32 = 1;
@@ -62,6 +65,19 @@ pub struct OperatorIdentity {
     pub module_hash: [u8; 32],
     pub config_hash: [u8; 32],
     pub state_version: u32,
+    /// "operator.output" each; empty for the first output of the operator before it.
+    pub inputs: Vec<String>,
+    /// Where it begins a keyed stage.
+    pub keyed: Option<KeyedIdentity>,
+}
+
+/// What decides which task has the state of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedIdentity {
+    pub columns: Vec<String>,
+    pub tasks: u32,
+    /// The name of the hash.
+    pub partitioner: String,
 }
 
 /// An object by name, length and hash: torn, missing or altered, it is refused by name.
@@ -120,8 +136,10 @@ impl TaskEntry {
 }
 
 impl CheckpointManifest {
+    /// Where the source goes on. Tasks of keyed stages have no place in it.
     pub fn position(&self) -> Position {
-        Position(self.tasks.iter().map(|it| (it.task.clone(), it.next_offset)).collect())
+        let source = self.tasks.iter().filter(|it| it.task.stage().is_none());
+        Position(source.map(|it| (it.task.clone(), it.next_offset)).collect())
     }
 
     /// Bytes of the objects that this checkpoint wrote; their names hold its id.
@@ -181,7 +199,7 @@ impl CheckpointManifest {
     pub fn decode(bytes: &[u8]) -> Result<CheckpointManifest, DecodeError> {
         let mut d = Decoder::new(bytes);
         let version = d.u32()?;
-        if version != MANIFEST_VERSION && version != MANIFEST_VERSION_1 {
+        if ![MANIFEST_VERSION, MANIFEST_VERSION_2, MANIFEST_VERSION_1].contains(&version) {
             return d.invalid("a checkpoint manifest of another version");
         }
         let manifest = CheckpointManifest {
@@ -189,7 +207,7 @@ impl CheckpointManifest {
             epoch: Epoch(d.varint()?),
             generation: Generation(d.varint()?),
             predecessor: d.option(decode_ref)?,
-            identity: PipelineIdentity::decode(&mut d)?,
+            identity: PipelineIdentity::decode(&mut d, version)?,
             objects: d.list(|d| {
                 Ok(ObjectRef { path: d.string()?, len: d.varint()?, hash: d.array()? })
             })?,
@@ -231,13 +249,20 @@ impl PipelineIdentity {
             e.raw(&operator.module_hash);
             e.raw(&operator.config_hash);
             e.varint(u64::from(operator.state_version));
+            e.list(&operator.inputs, |e, it| e.string(it));
+            e.option(operator.keyed.as_ref(), |e, keyed| {
+                e.list(&keyed.columns, |e, it| e.string(it));
+                e.varint(u64::from(keyed.tasks));
+                e.string(&keyed.partitioner);
+            });
         });
         e.string(&self.decoder);
         e.string(&self.engine);
         e.string(&self.isa);
     }
 
-    fn decode(d: &mut Decoder<'_>) -> Result<PipelineIdentity, DecodeError> {
+    fn decode(d: &mut Decoder<'_>, version: u32) -> Result<PipelineIdentity, DecodeError> {
+        let has_graph = version == MANIFEST_VERSION;
         Ok(PipelineIdentity {
             pipeline: d.string()?,
             guarantee: d.string()?,
@@ -254,6 +279,8 @@ impl PipelineIdentity {
                     module_hash: d.array()?,
                     config_hash: d.array()?,
                     state_version: d.varint_u32()?,
+                    inputs: if has_graph { d.list(|d| d.string())? } else { Vec::new() },
+                    keyed: if has_graph { d.option(decode_keyed)? } else { None },
                 })
             })?,
             decoder: d.string()?,
@@ -261,6 +288,14 @@ impl PipelineIdentity {
             isa: d.string()?,
         })
     }
+}
+
+fn decode_keyed(d: &mut Decoder<'_>) -> Result<KeyedIdentity, DecodeError> {
+    Ok(KeyedIdentity {
+        columns: d.list(|d| d.string())?,
+        tasks: d.varint_u32()?,
+        partitioner: d.string()?,
+    })
 }
 
 fn encode_ref(e: &mut Encoder, manifest: ManifestRef) {
@@ -350,6 +385,12 @@ pub(crate) mod tests {
                     module_hash: [1; 32],
                     config_hash: [2; 32],
                     state_version: 1,
+                    inputs: vec!["parse.rows".into()],
+                    keyed: Some(KeyedIdentity {
+                        columns: vec!["merchant_id".into()],
+                        tasks: 4,
+                        partitioner: "floe-hash-1".into(),
+                    }),
                 }],
                 decoder: "json-1".into(),
                 engine: "wasmtime".into(),

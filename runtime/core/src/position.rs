@@ -9,6 +9,9 @@ use std::sync::Arc;
 pub struct Offset(pub i64);
 
 /// A partition of a topic. It is also the name of the task that reads it.
+///
+/// A task of a keyed stage has a name of this form, too: '@' and the stage's first operator, and its number.
+/// No topic's name has an '@'.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
     pub topic: Arc<str>,
@@ -22,6 +25,16 @@ pub struct Position(pub BTreeMap<TopicPartition, Offset>);
 impl TopicPartition {
     pub fn new(topic: &str, partition: i32) -> Self {
         TopicPartition { topic: Arc::from(topic), partition }
+    }
+
+    /// The name of a task of the stage that begins with an operator.
+    pub fn of_stage(operator: &str, index: u32) -> Self {
+        TopicPartition::new(&format!("@{operator}"), index as i32)
+    }
+
+    /// The first operator of the stage whose task has this name; none for a partition's.
+    pub fn stage(&self) -> Option<&str> {
+        self.topic.strip_prefix('@')
     }
 }
 

@@ -189,8 +189,9 @@ fn information<'a>(
     generation: Generation,
     tasks: impl Iterator<Item = Moment<'a>> + Clone,
 ) -> Vec<(String, String)> {
+    let source = tasks.clone().filter(|it| it.task.stage().is_none());
     let positions: Vec<String> =
-        tasks.clone().map(|it| format!("{}:{}", it.task, it.next_offset)).collect();
+        source.map(|it| format!("{}:{}", it.task, it.next_offset)).collect();
     let mut information = vec![
         ("floe.pipeline".to_owned(), pipeline.to_owned()),
         ("floe.epoch".to_owned(), epoch.to_string()),

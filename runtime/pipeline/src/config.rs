@@ -23,6 +23,7 @@ use std::time::Duration;
 use arrow_schema::SchemaRef;
 use arrow_schema::{Schema, TimeUnit};
 use floe_core::event_time::{EventTimeColumn, WatermarkRule};
+use floe_core::graph::Keyed;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
@@ -122,6 +123,8 @@ pub struct OperatorSpec {
     pub input: Vec<String>,
     /// Outputs whose rows go nowhere.
     pub discard: Vec<String>,
+    /// Where it begins a stage whose tasks share the keys.
+    pub keyed: Option<Keyed>,
     pub limits: LimitsSpec,
 }
 

@@ -446,7 +446,8 @@ impl Coordinator {
 }
 
 pub(crate) fn records_taken(manifest: &CheckpointManifest) -> u64 {
-    manifest.tasks.iter().map(|it| it.records).sum()
+    let source = manifest.tasks.iter().filter(|it| it.task.stage().is_none());
+    source.map(|it| it.records).sum()
 }
 
 /// Of what the checkpoint carries for the tables.

@@ -5,16 +5,18 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use floe_core::rng::OperatorRng;
 use floe_core::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::alarm::Alarm;
+use crate::inbox::{self, Inbox, Taken};
 use crate::reader::{Reader, ReaderCommand, Sends};
 use crate::run::Event;
 use crate::task::Stopped;
 use crate::telemetry::Status;
-use crate::worker::{Element, Worker};
+use crate::worker::{Element, Handled, KeyedWorker, Worker};
 use crate::writer::WriterInput;
 
 /// Elements on the edge to a worker, and batches on the edge to a writer. With batches of 8,192 records
@@ -27,14 +29,20 @@ pub enum Driving {
     /// A thread for the reader and one for each worker.
     Threads,
     /// One async task that takes them in turn: with a paused clock and one thread a run is then a
-    /// function of its seed.
-    InTurn,
+    /// function of its seed. This one says in which order workers of keyed stages come.
+    InTurn(u64),
 }
 
 /// What has to come to an end with the run.
 pub(crate) enum Driver {
     Threads { workers: Vec<JoinHandle<()>>, reader: JoinHandle<Option<Reader>> },
     InTurn { task: tokio::task::JoinHandle<Option<Reader>> },
+}
+
+/// The workers of all stages.
+pub(crate) struct Workers {
+    pub(crate) source: Vec<Worker>,
+    pub(crate) keyed: Vec<Vec<KeyedWorker>>,
 }
 
 pub(crate) struct Edges {
@@ -44,15 +52,12 @@ pub(crate) struct Edges {
     pub(crate) status: Arc<Status>,
 }
 
-pub(crate) fn drive(
-    driving: Driving,
-    reader: Reader,
-    workers: Vec<Worker>,
-    edges: Edges,
-) -> Driver {
+pub(crate) fn drive(driving: Driving, reader: Reader, workers: Workers, edges: Edges) -> Driver {
     match driving {
         Driving::Threads => on_threads(reader, workers, edges),
-        Driving::InTurn => Driver::InTurn { task: tokio::spawn(in_turn(reader, workers, edges)) },
+        Driving::InTurn(seed) => {
+            Driver::InTurn { task: tokio::spawn(in_turn(reader, workers, edges, seed)) }
+        }
     }
 }
 
@@ -82,15 +87,42 @@ impl Driver {
     }
 }
 
-fn on_threads(reader: Reader, workers: Vec<Worker>, edges: Edges) -> Driver {
+fn on_threads(reader: Reader, workers: Workers, edges: Edges) -> Driver {
     let Edges { commands, writers, events, status } = edges;
     let mut joins = Vec::new();
     let mut to_workers = Vec::new();
-    for (index, worker) in workers.into_iter().enumerate() {
+    // From the last stage to the first, so that each finds the edges to the one behind it.
+    let mut next: Vec<Vec<inbox::Sender>> = Vec::new();
+    let mut before: Vec<usize> = vec![workers.source.len()];
+    before.extend(workers.keyed.iter().map(Vec::len));
+    for (stage, keyed) in workers.keyed.into_iter().enumerate().rev() {
+        let mut senders: Vec<Vec<inbox::Sender>> = (0..before[stage]).map(|_| Vec::new()).collect();
+        let mut behind = next.into_iter();
+        for (index, worker) in keyed.into_iter().enumerate() {
+            let (inputs, receiver) = inbox::channel(before[stage]);
+            senders.iter_mut().zip(inputs).for_each(|(of, it)| of.push(it));
+            let to = To {
+                writers: writers.clone(),
+                next: behind.next().unwrap_or_default(),
+                events: events.clone(),
+                status: Arc::clone(&status),
+            };
+            let work = move || keyed_thread(worker, &receiver, &to);
+            joins.push(spawn(format!("floe-keyed-{}-{index}", stage + 1), events.clone(), work));
+        }
+        next = senders;
+    }
+    let mut behind = next.into_iter();
+    for (index, worker) in workers.source.into_iter().enumerate() {
         let (sender, input) = sync_channel(EDGE_ELEMENTS_MAX);
         to_workers.push(sender);
-        let (writers, told, status) = (writers.clone(), events.clone(), Arc::clone(&status));
-        let work = move || worker_thread(worker, &input, &writers, &told, &status);
+        let to = To {
+            writers: writers.clone(),
+            next: behind.next().unwrap_or_default(),
+            events: events.clone(),
+            status: Arc::clone(&status),
+        };
+        let work = move || worker_thread(worker, &input, &to);
         joins.push(spawn(format!("floe-worker-{index}"), events.clone(), work));
     }
     let work = move || {
@@ -171,38 +203,74 @@ fn send(worker: &SyncSender<Element>, element: Element, status: &Status) -> bool
     }
 }
 
-/// Ends when the reader, a writer or the coordinator is gone.
-fn worker_thread(
-    mut worker: Worker,
-    input: &Receiver<Element>,
-    writers: &[mpsc::Sender<WriterInput>],
-    events: &mpsc::UnboundedSender<Event>,
-    status: &Status,
-) -> Result<(), Stopped> {
-    while let Ok(element) = input.recv() {
-        let handled = worker.handle(element)?;
-        for (sink, input) in handled.to_writers {
+/// Where a worker's output goes.
+struct To {
+    writers: Vec<mpsc::Sender<WriterInput>>,
+    /// The workers of the next stage.
+    next: Vec<inbox::Sender>,
+    events: mpsc::UnboundedSender<Event>,
+    status: Arc<Status>,
+}
+
+impl To {
+    /// Waits while an edge is full. False when somebody is gone.
+    fn send(&self, handled: Handled) -> bool {
+        if !handled.to_writers.is_empty() || !handled.to_next.is_empty() {
             let begin = Instant::now();
-            if writers[sink].blocking_send(input).is_err() {
-                return Ok(());
+            for (sink, input) in handled.to_writers {
+                if self.writers[sink].blocking_send(input).is_err() {
+                    return false;
+                }
             }
-            Status::add(&status.backpressure_nanos, begin.elapsed().as_nanos() as u64);
+            for (worker, passed) in handled.to_next {
+                if !self.next[worker].send(passed) {
+                    return false;
+                }
+            }
+            Status::add(&self.status.backpressure_nanos, begin.elapsed().as_nanos() as u64);
         }
-        if let Some(event) = handled.event
-            && events.send(event).is_err()
-        {
-            return Ok(());
+        handled.event.is_none_or(|event| self.events.send(event).is_ok())
+    }
+}
+
+/// Ends when the reader, a writer, the next stage or the coordinator is gone.
+fn worker_thread(mut worker: Worker, input: &Receiver<Element>, to: &To) -> Result<(), Stopped> {
+    while let Ok(element) = input.recv() {
+        if !to.send(worker.handle(element)?) {
+            break;
         }
     }
     Ok(())
 }
 
+fn keyed_thread(mut worker: KeyedWorker, input: &inbox::Receiver, to: &To) -> Result<(), Stopped> {
+    while let Some(taken) = input.recv() {
+        if !to.send(handle(&mut worker, taken)?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn handle(worker: &mut KeyedWorker, taken: Taken) -> Result<Handled, Stopped> {
+    match taken {
+        Taken::Element(passed) => worker.handle(passed),
+        Taken::Barrier(epoch) => Ok(worker.barrier(epoch)?),
+    }
+}
+
 /// Between two polls of an empty source, so that a paused clock can go on.
 const TURN: Duration = Duration::from_millis(1);
 
-async fn in_turn(mut reader: Reader, mut workers: Vec<Worker>, mut edges: Edges) -> Option<Reader> {
+async fn in_turn(
+    mut reader: Reader,
+    workers: Workers,
+    mut edges: Edges,
+    seed: u64,
+) -> Option<Reader> {
     let _alarm = Alarm::new("reader or a worker", &edges.events);
-    match take_turns(&mut reader, &mut workers, &mut edges).await {
+    let mut turns = Turns::new(workers, seed);
+    match take_turns(&mut reader, &mut turns, &mut edges).await {
         Ok(()) => Some(reader),
         Err(stopped) => {
             let poisoned = matches!(stopped, Stopped::Poisoned(_));
@@ -214,11 +282,11 @@ async fn in_turn(mut reader: Reader, mut workers: Vec<Worker>, mut edges: Edges)
 
 async fn take_turns(
     reader: &mut Reader,
-    workers: &mut [Worker],
+    turns: &mut Turns,
     edges: &mut Edges,
 ) -> Result<(), Stopped> {
     loop {
-        let command = if reader.held() {
+        let command = if reader.held() && turns.ready().is_empty() {
             match edges.commands.recv().await {
                 Some(command) => Some(command),
                 None => return Ok(()),
@@ -230,26 +298,91 @@ async fn take_turns(
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }
         };
-        let polled = command.is_none();
+        let polled = command.is_none() && !reader.held();
         let sends = match command {
             Some(command) => reader.obey(command),
-            None => reader.poll()?,
+            None if polled => reader.poll()?,
+            None => Vec::new(),
         };
         for (worker, element) in sends {
-            let handled = workers[worker].handle(element)?;
-            for (sink, input) in handled.to_writers {
-                if edges.writers[sink].send(input).await.is_err() {
-                    return Ok(());
-                }
+            let handled = turns.workers.source[worker].handle(element)?;
+            if !turns.send(0, worker, handled, edges).await {
+                return Ok(());
             }
-            if let Some(event) = handled.event
-                && edges.events.send(event).is_err()
-            {
+        }
+        // Some of those that have something to do; what is left waits, as it does behind a slow thread.
+        let mut left = turns.share();
+        while left > 0
+            && let Some((stage, worker)) = turns.choose()
+        {
+            left -= 1;
+            let taken = turns.inboxes[stage][worker].take();
+            let Some(taken) = taken else { continue };
+            let handled = handle(&mut turns.workers.keyed[stage][worker], taken)?;
+            if !turns.send(stage + 1, worker, handled, edges).await {
                 return Ok(());
             }
         }
         if polled {
             tokio::time::sleep(TURN).await;
         }
+    }
+}
+
+/// The workers of keyed stages and what waits for them, where one task takes them in turn.
+struct Turns {
+    workers: Workers,
+    /// For each keyed stage and worker.
+    inboxes: Vec<Vec<Inbox>>,
+    rng: OperatorRng,
+}
+
+impl Turns {
+    fn new(workers: Workers, seed: u64) -> Turns {
+        let mut before = workers.source.len();
+        let mut inboxes = Vec::new();
+        for keyed in &workers.keyed {
+            inboxes.push(keyed.iter().map(|_| Inbox::new(before)).collect());
+            before = keyed.len();
+        }
+        Turns { workers, inboxes, rng: OperatorRng::from_seed(seed) }
+    }
+
+    fn ready(&self) -> Vec<(usize, usize)> {
+        let stages = self.inboxes.iter().enumerate();
+        let all = stages.flat_map(|(stage, of)| (0..of.len()).map(move |it| (stage, it)));
+        all.filter(|(stage, worker)| self.inboxes[*stage][*worker].is_ready()).collect()
+    }
+
+    fn share(&mut self) -> u64 {
+        match self.inboxes.is_empty() {
+            true => 0,
+            false => self.rng.next_u64() % 8,
+        }
+    }
+
+    /// A worker that has something to do, with one of its inputs in front.
+    fn choose(&mut self) -> Option<(usize, usize)> {
+        let ready = self.ready();
+        if ready.is_empty() {
+            return None;
+        }
+        let (stage, worker) = ready[(self.rng.next_u64() % ready.len() as u64) as usize];
+        let input = self.rng.next_u64() as usize;
+        self.inboxes[stage][worker].turn_to(input);
+        Some((stage, worker))
+    }
+
+    /// `stage` counts from the first. False when somebody is gone.
+    async fn send(&mut self, stage: usize, from: usize, handled: Handled, edges: &Edges) -> bool {
+        for (sink, input) in handled.to_writers {
+            if edges.writers[sink].send(input).await.is_err() {
+                return false;
+            }
+        }
+        for (worker, passed) in handled.to_next {
+            self.inboxes[stage][worker].push(from, passed);
+        }
+        handled.event.is_none_or(|event| edges.events.send(event).is_ok())
     }
 }

@@ -3,6 +3,7 @@
 use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 
 use crate::dead_letter::{Class, DeadLetters, Reason};
+use crate::passed::Origin;
 use crate::wiring::OnError;
 
 /// What a row, or a call, came from.
@@ -11,6 +12,8 @@ pub(crate) enum Place<'a> {
     Record(Record<'a>),
     /// A row that an operator made from these records.
     MadeFrom(&'a Records),
+    /// A row that a task of another stage passed on.
+    Passed(&'a Origin),
     /// A row that an operator made when it was told this watermark.
     Watermark(EventTime),
 }
@@ -24,6 +27,12 @@ impl Place<'_> {
                 records.first_offset().unwrap_or(records.next_offset()),
                 records.last_offset().unwrap_or(records.next_offset())
             ),
+            Place::Passed(Origin { task: of, offsets: Some((first, last)) }) => {
+                format!("a row of {task} made from {of} @ {first}..{last}")
+            }
+            Place::Passed(Origin { task: of, offsets: None }) => {
+                format!("a row of {task} that {of} made at a watermark")
+            }
             Place::Watermark(watermark) => format!("watermark {} ms of {task}", watermark.0),
         }
     }
@@ -33,6 +42,7 @@ impl Place<'_> {
         match self {
             Place::Record(record) => Some((record.offset(), record.offset())),
             Place::MadeFrom(records) => records.first_offset().zip(records.last_offset()),
+            Place::Passed(origin) => origin.offsets,
             Place::Watermark(_) => None,
         }
     }
@@ -42,7 +52,7 @@ impl Place<'_> {
             Place::Record(record) => Some(*record),
             // A row made from one record is that record's, whoever rejects it.
             Place::MadeFrom(records) if records.len() == 1 => Some(records.get(0)),
-            Place::MadeFrom(_) | Place::Watermark(_) => None,
+            Place::MadeFrom(_) | Place::Passed(_) | Place::Watermark(_) => None,
         }
     }
 }
@@ -66,7 +76,7 @@ impl Refusal<'_> {
     ) -> Result<()> {
         let text = match place {
             Place::Watermark(_) => format!("a row made at {}", place.text(task)),
-            Place::Record(_) | Place::MadeFrom(_) => place.text(task),
+            Place::Record(_) | Place::MadeFrom(_) | Place::Passed(_) => place.text(task),
         };
         letters.count(self.class);
         match self.on_error {
@@ -96,7 +106,8 @@ impl Refusal<'_> {
                     class: self.class.name(),
                     message: &message,
                 };
-                letters.push(task, record, place.offsets(), &reason, epoch);
+                let of = if let Place::Passed(origin) = place { &origin.task } else { task };
+                letters.push(of, record, place.offsets(), &reason, epoch);
                 Ok(())
             }
         }

@@ -10,13 +10,15 @@ use floe_core::committable::{CommittedSnapshot, ManifestRef};
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
 use floe_core::ports::{CheckpointDraft, CheckpointLog, Clock, Source};
 use floe_core::protocol::guarantee::Guarantee;
-use floe_core::{Epoch, Error, Records, Result};
+use floe_core::{Epoch, Error, EventTime, Records, Result};
 
 use crate::commit::{Sink, commit_request, commit_until_settled};
+use crate::keyed::KeyedTask;
+use crate::passed::{Next, PassedRows};
 use crate::recovery::{Start, recover};
 use crate::run::{Connected, split_sinks};
-use crate::start::{TaskParts, blocking, identity_now, open_tasks};
-use crate::task::Task;
+use crate::start::{TaskParts, Tasks, blocking, identity_now, keyed_stages, open_tasks};
+use crate::task::{Output, Stopped, Suspect, Task};
 use crate::telemetry::Status;
 use crate::wiring::{RunConfig, Wiring};
 
@@ -27,7 +29,8 @@ pub struct Retry {
     row_sinks: usize,
     identity: PipelineIdentity,
     start: Start,
-    tasks: Vec<Task>,
+    tasks: Tasks,
+    stages: Vec<Next>,
     clock: Arc<dyn Clock>,
     config: RunConfig,
     status: Arc<Status>,
@@ -61,7 +64,7 @@ impl Retry {
             Ok((partitions, source))
         })
         .await?;
-        let identity = identity_now(&config, decoder.as_ref(), &operators, &partitions);
+        let identity = identity_now(&config, decoder.as_ref(), &operators, &graph, &partitions);
         let start = recover(
             log.as_ref(),
             &sinks,
@@ -78,15 +81,28 @@ impl Retry {
         };
         let position = newest.position();
         let parts = TaskParts { decoder: &decoder, operators: &operators, graph: &graph };
+        let stages = keyed_stages(&graph, &operators)?;
         let mut tasks = open_tasks(&config, log.as_ref(), &start, &parts, &position).await?;
         // Nothing is taken twice here, so each call must decide.
         let tasks = blocking(move || {
-            tasks.iter_mut().try_for_each(Task::count_fuel)?;
+            tasks.source.iter_mut().try_for_each(Task::count_fuel)?;
+            tasks.keyed.iter_mut().flatten().try_for_each(KeyedTask::count_fuel)?;
             Ok(tasks)
         })
         .await?;
         let connected = Connected { source, writers, log };
-        Ok(Retry { connected, sinks, row_sinks, identity, start, tasks, clock, config, status })
+        Ok(Retry {
+            connected,
+            sinks,
+            row_sinks,
+            identity,
+            start,
+            tasks,
+            stages,
+            clock,
+            config,
+            status,
+        })
     }
 
     /// Puts the records through the operators, completes the epoch and commits it.
@@ -98,6 +114,7 @@ impl Retry {
             identity,
             start,
             mut tasks,
+            stages,
             clock,
             config,
             status,
@@ -111,13 +128,15 @@ impl Retry {
         let mut outputs = Vec::new();
         for letters in letters {
             let of = letters.topic_partition().clone();
-            let Some(task) = tasks.iter_mut().find(|it| it.task == of) else {
+            let Some(task) = tasks.source.iter_mut().find(|it| it.task == of) else {
                 return Err(Error::invalid(format!("the checkpoint has no task {of}")));
             };
             let most = config.batch_records_max;
             for from in (0..letters.len()).step_by(most) {
                 let part = letters.slice(from..letters.len().min(from + most));
-                outputs.push(task.retry(&part, epoch, &status)?);
+                let output = task.retry(&part, epoch, &status)?;
+                let from = (task.number, task.virtual_time);
+                pass_on(&mut tasks.keyed, &stages, from, output, (epoch, &status), &mut outputs)?;
             }
         }
         for output in outputs {
@@ -141,10 +160,16 @@ impl Retry {
             });
         }
         let rows = entries[..row_sinks].iter().map(|it| it.committable.rows).sum();
+        let mut captured: Vec<_> =
+            tasks.source.iter_mut().map(Task::capture).collect::<Result<_>>()?;
+        for task in tasks.keyed.iter_mut().flatten() {
+            captured.push(task.capture()?);
+        }
+        captured.sort_by(|a, b| a.task.cmp(&b.task));
         let draft = CheckpointDraft {
             epoch,
             identity,
-            tasks: tasks.iter_mut().map(Task::capture).collect::<Result<_>>()?,
+            tasks: captured,
             sinks: entries,
             created_ms: clock.wall_ms(),
             savepoint: false,
@@ -154,6 +179,37 @@ impl Retry {
         let rejected = status.rejected_total();
         Ok(Retried { epoch: Some(epoch), records, rows, rejected })
     }
+}
+
+/// What a task hands to the next stage goes through it at once: nothing else is on its way.
+fn pass_on(
+    keyed: &mut [Vec<KeyedTask>],
+    stages: &[Next],
+    (from, virtual_time): (u32, EventTime),
+    mut output: Output,
+    (epoch, status): (Epoch, &Status),
+    outputs: &mut Vec<Output>,
+) -> Result<()> {
+    let passed = std::mem::take(&mut output.next);
+    outputs.push(output);
+    let (Some((tasks, keyed)), Some((next, stages))) =
+        (keyed.split_first_mut(), stages.split_first())
+    else {
+        return Ok(());
+    };
+    for (batch, origin) in passed {
+        for (to, batch) in next.part(&batch)? {
+            let task = &mut tasks[to as usize];
+            task.careful = true;
+            let rows = PassedRows { from, to, batch, origin: origin.clone(), virtual_time };
+            let output = task.take(&rows, epoch, status).map_err(|stopped| match stopped {
+                Stopped::Failed(error) | Stopped::Poisoned(Suspect { error, .. }) => error,
+            })?;
+            let from = (to, task.virtual_time);
+            pass_on(keyed, stages, from, output, (epoch, status), outputs)?;
+        }
+    }
+    Ok(())
 }
 
 async fn commit(

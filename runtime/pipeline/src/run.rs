@@ -19,14 +19,15 @@ use tokio::task::JoinSet;
 use crate::commit::Sink;
 use crate::complete::complete_checkpoints;
 use crate::coordinator::{Coordinator, Savepoint, records_taken};
-use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, drive};
+use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, Workers, drive};
 use crate::idle::{IdleWatch, Watermarks};
+use crate::passed::Next;
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
-use crate::start::{TaskParts, assign, blocking, identity_now, open_tasks};
+use crate::start::{TaskParts, Tasks, assign, blocking, identity_now, keyed_stages, open_tasks};
 use crate::task::{Stopped, Suspect, Task};
 use crate::telemetry::Status;
-use crate::worker::Worker;
+use crate::worker::{KeyedWorker, Outgoing, Worker};
 use crate::writer::Writer;
 
 pub use crate::wiring::{OnError, OperatorWiring, RunConfig, RunSummary, SinkWiring, Wiring};
@@ -165,7 +166,8 @@ impl Run {
             Ok((partitions, source))
         })
         .await?;
-        let identity = identity_now(config, self.decoder.as_ref(), &self.operators, &partitions);
+        let identity =
+            identity_now(config, self.decoder.as_ref(), &self.operators, &self.graph, &partitions);
         let start = recover(
             log.as_ref(),
             &self.sinks,
@@ -188,14 +190,21 @@ impl Run {
         let parts =
             TaskParts { decoder: &self.decoder, operators: &self.operators, graph: &self.graph };
         let mut tasks = open_tasks(config, log.as_ref(), &start, &parts, &position).await?;
-        for task in &mut tasks {
+        for task in &mut tasks.source {
             // A suspect behind the checkpoint was settled by the epoch that completed it.
             let suspect = suspects.get(&task.task).copied();
             task.careful_from = suspect.filter(|first| *first >= task.next_offset);
         }
+        let suspected: Vec<TopicPartition> = suspects.keys().cloned().collect();
         let tasks = blocking(move || {
-            let suspected = |it: &&mut Task| it.careful_from.is_some();
-            tasks.iter_mut().filter(suspected).try_for_each(Task::count_fuel)?;
+            let careful = |it: &&mut Task| it.careful_from.is_some();
+            tasks.source.iter_mut().filter(careful).try_for_each(Task::count_fuel)?;
+            // Rows come in another order than before, so the place where one stopped it says nothing.
+            let keyed = tasks.keyed.iter_mut().flatten();
+            for task in keyed.filter(|it| suspected.contains(&it.task)) {
+                task.careful = true;
+                task.count_fuel()?;
+            }
             Ok(tasks)
         })
         .await?;
@@ -209,15 +218,20 @@ impl Run {
                 Some(ends.get_or_insert_with(|| partitions.iter().map(end).collect()).clone());
         }
         reader.batch_records_max = config.batch_records_max;
-        let watermarks = tasks.iter().map(|it| (it.task.clone(), it.watermark));
+        let watermarks = tasks.source.iter().map(|it| (it.task.clone(), it.watermark));
         let watermarks = Arc::new(Watermarks::of(watermarks));
         reader.idle = config.event_time.and_then(|it| it.idle_after).map(|after| {
             IdleWatch::new(after, Arc::clone(&self.clock), Arc::clone(&watermarks), &partitions)
         });
-        if config.driving == Driving::InTurn {
+        if let Driving::InTurn(_) = config.driving {
             reader.poll_timeout = Duration::ZERO;
         }
-        let begin = Begin { epoch: start.next_epoch(), row_sinks: self.row_sinks, watermarks };
+        let begin = Begin {
+            epoch: start.next_epoch(),
+            row_sinks: self.row_sinks,
+            watermarks,
+            stages: keyed_stages(&self.graph, &self.operators)?,
+        };
         let parts = Parts::start(config, tasks, reader, writers, begin, &events, status);
         status.ready.store(1, Ordering::Relaxed);
 
@@ -315,6 +329,7 @@ struct Begin {
     epoch: Epoch,
     row_sinks: usize,
     watermarks: Arc<Watermarks>,
+    stages: Vec<Next>,
 }
 
 /// Reader, workers and writers of a run, and the way to their end.
@@ -328,14 +343,18 @@ struct Parts {
 impl Parts {
     fn start(
         config: &RunConfig,
-        tasks: Vec<Task>,
+        tasks: Tasks,
         mut reader: Reader,
         writers: Vec<Box<dyn SinkWriter>>,
         begin: Begin,
         events: &mpsc::UnboundedSender<Event>,
         status: &Arc<Status>,
     ) -> Parts {
-        let worker_count = config.workers.clamp(1, tasks.len().max(1));
+        let workers_of = |tasks: usize| config.workers.clamp(1, tasks.max(1));
+        let mut next = begin.stages;
+        next.iter_mut().for_each(|it| it.workers = workers_of(it.tasks as usize));
+        let source_workers = workers_of(tasks.source.len());
+        let worker_count = source_workers + next.iter().map(|it| it.workers).sum::<usize>();
         let mut writer_tasks = JoinSet::new();
         let mut to_writers = Vec::new();
         for (sink, writer) in writers.into_iter().enumerate() {
@@ -346,24 +365,40 @@ impl Parts {
             writer_tasks.spawn(writer.run());
         }
 
-        let mut workers: Vec<Worker> = (0..worker_count)
-            .map(|_| Worker {
-                tasks: BTreeMap::new(),
-                epoch: begin.epoch,
-                sink_count: to_writers.len(),
-                row_sinks: begin.row_sinks,
-                dead_letters_max: config.dead_letters_max,
-                dead_letters_in_epoch: 0,
-                watermarks: Arc::clone(&begin.watermarks),
-                status: Arc::clone(status),
-            })
-            .collect();
-        reader.worker_count = worker_count;
-        for (index, task) in tasks.into_iter().enumerate() {
-            let worker = index % worker_count;
+        let mut next = next.into_iter();
+        let mut out = Outgoing {
+            epoch: begin.epoch,
+            sink_count: to_writers.len(),
+            row_sinks: begin.row_sinks,
+            dead_letters_max: config.dead_letters_max,
+            dead_letters_in_epoch: 0,
+            next: next.next(),
+            status: Arc::clone(status),
+        };
+        let worker = |_| Worker {
+            tasks: BTreeMap::new(),
+            watermarks: Arc::clone(&begin.watermarks),
+            out: out.clone(),
+        };
+        let mut source: Vec<Worker> = (0..source_workers).map(worker).collect();
+        reader.worker_count = source_workers;
+        for (index, task) in tasks.source.into_iter().enumerate() {
+            let worker = index % source_workers;
             reader.worker_of.insert(task.task.clone(), worker);
-            workers[worker].tasks.insert(task.task.clone(), task);
+            source[worker].tasks.insert(task.task.clone(), task);
         }
+        let mut keyed = Vec::new();
+        for tasks in tasks.keyed {
+            let of = out.next.take().expect("each keyed stage has a key");
+            out.next = next.next();
+            let worker = |_| KeyedWorker { tasks: BTreeMap::new(), out: out.clone() };
+            let mut workers: Vec<KeyedWorker> = (0..of.workers).map(worker).collect();
+            for task in tasks {
+                workers[of.worker_of(task.number)].tasks.insert(task.number, task);
+            }
+            keyed.push(workers);
+        }
+        let workers = Workers { source, keyed };
 
         let (commander, commands) = mpsc::unbounded_channel();
         let edges = Edges {

@@ -1,10 +1,12 @@
-//! The start of a run: identity, assignment, and one task per partition, restored or opened.
+//! The start of a run: identity, assignment, and all tasks, restored or opened.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use floe_core::event_time::{EventTime, WatermarkRule};
-use floe_core::graph::{Graph, Wires};
+use floe_core::exchange::KeyColumns;
+use floe_core::graph::{Graph, Port, Stage, Wires};
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity, TopicIdentity};
 use floe_core::ports::{
@@ -15,14 +17,17 @@ use floe_core::{Error, Offset, Position, Result, TopicPartition};
 use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::keyed::KeyedTask;
+use crate::passed::Next;
 use crate::recovery::{Start, start_position};
-use crate::task::{Link, Task};
+use crate::task::{DecodesFor, Link, Task};
 use crate::wiring::{OnError, OperatorWiring, RunConfig};
 
 pub(crate) fn identity_now(
     config: &RunConfig,
     decoder: &dyn DecoderFactory,
     operators: &[OperatorWiring],
+    graph: &Graph,
     partitions: &[PartitionFacts],
 ) -> PipelineIdentity {
     let mut topics: BTreeMap<&str, TopicIdentity> = BTreeMap::new();
@@ -37,19 +42,28 @@ pub(crate) fn identity_now(
             })
             .partitions += 1;
     }
+    let name = |port: Port| {
+        let from = &operators[port.operator];
+        let output = from.factory.describe().outputs.get(port.output as usize);
+        format!("{}.{}", from.name, output.map_or("", |it| it.0.as_str()))
+    };
     PipelineIdentity {
         pipeline: config.pipeline.clone(),
         guarantee: config.guarantee.name().to_owned(),
         topics: topics.into_values().collect(),
         operators: operators
             .iter()
-            .map(|it| {
+            .enumerate()
+            .map(|(index, it)| {
                 let description = it.factory.describe();
+                let (inputs, keyed) = graph.identity(index, &name);
                 OperatorIdentity {
                     name: it.name.clone(),
                     module_hash: description.module_hash,
                     config_hash: description.config_hash,
                     state_version: description.state_version,
+                    inputs,
+                    keyed,
                 }
             })
             .collect(),
@@ -112,14 +126,22 @@ pub(crate) struct TaskParts<'a> {
     pub(crate) graph: &'a Graph,
 }
 
-/// One task per partition: restored where the checkpoint has it, else opened.
+/// All tasks of a run.
+pub(crate) struct Tasks {
+    /// One for each partition, in order of their names.
+    pub(crate) source: Vec<Task>,
+    /// Of each keyed stage, by their numbers.
+    pub(crate) keyed: Vec<Vec<KeyedTask>>,
+}
+
+/// Tasks are restored where the checkpoint has them, else opened.
 pub(crate) async fn open_tasks(
     config: &RunConfig,
     log: &dyn CheckpointLog,
     start: &Start,
     parts: &TaskParts<'_>,
     position: &Position,
-) -> Result<Vec<Task>> {
+) -> Result<Tasks> {
     let restored = match &start.newest {
         None => Vec::new(),
         Some((_, manifest)) => log.restore(manifest).await?,
@@ -127,56 +149,108 @@ pub(crate) async fn open_tasks(
     let mut restored: BTreeMap<TopicPartition, CapturedTask> =
         restored.into_iter().map(|it| (it.task.clone(), it)).collect();
     let TaskParts { decoder, operators, graph } = *parts;
-    let wires = Arc::new(graph.wires(0));
-    let parts: Vec<_> = position
-        .0
-        .iter()
-        .map(|(task, offset)| (task.clone(), *offset, restored.remove(task)))
-        .collect();
-    let links: Vec<(Arc<str>, OnError, Arc<dyn OperatorFactory>)> = operators
-        .iter()
-        .map(|it| (Arc::from(it.name.as_str()), it.on_error, Arc::clone(&it.factory)))
-        .collect();
     let opening = Arc::new(Opening {
         pipeline: config.pipeline.clone(),
         decoder: Arc::clone(decoder),
-        links,
-        wires,
+        links: operators.iter().map(OperatorLink::of).collect(),
+        stages: graph.stages.iter().map(|it| it.operators.clone()).collect(),
+        wires: (0..graph.stages.len()).map(|it| Arc::new(graph.wires(it))).collect(),
         watermark_rule: config.event_time,
     });
+    let mut wanted = Vec::new();
+    for (number, (task, offset)) in (0..).zip(&position.0) {
+        wanted.push(Wanted { stage: 0, number, task: task.clone(), next_offset: *offset });
+    }
+    for (stage, of) in graph.stages.iter().enumerate() {
+        let Some(keyed) = &of.keyed else { continue };
+        for number in 0..keyed.tasks {
+            let task = TopicPartition::of_stage(&operators[of.operators.start].name, number);
+            wanted.push(Wanted { stage, number, task, next_offset: Offset(0) });
+        }
+    }
+    let wanted: Vec<(Wanted, Option<CapturedTask>)> = wanted
+        .into_iter()
+        .map(|it| {
+            let captured = restored.remove(&it.task);
+            (it, captured)
+        })
+        .collect();
     let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
-    futures::stream::iter(parts)
-        .map(|(task, next_offset, captured)| {
+    let opened: Vec<Opened> = futures::stream::iter(wanted)
+        .map(|(wanted, captured)| {
             let opening = Arc::clone(&opening);
             // A task's image is dropped as soon as its instances have it.
-            blocking(move || opening.task(task, next_offset, captured))
+            blocking(move || opening.task(wanted, captured))
         })
         .buffered(threads)
         .try_collect()
-        .await
+        .await?;
+    let mut tasks = Tasks { source: Vec::new(), keyed: Vec::new() };
+    tasks.keyed.resize_with(graph.stages.len() - 1, Vec::new);
+    for opened in opened {
+        match opened {
+            Opened::Source(task) => tasks.source.push(*task),
+            Opened::Keyed(stage, task) => tasks.keyed[stage - 1].push(*task),
+        }
+    }
+    // Each knows how far those before it have come.
+    let mut upstream: Vec<EventTime> = tasks.source.iter().map(|it| it.watermark).collect();
+    for stage in &mut tasks.keyed {
+        stage.iter_mut().for_each(|it| it.upstream.clone_from(&upstream));
+        upstream = stage.iter().map(|it| it.watermark).collect();
+    }
+    Ok(tasks)
+}
+
+/// A task that is to be there.
+struct Wanted {
+    stage: usize,
+    /// Among the tasks of its stage.
+    number: u32,
+    task: TopicPartition,
+    next_offset: Offset,
+}
+
+enum Opened {
+    Source(Box<Task>),
+    Keyed(usize, Box<KeyedTask>),
+}
+
+#[derive(Clone)]
+struct OperatorLink {
+    name: Arc<str>,
+    on_error: OnError,
+    factory: Arc<dyn OperatorFactory>,
+}
+
+impl OperatorLink {
+    fn of(wiring: &OperatorWiring) -> OperatorLink {
+        OperatorLink {
+            name: Arc::from(wiring.name.as_str()),
+            on_error: wiring.on_error,
+            factory: Arc::clone(&wiring.factory),
+        }
+    }
 }
 
 /// What all tasks are opened or restored with.
 struct Opening {
     pipeline: String,
     decoder: Arc<dyn DecoderFactory>,
-    links: Vec<(Arc<str>, OnError, Arc<dyn OperatorFactory>)>,
-    wires: Arc<Wires>,
+    links: Vec<OperatorLink>,
+    /// The operators of each stage.
+    stages: Vec<Range<usize>>,
+    wires: Vec<Arc<Wires>>,
     watermark_rule: Option<WatermarkRule>,
 }
 
 impl Opening {
-    fn task(
-        &self,
-        task: TopicPartition,
-        next_offset: Offset,
-        captured: Option<CapturedTask>,
-    ) -> Result<Task> {
-        let chain = self
-            .links
+    fn task(&self, wanted: Wanted, captured: Option<CapturedTask>) -> Result<Opened> {
+        let Wanted { stage, number, task, next_offset } = wanted;
+        let chain = self.links[self.stages[stage].clone()]
             .iter()
             .enumerate()
-            .map(|(index, (name, on_error, factory))| {
+            .map(|(index, OperatorLink { name, on_error, factory })| {
                 let operator = match &captured {
                     Some(captured) => factory.restore(&task, &captured.operators[index].1)?,
                     None => factory.open(&task, seed(&self.pipeline, &task, name))?,
@@ -190,23 +264,61 @@ impl Opening {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        let wires = Arc::clone(&self.wires[stage]);
         let virtual_time = captured.as_ref().map_or(EventTime::MIN, |it| it.virtual_time);
         let watermark = captured.as_ref().map_or(EventTime::MIN, |it| it.watermark);
         let records = captured.as_ref().map_or(0, |it| it.records);
-        Ok(Task {
+        let journal = Journal::default();
+        if stage > 0 {
+            return Ok(Opened::Keyed(
+                stage,
+                Box::new(KeyedTask {
+                    task,
+                    number,
+                    chain,
+                    wires,
+                    upstream: Vec::new(),
+                    virtual_time,
+                    watermark,
+                    records,
+                    journal,
+                    careful: false,
+                }),
+            ));
+        }
+        let first = &self.links[0];
+        Ok(Opened::Source(Box::new(Task {
             task,
+            number,
             decoder: self.decoder.decoder(),
+            decodes_for: DecodesFor {
+                name: Arc::clone(&first.name),
+                on_error: first.on_error,
+                module_hash: first.factory.describe().module_hash,
+            },
             chain,
-            wires: Arc::clone(&self.wires),
+            wires,
             next_offset,
             virtual_time,
             watermark,
             watermark_rule: self.watermark_rule,
             records,
-            journal: Journal::default(),
+            journal,
             careful_from: None,
-        })
+        })))
     }
+}
+
+/// For each keyed stage, what parts its rows; who runs its tasks is known later.
+pub(crate) fn keyed_stages(graph: &Graph, operators: &[OperatorWiring]) -> Result<Vec<Next>> {
+    let next = |stage: &Stage| -> Option<Result<Next>> {
+        let keyed = stage.keyed.as_ref()?;
+        let operator = &operators[stage.operators.start];
+        let key = KeyColumns::find(&operator.factory.describe().input, &keyed.columns);
+        let key = key.map_err(|it| it.context(format!("operator {}: key-by", operator.name)));
+        Some(key.map(|key| Next { key, tasks: keyed.tasks, workers: 1 }))
+    };
+    graph.stages.iter().filter_map(next).collect()
 }
 
 /// The seed of an operator's random numbers: the same for the same pipeline, task and operator.

@@ -17,6 +17,7 @@ use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::{Class, DeadLetters, RETRIED, Reason};
+use crate::passed::Origin;
 use crate::refusal::{Place, Refusal, resumes};
 use crate::run::Event;
 use crate::telemetry::Status;
@@ -24,7 +25,10 @@ use crate::wiring::OnError;
 
 pub(crate) struct Task {
     pub(crate) task: TopicPartition,
+    /// Among the tasks of all partitions.
+    pub(crate) number: u32,
     pub(crate) decoder: Box<dyn Decoder>,
+    pub(crate) decodes_for: DecodesFor,
     pub(crate) chain: Vec<Link>,
     /// Which outputs they take from each other, and where the others go.
     pub(crate) wires: Arc<Wires>,
@@ -38,6 +42,14 @@ pub(crate) struct Task {
     /// A record at or behind this offset stopped an operator before the run went back to the checkpoint:
     /// until the next barrier, an image is taken before each batch from here on.
     pub(crate) careful_from: Option<Offset>,
+}
+
+/// The operator whose columns records are decoded to. Where it begins a keyed stage, it is in another task.
+#[derive(Clone)]
+pub(crate) struct DecodesFor {
+    pub(crate) name: Arc<str>,
+    pub(crate) on_error: OnError,
+    pub(crate) module_hash: [u8; 32],
 }
 
 /// One operator of the chain.
@@ -57,23 +69,70 @@ impl Link {
     }
 }
 
-/// What a batch left behind: rows, each batch with its sink, and dead letters.
+/// From here to the next barrier every call has its fuel counted: the instances go on from their images
+/// in the compile that counts. Time may have chosen that it is so; what comes of it is the same.
+pub(crate) fn count_fuel(chain: &mut [Link], task: &TopicPartition) -> Result<()> {
+    for link in chain {
+        let Some(counted) = link.factory.counted() else { continue };
+        let image = link.operator.capture(Capture::Whole)?;
+        link.operator = counted.restore(task, &image)?;
+        link.operator.forget_captures();
+        link.counted = Some(counted);
+    }
+    Ok(())
+}
+
+/// Behind the capture for a checkpoint, which holds what the instances go on from.
+pub(crate) fn stop_counting(chain: &mut [Link], task: &TopicPartition) -> Result<()> {
+    for link in chain.iter_mut().filter(|it| it.counted.is_some()) {
+        let image = link.operator.capture(Capture::Whole)?;
+        link.operator = link.factory.restore(task, &image)?;
+        link.counted = None;
+    }
+    Ok(())
+}
+
+/// An instance that trapped is never used again: each is made anew from its image. No checkpoint holds
+/// that image, so the next capture for one is whole.
+pub(crate) fn go_back(
+    chain: &mut [Link],
+    task: &TopicPartition,
+    images: &[OperatorImage],
+) -> Result<()> {
+    for (link, image) in chain.iter_mut().zip(images) {
+        let factory = link.counted.as_ref().unwrap_or(&link.factory);
+        link.operator = factory.restore(task, image)?;
+        link.operator.forget_captures();
+    }
+    Ok(())
+}
+
+/// What a call left behind.
 #[derive(Default)]
 pub(crate) struct Output {
+    /// Each batch with its sink.
     pub(crate) rows: Vec<(usize, RecordBatch)>,
+    /// For the tasks of the next stage, and what they were made from.
+    pub(crate) next: Vec<(RecordBatch, Origin)>,
+    /// Where the task's watermark went, behind those rows.
+    pub(crate) watermark: Option<EventTime>,
     pub(crate) dead_letters: Option<RecordBatch>,
 }
 
 impl Output {
-    fn of(left: Left, letters: DeadLetters, status: &Status) -> Output {
+    pub(crate) fn add(&mut self, left: Left, origin: &Origin) {
+        for (outlet, rows) in left {
+            match outlet {
+                Outlet::Sink(sink) => self.rows.push((sink, rows)),
+                Outlet::Next => self.next.push((rows, origin.clone())),
+            }
+        }
+    }
+
+    pub(crate) fn with(self, letters: DeadLetters, status: &Status) -> Output {
         letters.refused().iter().for_each(|it| status.reject(*it));
-        let to_sink = |(outlet, rows)| match outlet {
-            Outlet::Sink(sink) => (sink, rows),
-            Outlet::Next => unreachable!("there is one stage"),
-        };
-        let rows = left.into_iter().map(to_sink).collect();
         let dead_letters = (letters.len() > 0).then(|| letters.finish());
-        Output { rows, dead_letters }
+        Output { dead_letters, ..self }
     }
 }
 
@@ -116,27 +175,8 @@ impl From<Error> for Stopped {
 }
 
 impl Task {
-    /// From here to the next barrier every call has its fuel counted: the instances go on from their images
-    /// in the compile that counts. Time may have chosen that it is so; what comes of it is the same.
     pub(crate) fn count_fuel(&mut self) -> Result<()> {
-        for link in &mut self.chain {
-            let Some(counted) = link.factory.counted() else { continue };
-            let image = link.operator.capture(Capture::Whole)?;
-            link.operator = counted.restore(&self.task, &image)?;
-            link.operator.forget_captures();
-            link.counted = Some(counted);
-        }
-        Ok(())
-    }
-
-    /// Behind the capture for a checkpoint, which holds what the instances go on from.
-    fn stop_counting(&mut self) -> Result<()> {
-        for link in self.chain.iter_mut().filter(|it| it.counted.is_some()) {
-            let image = link.operator.capture(Capture::Whole)?;
-            link.operator = link.factory.restore(&self.task, &image)?;
-            link.counted = None;
-        }
-        Ok(())
+        count_fuel(&mut self.chain, &self.task)
     }
 
     /// Takes a batch through the chain. After an error the task is never used again.
@@ -164,12 +204,14 @@ impl Task {
             self.records += records.len() as u64;
         }
         self.next_offset = self.next_offset.max(records.next_offset());
-        let mut rows = made.rows;
+        let mut output = Output::default();
+        let offsets = records.first_offset().zip(records.last_offset());
+        output.add(made.rows, &self.origin(offsets));
         let next = self.watermark_rule.zip(made.newest);
         if let Some(next) = next.and_then(|(rule, newest)| rule.after(self.watermark, newest)) {
-            rows.extend(self.advance(next, epoch, status, &mut letters)?);
+            self.advance(next, epoch, status, &mut letters, &mut output)?;
         }
-        Ok(Output::of(rows, letters, status))
+        Ok(output.with(letters, status))
     }
 
     /// Takes a watermark that comes from elsewhere than the task's own records.
@@ -184,8 +226,13 @@ impl Task {
             return Ok(Output::default());
         }
         let mut letters = DeadLetters::new();
-        let rows = self.advance(watermark, epoch, status, &mut letters)?;
-        Ok(Output::of(rows, letters, status))
+        let mut output = Output::default();
+        self.advance(watermark, epoch, status, &mut letters, &mut output)?;
+        Ok(output.with(letters, status))
+    }
+
+    fn origin(&self, offsets: Option<(Offset, Offset)>) -> Origin {
+        Origin { task: self.task.clone(), offsets }
     }
 
     /// Takes dead letters that are given back. Where the task stands in its partition stays as it is; the
@@ -200,7 +247,7 @@ impl Task {
         for record in records.iter() {
             let reason = Reason {
                 operator: "",
-                module_hash: self.chain[0].factory.describe().module_hash,
+                module_hash: self.decodes_for.module_hash,
                 class: RETRIED,
                 message: "given back",
             };
@@ -218,7 +265,10 @@ impl Task {
         self.journal.steps.truncate(begin);
         let steps = records.iter().map(|it| Step::Retry(it.offset()));
         self.journal.steps.extend(steps);
-        Ok(Output::of(made.rows, letters, status))
+        let mut output = Output::default();
+        let offsets = records.first_offset().zip(records.last_offset());
+        output.add(made.rows, &self.origin(offsets));
+        Ok(output.with(letters, status))
     }
 
     /// Tells the chain the watermark, as a step of the journal.
@@ -232,7 +282,8 @@ impl Task {
         epoch: Epoch,
         status: &Status,
         letters: &mut DeadLetters,
-    ) -> Result<Left, Stopped> {
+        output: &mut Output,
+    ) -> Result<(), Stopped> {
         assert!(watermark > self.watermark, "a watermark never goes back");
         self.watermark = watermark;
         self.journal.steps.push(Step::Watermark(watermark));
@@ -245,22 +296,12 @@ impl Task {
             status,
             letters,
         };
-        chain::watermark(&mut chain, &self.wires, watermark).map_err(|stop| match stop {
-            ChainStop::Refused(error) => Stopped::Failed(error),
-            ChainStop::Operator { error, .. } if !self.chain.iter().all(Link::is_decided) => {
-                let (task, first) = (self.task.clone(), self.next_offset);
-                Stopped::Poisoned(Suspect { task, first, error })
-            }
-            ChainStop::Operator { link, error } => {
-                let place = Place::Watermark(watermark).text(&self.task);
-                let resumes = resumes(epoch);
-                Stopped::Failed(Error::operator(format!(
-                    "{place} stopped operator {:?} (epoch {epoch})\n  {}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  a watermark is no record: on-error does not go past it",
-                    self.chain[link].name,
-                    error.message.replace('\n', "\n  ")
-                )))
-            }
-        })
+        let left = chain::watermark(&mut chain, &self.wires, watermark).map_err(|stop| {
+            advanced(stop, (&self.task, self.next_offset), &self.chain, watermark, epoch)
+        })?;
+        output.add(left, &self.origin(None));
+        output.watermark = Some(watermark);
+        Ok(())
     }
 
     /// Runs part of a batch; where it stops an operator, goes back to the image from before it and runs
@@ -288,7 +329,7 @@ impl Task {
             Err(ChainStop::Refused(error)) => return Err(Stopped::Failed(error)),
             Err(ChainStop::Operator { link, error }) => (link, error),
         };
-        self.go_back(&images)?;
+        go_back(&mut self.chain, &self.task, &images)?;
         self.journal.steps.truncate(steps);
         self.virtual_time = virtual_time;
         letters.back_to(letters_before);
@@ -310,17 +351,6 @@ impl Task {
         Ok(refusal.settle(&self.task, Place::Record(record), epoch, letters)?)
     }
 
-    /// An instance that trapped is never used again: each is made anew from its image. No checkpoint holds
-    /// that image, so the next capture for one is whole.
-    fn go_back(&mut self, images: &[OperatorImage]) -> Result<()> {
-        for (link, image) in self.chain.iter_mut().zip(images) {
-            let factory = link.counted.as_ref().unwrap_or(&link.factory);
-            link.operator = factory.restore(&self.task, image)?;
-            link.operator.forget_captures();
-        }
-        Ok(())
-    }
-
     fn run_chain(
         &mut self,
         records: &Records,
@@ -330,13 +360,13 @@ impl Task {
     ) -> Result<Made, ChainStop> {
         self.write_down(records);
         let decoded = self.decoder.decode(records)?;
-        let first = self.chain.first().expect("a chain has an operator");
+        let first = &self.decodes_for;
         for RejectedRow { row, reason } in &decoded.rejected {
             let refusal = Refusal {
                 class: Class::Decode,
                 on_error: first.on_error,
                 operator: &first.name,
-                module_hash: first.factory.describe().module_hash,
+                module_hash: first.module_hash,
                 reason,
             };
             let place = Place::Record(records.get(*row));
@@ -384,7 +414,7 @@ impl Task {
             .map(|link| Ok((link.name.to_string(), link.operator.capture(Capture::Changes)?)))
             .collect::<Result<Vec<_>>>()?;
         self.careful_from = None;
-        self.stop_counting()?;
+        stop_counting(&mut self.chain, &self.task)?;
         Ok(CapturedTask {
             task: self.task.clone(),
             operators,
@@ -401,24 +431,51 @@ impl Task {
     }
 }
 
-/// The chain while it takes one batch.
-struct Calls<'a> {
-    task: &'a TopicPartition,
-    links: &'a mut [Link],
-    now: EventTime,
-    input: Input<'a>,
+/// Why a task's watermark does not go on. `of` is the task and where it stands.
+pub(crate) fn advanced(
+    stop: ChainStop,
+    of: (&TopicPartition, Offset),
+    chain: &[Link],
+    watermark: EventTime,
     epoch: Epoch,
-    status: &'a Status,
-    letters: &'a mut DeadLetters,
+) -> Stopped {
+    match stop {
+        ChainStop::Refused(error) => Stopped::Failed(error),
+        ChainStop::Operator { error, .. } if !chain.iter().all(Link::is_decided) => {
+            Stopped::Poisoned(Suspect { task: of.0.clone(), first: of.1, error })
+        }
+        ChainStop::Operator { link, error } => {
+            let place = Place::Watermark(watermark).text(of.0);
+            let resumes = resumes(epoch);
+            Stopped::Failed(Error::operator(format!(
+                "{place} stopped operator {:?} (epoch {epoch})\n  {}\n  nothing of epoch {epoch} is in the table; the pipeline {resumes}\n  a watermark is no record: on-error does not go past it",
+                chain[link].name,
+                error.message.replace('\n', "\n  ")
+            )))
+        }
+    }
+}
+
+/// The chain while it takes one batch.
+pub(crate) struct Calls<'a> {
+    pub(crate) task: &'a TopicPartition,
+    pub(crate) links: &'a mut [Link],
+    pub(crate) now: EventTime,
+    pub(crate) input: Input<'a>,
+    pub(crate) epoch: Epoch,
+    pub(crate) status: &'a Status,
+    pub(crate) letters: &'a mut DeadLetters,
 }
 
 /// What the first operator is called with.
-enum Input<'a> {
+pub(crate) enum Input<'a> {
     /// `rows` as in `Decoded`.
     Batch {
         records: &'a Records,
         rows: Option<&'a [u32]>,
     },
+    /// Rows of another task.
+    Passed(&'a Origin),
     Watermark(EventTime),
 }
 
@@ -442,6 +499,7 @@ impl Chain for Calls<'_> {
                 Place::Record(records.get(rows.map_or(row.row, |rows| rows[row.row] as usize)))
             }
             Input::Batch { records, .. } => Place::MadeFrom(records),
+            Input::Passed(origin) => Place::Passed(origin),
             Input::Watermark(watermark) => Place::Watermark(watermark),
         };
         let link = &self.links[link];

@@ -18,8 +18,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// One operator of the chain, and who takes its place.
 #[derive(Clone)]
 pub struct OperatorChange {
-    /// Its place in the chain.
+    /// Its place among the operators.
     pub index: usize,
+    pub name: String,
     pub new: Arc<dyn OperatorFactory>,
     pub state: StateFrom,
 }
@@ -63,8 +64,11 @@ pub fn convert(tasks: Vec<CapturedTask>, changes: &[OperatorChange]) -> Result<V
         .into_iter()
         .map(|mut task| {
             for change in changes {
-                let image = &mut task.operators[change.index].1;
-                *image = change.convert(&task.task, image)?;
+                // A task has the operators of its stage.
+                let of = task.operators.iter_mut().find(|it| it.0 == change.name);
+                if let Some((_, image)) = of {
+                    *image = change.convert(&task.task, image)?;
+                }
             }
             Ok(task)
         })

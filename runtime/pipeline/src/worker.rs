@@ -7,9 +7,12 @@ use std::time::Instant;
 
 use arrow_array::RecordBatch;
 use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Records, Result, TopicPartition};
 
 use crate::idle::Watermarks;
+use crate::keyed::KeyedTask;
+use crate::passed::{Next, Passed, PassedRows};
 use crate::run::Event;
 use crate::task::{Output, Stopped, Task};
 use crate::telemetry::Status;
@@ -27,16 +30,30 @@ pub(crate) enum Element {
     Barrier(Epoch),
 }
 
+/// Runs tasks of partitions.
 pub(crate) struct Worker {
     pub(crate) tasks: BTreeMap<TopicPartition, Task>,
-    /// The epoch that records belong to now.
+    pub(crate) watermarks: Arc<Watermarks>,
+    pub(crate) out: Outgoing,
+}
+
+/// Runs tasks of a keyed stage.
+pub(crate) struct KeyedWorker {
+    pub(crate) tasks: BTreeMap<u32, KeyedTask>,
+    pub(crate) out: Outgoing,
+}
+
+/// Where a worker's output goes, and the epoch that it belongs to now.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
     pub(crate) epoch: Epoch,
     /// Those of rows, then the one of dead letters, where there is one.
     pub(crate) sink_count: usize,
     pub(crate) row_sinks: usize,
     pub(crate) dead_letters_max: u64,
     pub(crate) dead_letters_in_epoch: u64,
-    pub(crate) watermarks: Arc<Watermarks>,
+    /// Behind the last stage there is none.
+    pub(crate) next: Option<Next>,
     pub(crate) status: Arc<Status>,
 }
 
@@ -45,6 +62,8 @@ pub(crate) struct Worker {
 pub(crate) struct Handled {
     /// (sink, input of its writer).
     pub(crate) to_writers: Vec<(usize, WriterInput)>,
+    /// (worker of the next stage, what it gets).
+    pub(crate) to_next: Vec<(usize, Passed)>,
     pub(crate) event: Option<Event>,
 }
 
@@ -53,52 +72,41 @@ impl Worker {
         match element {
             Element::Records(records) => self.take(&records),
             Element::Watermark { task, watermark } => self.take_watermark(&task, watermark),
-            Element::Barrier(epoch) => Ok(self.barrier(epoch)?),
+            Element::Barrier(epoch) => {
+                Ok(self.out.barrier(epoch, self.tasks.values_mut().map(Task::capture))?)
+            }
         }
     }
 
     fn take(&mut self, records: &Records) -> Result<Handled, Stopped> {
-        let (epoch, status) = (self.epoch, Arc::clone(&self.status));
-        let output = self.task(records.topic_partition()).take(records, epoch, &status)?;
-        Status::add(&self.status.records_in, records.len() as u64);
+        let (epoch, status) = (self.out.epoch, Arc::clone(&self.out.status));
+        let task = task(&mut self.tasks, records.topic_partition());
+        let output = task.take(records, epoch, &status)?;
+        let (number, virtual_time) = (task.number, task.virtual_time);
+        Status::add(&status.records_in, records.len() as u64);
         self.show(records.topic_partition());
-        self.hand_on(output)
+        Ok(self.out.hand_on(number, virtual_time, output)?)
     }
 
     fn take_watermark(
         &mut self,
-        task: &TopicPartition,
+        of: &TopicPartition,
         watermark: EventTime,
     ) -> Result<Handled, Stopped> {
-        let (epoch, status) = (self.epoch, Arc::clone(&self.status));
-        let output = self.task(task).take_watermark(watermark, epoch, &status)?;
-        self.show(task);
-        self.hand_on(output)
-    }
-
-    fn task(&mut self, task: &TopicPartition) -> &mut Task {
-        self.tasks.get_mut(task).expect("the reader knows each task's worker")
-    }
-
-    fn hand_on(&mut self, output: Output) -> Result<Handled, Stopped> {
-        let mut to_writers = Vec::with_capacity(output.rows.len());
-        for (sink, batch) in output.rows {
-            Status::add(&self.status.rows_out, batch.num_rows() as u64);
-            to_writers.push((sink, WriterInput::Rows { epoch: self.epoch, batch }));
-        }
-        if let Some(letters) = output.dead_letters {
-            self.count_dead_letters(&letters)?;
-            to_writers
-                .push((self.row_sinks, WriterInput::Rows { epoch: self.epoch, batch: letters }));
-        }
-        Ok(Handled { to_writers, event: None })
+        let (epoch, status) = (self.out.epoch, Arc::clone(&self.out.status));
+        let task = task(&mut self.tasks, of);
+        let output = task.take_watermark(watermark, epoch, &status)?;
+        let (number, virtual_time) = (task.number, task.virtual_time);
+        self.show(of);
+        Ok(self.out.hand_on(number, virtual_time, output)?)
     }
 
     fn show(&self, task: &TopicPartition) {
         let task = &self.tasks[task];
         self.watermarks.put(&task.task, task.watermark);
-        self.status.virtual_time_ms.fetch_max(task.virtual_time.0, Ordering::Relaxed);
-        self.status.update_task(&task.task, |it| {
+        let status = &self.out.status;
+        status.virtual_time_ms.fetch_max(task.virtual_time.0, Ordering::Relaxed);
+        status.update_task(&task.task, |it| {
             it.next_offset = task.next_offset.0;
             it.records = task.records;
             it.memory_bytes = task.memory_bytes();
@@ -106,12 +114,88 @@ impl Worker {
             it.watermark_ms = task.watermark.begun().map(|it| it.0);
         });
     }
+}
+
+fn task<'a>(tasks: &'a mut BTreeMap<TopicPartition, Task>, task: &TopicPartition) -> &'a mut Task {
+    tasks.get_mut(task).expect("the reader knows each task's worker")
+}
+
+impl KeyedWorker {
+    /// Rows or a watermark; barriers are aligned before they come here.
+    pub(crate) fn handle(&mut self, passed: Passed) -> Result<Handled, Stopped> {
+        match passed {
+            Passed::Rows(rows) => self.take(&rows),
+            Passed::Watermark { from, watermark } => {
+                let (epoch, status) = (self.out.epoch, Arc::clone(&self.out.status));
+                let mut handled = Handled::default();
+                for task in self.tasks.values_mut() {
+                    let output = task.take_watermark(from, watermark, epoch, &status)?;
+                    let more = self.out.hand_on(task.number, task.virtual_time, output)?;
+                    handled.to_writers.extend(more.to_writers);
+                    handled.to_next.extend(more.to_next);
+                    show(task, &status);
+                }
+                Ok(handled)
+            }
+            Passed::Barrier(_) => unreachable!("the inbox aligns barriers"),
+        }
+    }
+
+    fn take(&mut self, rows: &PassedRows) -> Result<Handled, Stopped> {
+        let (epoch, status) = (self.out.epoch, Arc::clone(&self.out.status));
+        let task = self.tasks.get_mut(&rows.to).expect("rows come to the worker of their task");
+        let output = task.take(rows, epoch, &status)?;
+        show(task, &status);
+        Ok(self.out.hand_on(task.number, task.virtual_time, output)?)
+    }
+
+    /// All inputs have given the barrier, and everything before it is processed.
+    pub(crate) fn barrier(&mut self, epoch: Epoch) -> Result<Handled> {
+        self.out.barrier(epoch, self.tasks.values_mut().map(KeyedTask::capture))
+    }
+}
+
+fn show(task: &KeyedTask, status: &Status) {
+    status.update_task(&task.task, |it| {
+        // Its input has no offsets, and nothing of it lies in a topic.
+        it.next_offset = task.records as i64;
+        it.end_offset = task.records as i64;
+        it.records = task.records;
+        it.memory_bytes = task.memory_bytes();
+        it.virtual_time_ms = (task.records > 0).then_some(task.virtual_time.0);
+        it.watermark_ms = task.watermark.begun().map(|it| it.0);
+    });
+}
+
+impl Outgoing {
+    /// Rows go before the watermark that they were made at.
+    fn hand_on(&mut self, from: u32, virtual_time: EventTime, output: Output) -> Result<Handled> {
+        let mut handled = Handled::default();
+        for (sink, batch) in output.rows {
+            Status::add(&self.status.rows_out, batch.num_rows() as u64);
+            handled.to_writers.push((sink, WriterInput::Rows { epoch: self.epoch, batch }));
+        }
+        if let Some(letters) = output.dead_letters {
+            self.count_dead_letters(&letters)?;
+            let input = WriterInput::Rows { epoch: self.epoch, batch: letters };
+            handled.to_writers.push((self.row_sinks, input));
+        }
+        let Some(next) = &self.next else { return Ok(handled) };
+        for (batch, origin) in output.next {
+            for (to, batch) in next.part(&batch)? {
+                let rows = PassedRows { from, to, batch, origin: origin.clone(), virtual_time };
+                handled.to_next.push((next.worker_of(to), Passed::Rows(rows)));
+            }
+        }
+        if let Some(watermark) = output.watermark {
+            let told = |worker| (worker, Passed::Watermark { from, watermark });
+            handled.to_next.extend((0..next.workers).map(told));
+        }
+        Ok(handled)
+    }
 
     fn count_dead_letters(&mut self, letters: &RecordBatch) -> Result<()> {
-        assert!(
-            self.sink_count > self.row_sinks,
-            "on-error = \"dead-letter\" comes with a table for them"
-        );
+        assert!(self.sink_count > self.row_sinks, "on-error = \"dead-letter\" comes with a table");
         self.dead_letters_in_epoch += letters.num_rows() as u64;
         if self.dead_letters_in_epoch <= self.dead_letters_max {
             return Ok(());
@@ -122,18 +206,25 @@ impl Worker {
         )))
     }
 
-    /// All records before the barrier are processed and their rows handed on: the quiescent point.
-    fn barrier(&mut self, epoch: Epoch) -> Result<Handled> {
+    /// Everything before the barrier is processed and its rows handed on: the quiescent point.
+    fn barrier(
+        &mut self,
+        epoch: Epoch,
+        capture: impl Iterator<Item = Result<CapturedTask>>,
+    ) -> Result<Handled> {
         assert_eq!(epoch, self.epoch, "barriers come in order");
         hit(CrashPoint::BeforeCapture);
         let begin = Instant::now();
-        let tasks = self.tasks.values_mut().map(Task::capture).collect::<Result<Vec<_>>>()?;
+        let tasks = capture.collect::<Result<Vec<_>>>()?;
         let pause = begin.elapsed();
         hit(CrashPoint::AfterCapture);
         self.epoch = epoch.next();
         self.dead_letters_in_epoch = 0;
         let to_writers =
             (0..self.sink_count).map(|sink| (sink, WriterInput::Barrier(epoch))).collect();
-        Ok(Handled { to_writers, event: Some(Event::Captured { epoch, tasks, pause }) })
+        let workers = self.next.as_ref().map_or(0, |it| it.workers);
+        let to_next = (0..workers).map(|worker| (worker, Passed::Barrier(epoch))).collect();
+        let event = Some(Event::Captured { epoch, tasks, pause });
+        Ok(Handled { to_writers, to_next, event })
     }
 }

@@ -5,12 +5,14 @@
 
 pub mod plan;
 mod pending;
+mod merge;
 mod rows;
 pub mod task;
 pub mod step;
 pub mod compare;
 pub mod bundle;
 
+pub use merge::{Passed, PassedBatch};
 pub use plan::{Plan, PlannedEpoch, PlannedTask};
 pub use rows::RowHasher;
 pub use step::Examine;

@@ -35,6 +35,8 @@ pub struct PlannedTask {
     pub next_offset: Offset,
     /// Taken since the pipeline began.
     pub records: u64,
+    /// Of a task of a keyed stage, the tasks of the stage before it, in order of their names.
+    pub upstream: Arc<[TopicPartition]>,
 }
 
 /// From the checkpoint of `from` to that of `to`; 0 is the pipeline's beginning.
@@ -74,7 +76,10 @@ pub async fn load(
             )));
         }
     };
-    let wanted = |it: &TopicPartition| only.is_none_or(|only| only == it);
+    // A task of a keyed stage is fed by all tasks of the stages before.
+    let wanted = |it: &TopicPartition| {
+        only.is_none_or(|only| only == it || (only.stage().is_some() && it.stage() != only.stage()))
+    };
     if let Some(only) = only
         && !newest.tasks.iter().any(|it| it.task == *only)
     {
@@ -117,11 +122,25 @@ async fn planned_epoch(
                 state_hash: entry.state_hash,
                 next_offset: entry.next_offset,
                 records: entry.records,
+                upstream: upstream(&manifest, &entry.task),
             };
             tasks.insert(entry.task.clone(), planned);
         }
     }
     Ok(PlannedEpoch { epoch: manifest.epoch, manifest, tasks })
+}
+
+/// The tasks that feed a task of a keyed stage, in the order in which its journal numbers them.
+fn upstream(manifest: &CheckpointManifest, task: &TopicPartition) -> Arc<[TopicPartition]> {
+    let Some(stage) = task.stage() else { return Arc::default() };
+    let keyed = manifest.identity.operators.iter().filter(|it| it.keyed.is_some());
+    let stages: Vec<&str> = keyed.map(|it| it.name.as_str()).collect();
+    let before = stages.iter().position(|it| *it == stage).and_then(|it| it.checked_sub(1));
+    let before = before.map(|it| stages[it]);
+    let mut tasks: Vec<TopicPartition> =
+        manifest.tasks.iter().map(|it| it.task.clone()).filter(|it| it.stage() == before).collect();
+    tasks.sort();
+    tasks.into()
 }
 
 /// Dead letters that a person gave back are in no topic.
@@ -154,7 +173,10 @@ impl PlannedEpoch {
                 let (first, last) = match step {
                     Step::Batch(batch) => (batch.first, batch.last),
                     Step::Skip(offset) => (*offset, *offset),
-                    Step::Watermark(_) | Step::Retry(_) => continue,
+                    Step::Watermark(_)
+                    | Step::Retry(_)
+                    | Step::Merge(_)
+                    | Step::MergeSkip { .. } => continue,
                 };
                 let end = Offset(last.0 + 1);
                 let range = ranges.entry(task.clone()).or_insert(first..end);
@@ -173,11 +195,13 @@ impl Plan {
         ranges
     }
 
-    /// Records of all tasks that the epochs hold.
+    /// Records of the source that the epochs hold.
     pub fn records(&self) -> u64 {
         let before = |task: &TopicPartition| self.tasks.get(task).map_or(0, |it| it.records);
+        let of_source = |it: &(&TopicPartition, &PlannedTask)| it.0.stage().is_none();
+        let taken = |(task, it): (&TopicPartition, &PlannedTask)| it.records - before(task);
         let last = self.epochs.last();
-        last.map_or(0, |it| it.tasks.iter().map(|(task, it)| it.records - before(task)).sum())
+        last.map_or(0, |it| it.tasks.iter().filter(of_source).map(taken).sum())
     }
 
     /// The journal of one task over all epochs.

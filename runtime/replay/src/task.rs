@@ -8,12 +8,13 @@ use floe_checkpoint::{RunningStateHash, state_hash};
 use floe_core::chain::{self, Chain, ChainStop, Left};
 use floe_core::graph::{Graph, Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
-use floe_core::journal::{BatchStep, Step};
+use floe_core::journal::{BatchStep, MergeStep, Step};
 use floe_core::ports::{Decoder, DecoderFactory, Operator, OperatorFactory, RejectedRow, Staged};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::merge::{NextStage, Passed, PassedBatch, Waiting, rows_hash, stage_of};
 use crate::pending::Pending;
 use crate::plan::PlannedTask;
 use crate::rows::RowHasher;
@@ -30,11 +31,18 @@ pub struct Link {
 
 pub struct TaskReplay {
     task: TopicPartition,
+    stage: usize,
+    /// Of the stage of this task.
     links: Vec<Link>,
+    /// The operator whose columns records are decoded to.
+    decodes_for: Link,
     instances: Vec<Box<dyn Operator>>,
     decoder: Box<dyn Decoder>,
     now: EventTime,
     pending: Pending,
+    /// Of a task of a keyed stage, in place of records.
+    waiting: Waiting,
+    next: Option<NextStage>,
     epochs: VecDeque<(Epoch, PlannedTask)>,
     /// The step of the first of `epochs` that is next.
     at_step: usize,
@@ -76,6 +84,8 @@ pub struct EpochDone {
 pub enum Difference {
     /// The records are not those that the run took.
     Input { first: Offset, last: Offset, expected_count: u32, found_count: usize },
+    /// The rows that a task of the stage before passed are not those that the run merged.
+    Merged { from: TopicPartition, expected_rows: u32, found_rows: usize },
     /// An operator stopped where none had stopped in the run.
     Stopped { first: Offset, last: Offset, operator: String, message: String },
     /// The same steps, and another state.
@@ -116,6 +126,10 @@ impl TaskReplay {
         decoder: &dyn DecoderFactory,
         epochs: Vec<(Epoch, PlannedTask)>,
     ) -> Result<TaskReplay> {
+        let stage = stage_of(graph, links, task)?;
+        let next = NextStage::of(graph, stage, links)?;
+        let decodes_for = links[0].clone();
+        let links = &links[graph.stages[stage].operators.clone()];
         let instances = match captured {
             Some(captured) => restore(links, task, &captured.operators)?,
             None => links
@@ -129,15 +143,19 @@ impl TaskReplay {
         }
         Ok(TaskReplay {
             task: task.clone(),
+            stage,
             links: links.to_vec(),
+            decodes_for,
             instances,
             decoder: decoder.decoder(),
             now: captured.map_or(EventTime::MIN, |it| it.virtual_time),
             pending: Pending::new(task.clone()),
+            waiting: Waiting::default(),
+            next,
             epochs: epochs.into(),
             at_step: 0,
             open: EpochDone::default(),
-            wires: graph.wires(0),
+            wires: graph.wires(stage),
             rows: vec![RowHasher::default(); graph.sinks.len()],
             hash_rows: false,
             hash,
@@ -146,6 +164,11 @@ impl TaskReplay {
             restore_between: false,
             differs: false,
         })
+    }
+
+    /// 0 for a task of a partition.
+    pub fn stage(&self) -> usize {
+        self.stage
     }
 
     pub fn task(&self) -> &TopicPartition {
@@ -163,6 +186,27 @@ impl TaskReplay {
         self.go_on(watch)
     }
 
+    /// Takes what a task of the stage before passed to this one. All of it comes before `go_on`.
+    pub fn put(&mut self, from: &TopicPartition, passed: VecDeque<PassedBatch>) {
+        self.waiting.put(from.clone(), passed);
+    }
+
+    /// For each task of the next stage, what this one passed to it.
+    pub fn take_passed(&mut self) -> Passed {
+        match &mut self.next {
+            None => Passed::new(),
+            Some(next) => {
+                let empty = next.passed.iter().map(|_| VecDeque::new()).collect();
+                std::mem::replace(&mut next.passed, empty)
+            }
+        }
+    }
+
+    /// Nobody replays the stage behind this one.
+    pub fn is_last(&mut self) {
+        self.next = None;
+    }
+
     /// Does all that can be done with the records that are here.
     pub fn go_on(&mut self, watch: &mut dyn Watch) -> Result<Vec<EpochDone>> {
         let mut done = Vec::new();
@@ -171,13 +215,18 @@ impl TaskReplay {
             let epoch = epoch.0;
             self.open.epoch = epoch;
             let Some(step) = planned.journal.steps.get(self.at_step).copied() else {
+                if self.altered {
+                    self.merge_rest(epoch, watch)?;
+                }
                 done.push(self.close_epoch()?);
                 continue;
             };
             let last = match step {
                 Step::Batch(batch) => Some(batch.last),
                 Step::Skip(offset) => Some(offset),
-                Step::Watermark(_) | Step::Retry(_) => None,
+                Step::Watermark(_) | Step::Retry(_) | Step::Merge(_) | Step::MergeSkip { .. } => {
+                    None
+                }
             };
             if last.is_some_and(|last| self.pending.last().is_none_or(|it| it < last)) {
                 break;
@@ -188,6 +237,14 @@ impl TaskReplay {
                 Step::Batch(batch) => self.batch(epoch, &batch, watch)?,
                 Step::Watermark(watermark) => self.watermark(epoch, watermark, watch)?,
                 Step::Skip(offset) => self.skip(epoch, offset, watch)?,
+                Step::Merge(merge) => {
+                    let from = self.upstream(merge.from)?;
+                    self.merge(epoch, &from, &merge, watch)?
+                }
+                Step::MergeSkip { from } => {
+                    let from = self.upstream(from)?;
+                    self.merge_skip(epoch, &from, watch)
+                }
                 Step::Retry(_) => unreachable!("a plan with one is refused"),
             };
             if difference.is_some() {
@@ -208,7 +265,7 @@ impl TaskReplay {
         let wanted = match planned.journal.steps.get(self.at_step) {
             Some(Step::Batch(batch)) => batch.last,
             Some(Step::Skip(offset)) => *offset,
-            Some(Step::Watermark(_) | Step::Retry(_)) | None => return None,
+            Some(_) | None => return None,
         };
         let has = match self.pending.last() {
             Some(last) => format!("it ends at offset {last}"),
@@ -233,6 +290,7 @@ impl TaskReplay {
                 break;
             }
         }
+        self.merge_rest(u64::MAX, watch)?;
         Ok(std::mem::take(&mut self.open))
     }
 
@@ -311,8 +369,8 @@ impl TaskReplay {
         }
         let decoded = self.decoder.decode(records)?;
         for RejectedRow { row, reason } in &decoded.rejected {
-            self.open.dead_letters += u64::from(self.links[0].dead_letters);
-            watch.refused(epoch, Some(records.get(*row)), &self.links[0].name, reason);
+            self.open.dead_letters += u64::from(self.decodes_for.dead_letters);
+            watch.refused(epoch, Some(records.get(*row)), &self.decodes_for.name, reason);
         }
         let mut calls = Calls {
             links: &self.links,
@@ -329,7 +387,7 @@ impl TaskReplay {
         self.open.records += records.len() as u64;
         match made {
             Ok(made) => {
-                self.take_rows(epoch, Some(records), made, watch);
+                self.take_rows(epoch, Some(records), made, watch)?;
                 Ok(None)
             }
             Err(ChainStop::Refused(error)) => Err(error),
@@ -362,7 +420,7 @@ impl TaskReplay {
         self.open.dead_letters += calls.dead_letters;
         match made {
             Ok(made) => {
-                self.take_rows(epoch, None, made, watch);
+                self.take_rows(epoch, None, made, watch)?;
                 Ok(None)
             }
             Err(ChainStop::Refused(error)) => Err(error),
@@ -373,6 +431,104 @@ impl TaskReplay {
                 message: error.message,
             })),
         }
+    }
+
+    /// A task of the stage before, by its number in the open epoch.
+    fn upstream(&self, number: u32) -> Result<TopicPartition> {
+        let (epoch, planned) = &self.epochs[0];
+        planned.upstream.get(number as usize).cloned().ok_or_else(|| {
+            Error::corrupt(format!(
+                "the journal of {} in epoch {epoch} names task {number} of the stage before, which has {}",
+                self.task,
+                planned.upstream.len()
+            ))
+        })
+    }
+
+    fn merge(
+        &mut self,
+        epoch: u64,
+        from: &TopicPartition,
+        step: &MergeStep,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
+        let rows = if self.altered { usize::MAX } else { step.rows as usize };
+        let found = self.waiting.take(from, epoch, rows);
+        let found_rows = found.as_ref().map_or(0, RecordBatch::num_rows);
+        let same = found.as_ref().is_some_and(|it| rows_hash(it) == step.rows_hash);
+        if !same && !self.altered {
+            let from = from.clone();
+            return Ok(Some(Difference::Merged { from, expected_rows: step.rows, found_rows }));
+        }
+        self.now = step.virtual_time;
+        match found {
+            Some(batch) => self.merged(epoch, batch, watch),
+            None => Ok(None),
+        }
+    }
+
+    /// Other rows than in the run may be left over; and behind the last checkpoint there is no journal.
+    fn merge_rest(&mut self, epoch: u64, watch: &mut dyn Watch) -> Result<()> {
+        for batch in self.waiting.rest(epoch) {
+            if let Some(stopped) = self.merged(epoch.min(self.open.epoch), batch, watch)? {
+                self.open.difference = Some(stopped);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn merged(
+        &mut self,
+        epoch: u64,
+        batch: RecordBatch,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
+        if self.restore_between {
+            let images = self.capture()?;
+            self.instances = restore(&self.links, &self.task, &images)?;
+        }
+        let mut calls = Calls {
+            links: &self.links,
+            instances: &mut self.instances,
+            now: self.now,
+            records: None,
+            rows: None,
+            dead_letters: 0,
+            epoch,
+            watch,
+        };
+        let made = chain::process(&mut calls, &self.wires, batch);
+        self.open.dead_letters += calls.dead_letters;
+        match made {
+            Ok(made) => {
+                self.take_rows(epoch, None, made, watch)?;
+                Ok(None)
+            }
+            Err(ChainStop::Refused(error)) => Err(error),
+            Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
+                first: Offset(0),
+                last: Offset(0),
+                operator: self.links[link].name.to_string(),
+                message: error.message,
+            })),
+        }
+    }
+
+    /// The run had found that this row stops an operator. Its decision stands.
+    fn merge_skip(
+        &mut self,
+        epoch: u64,
+        from: &TopicPartition,
+        watch: &mut dyn Watch,
+    ) -> Option<Difference> {
+        if self.waiting.take(from, epoch, 1).is_none() && !self.altered {
+            let from = from.clone();
+            return Some(Difference::Merged { from, expected_rows: 1, found_rows: 0 });
+        }
+        self.open.dead_letters += u64::from(self.links.iter().any(|it| it.dead_letters));
+        watch.refused(epoch, None, "", "skipped, as the run did: it stops an operator");
+        None
     }
 
     /// The run had found that this record stops an operator. Its decision stands.
@@ -432,21 +588,27 @@ impl TaskReplay {
         records: Option<&Records>,
         made: Left,
         watch: &mut dyn Watch,
-    ) {
+    ) -> Result<()> {
         for (outlet, batch) in made {
-            let Outlet::Sink(sink) = outlet else { unreachable!("there is one stage") };
+            let Outlet::Sink(sink) = outlet else {
+                if let Some(next) = &mut self.next {
+                    next.pass(epoch, &batch)?;
+                }
+                continue;
+            };
             self.open.rows += batch.num_rows() as u64;
             if self.hash_rows {
                 self.rows[sink].update(&batch);
             }
             watch.rows(epoch, records, &SinkRows { sink, batch });
         }
-        self.open.rows_hash = rows_hash(&self.rows);
+        self.open.rows_hash = rows_hash_of(&self.rows);
+        Ok(())
     }
 }
 
 /// Of all sinks together.
-fn rows_hash(sinks: &[RowHasher]) -> u64 {
+fn rows_hash_of(sinks: &[RowHasher]) -> u64 {
     match sinks {
         [one] => one.finish(),
         several => {

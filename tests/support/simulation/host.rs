@@ -156,7 +156,7 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         dead_letters_max: u64::MAX,
         engine: "simulated".to_owned(),
         isa: "any".to_owned(),
-        driving: Driving::InTurn,
+        driving: Driving::InTurn(plan.seed),
     };
     let on_error = if plan.dead_letters { OnError::DeadLetter } else { OnError::Skip };
     let factory: Arc<dyn OperatorFactory> = match plan.wasm {

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 
 use floe_checkpoint::{open_store, read_log, read_parts};
 use floe_core::epoch::Slot;
+use floe_core::journal::{MergeStep, Step};
 use floe_core::log_entry::LogEntry;
-use floe_core::ports::CheckpointLog;
+use floe_core::manifest::KeyedIdentity;
+use floe_core::ports::{CheckpointDraft, CheckpointLog};
+use floe_core::{EventTime, TopicPartition};
 
 use crate::support::*;
 
@@ -21,8 +24,36 @@ fn golden(version: u32) -> PathBuf {
 async fn write_golden(folder: &Path) {
     let store = open_store(folder.to_str().unwrap(), &BTreeMap::new()).unwrap();
     take_and_complete(&store, 1, 2).await;
-    let mut log = take_and_complete(&store, 2, 1).await;
+    let mut log = take(&store, 2).await.unwrap();
+    log.complete(expected(3)).await.unwrap();
     log.sweep(1, &[]).await.unwrap();
+}
+
+/// Epoch 3. Since version 3 an operator may have inputs and a key, and its tasks merge.
+fn expected(version: u32) -> CheckpointDraft {
+    let mut draft = draft(3);
+    if version >= 3 {
+        draft.identity.operators[0].inputs = vec!["parse.rows".into()];
+        draft.identity.operators[0].keyed = Some(KeyedIdentity {
+            columns: vec!["merchant_id".into()],
+            tasks: 1,
+            partitioner: "floe-hash-1".into(),
+        });
+        let keyed = &mut draft.tasks[1];
+        keyed.task = TopicPartition::of_stage("totals", 0);
+        let merge = MergeStep {
+            from: 0,
+            rows: 9,
+            rows_hash: 0xfedc_ba98_7654_3210,
+            virtual_time: EventTime(1_760_000_000_000),
+        };
+        keyed.journal.steps = vec![
+            Step::Merge(merge),
+            Step::MergeSkip { from: 1 },
+            Step::Watermark(EventTime(1_759_999_995_000)),
+        ];
+    }
+    draft
 }
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -42,7 +73,7 @@ async fn check(version: u32) {
     let reading = read_log(&*store, PIPELINE).await.unwrap();
     let (at, manifest) = reading.newest_manifest().unwrap();
     assert_eq!((at.slot, at.epoch.0), (Slot(5), 3));
-    let mut expected = draft(3);
+    let mut expected = expected(version);
     assert_eq!(manifest.identity, expected.identity);
     assert_eq!(manifest.sinks, std::mem::take(&mut expected.sinks));
     assert_eq!(read_parts(&*store, PIPELINE, manifest).await.unwrap(), expected.tasks);
@@ -84,18 +115,23 @@ async fn version_1_is_built_upon() {
 
 #[tokio::test]
 async fn version_2_is_read() {
-    if std::env::var_os("FLOE_BLESS").is_some() {
-        std::fs::remove_dir_all(golden(2)).ok();
-        write_golden(&golden(2)).await;
-    }
     check(2).await;
 }
 
 #[tokio::test]
-async fn version_2_is_written() {
+async fn version_3_is_read() {
+    if std::env::var_os("FLOE_BLESS").is_some() {
+        std::fs::remove_dir_all(golden(3)).ok();
+        write_golden(&golden(3)).await;
+    }
+    check(3).await;
+}
+
+#[tokio::test]
+async fn version_3_is_written() {
     let fresh = tempfile::tempdir().unwrap();
     write_golden(fresh.path()).await;
-    let golden_files = files(&golden(2));
+    let golden_files = files(&golden(3));
     let fresh_files = files(fresh.path());
     assert!(golden_files.keys().eq(fresh_files.keys()), "other names: {:?}", fresh_files.keys());
     for (name, bytes) in &golden_files {

@@ -104,6 +104,8 @@ pub(crate) fn identity(pipeline: &str) -> PipelineIdentity {
             module_hash: [1; 32],
             config_hash: [2; 32],
             state_version: 1,
+            inputs: Vec::new(),
+            keyed: None,
         }],
         decoder: "json-1".into(),
         engine: "engine".into(),

@@ -148,9 +148,12 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
         );
         let _ = write!(
             text,
-            "{}{}",
+            "{}{}{}",
             list("input", &operator.input),
-            list("discard", &operator.discard)
+            list("discard", &operator.discard),
+            operator.keyed.as_ref().map_or_else(String::new, |it| {
+                format!("{}tasks = {}\n", list("key-by", &it.columns), it.tasks)
+            })
         );
         text.push_str(&limits(operator));
     }
@@ -286,6 +289,7 @@ mod tests {
             on_error: OnError::Fail,
             input: Vec::new(),
             discard: Vec::new(),
+            keyed: None,
             limits: floe_pipeline::config::LimitsSpec::default(),
         };
         let secrets = [("PASSWORD".to_owned(), "hunter2".to_owned())];

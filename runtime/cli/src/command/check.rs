@@ -1,6 +1,6 @@
 //! `floe check`: every part of a pipeline is looked at, none is started, and the guarantee is named.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use floe_core::ports::PartitionFacts;
@@ -8,7 +8,7 @@ use floe_core::{Error, ErrorKind, Result};
 use floe_pipeline::config::PipelineSpec;
 use serde::Serialize;
 
-use crate::args::CheckArgs;
+use super::graph::{self, GraphFormat};
 use crate::guarantee::{HeldGuarantee, held};
 use crate::wire::Modules;
 use crate::{load, show, wire};
@@ -38,8 +38,27 @@ impl Check {
     }
 }
 
+#[derive(clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Draw which operators and sinks take what, and check nothing else: text, mermaid or svg
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "text", conflicts_with = "json")]
+    pub(crate) graph: Option<GraphFormat>,
+    /// Add the columns that tables lack, and widen those that are too narrow; nothing else is changed
+    #[arg(long)]
+    pub(crate) fix_table: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 pub(crate) fn check(args: CheckArgs) -> anyhow::Result<()> {
     let spec = Arc::new(load::pipeline(&args.pipeline)?);
+    if let Some(format) = args.graph {
+        print!("{}", graph::draw(&spec, &wire::modules(&spec)?, format));
+        return Ok(());
+    }
     super::block_on(async move {
         let report = look(&spec, args.fix_table).await;
         let (checks, wrong) =

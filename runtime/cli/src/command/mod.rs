@@ -4,6 +4,7 @@ pub(crate) mod bisect;
 pub(crate) mod bundle;
 pub(crate) mod build;
 pub(crate) mod check;
+mod graph;
 pub(crate) mod checkpoint;
 pub(crate) mod checkpoint_diff;
 pub(crate) mod conformance;

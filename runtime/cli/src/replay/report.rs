@@ -178,6 +178,9 @@ async fn view<W>(
         Difference::Input { first, last, expected_count, found_count } => format!(
             "records {first}..{last} are not those that the run took ({expected_count} then, {found_count} now)"
         ),
+        Difference::Merged { from, expected_rows, found_rows } => format!(
+            "the rows that {from} passed to it are not those that the run merged ({expected_rows} then, {found_rows} now)"
+        ),
         Difference::Stopped { first, last, operator, message } => {
             format!(
                 "records {first}..{last} stop operator {operator:?}, and did not in the run\n  {message}"

@@ -36,7 +36,48 @@ pub(crate) struct Running<'a> {
 /// Runs of records that wait for a thread.
 const EDGE: usize = 4;
 
+/// The tasks of partitions first, then stage by stage those that they feed.
 pub(crate) fn run<W: Watch + Send>(
+    tasks: Vec<(TaskReplay, W)>,
+    running: Running<'_>,
+) -> Result<Vec<Replayed<W>>> {
+    let (mut of_stage, mut behind): (Vec<_>, Vec<_>) =
+        tasks.into_iter().partition(|it| it.0.stage() == 0);
+    let (beyond, threads, terminal) = (running.beyond, running.threads, running.terminal);
+    if behind.is_empty() {
+        of_stage.iter_mut().for_each(|it| it.0.is_last());
+    }
+    let mut all = run_stage(of_stage, running)?;
+    let mut before = 0..all.len();
+    for stage in 1.. {
+        if behind.is_empty() {
+            break;
+        }
+        (of_stage, behind) = behind.into_iter().partition(|it| it.0.stage() == stage);
+        of_stage.sort_by(|a, b| a.0.task().cmp(b.0.task()));
+        if behind.is_empty() {
+            of_stage.iter_mut().for_each(|it| it.0.is_last());
+        }
+        for fed_by in &mut all[before.clone()] {
+            let passed = fed_by.ended.as_mut().map(TaskReplay::take_passed).unwrap_or_default();
+            for (number, passed) in passed.into_iter().enumerate() {
+                let number = number as i32;
+                let to = of_stage.iter_mut().find(|it| it.0.task().partition == number);
+                if let Some((to, _)) = to {
+                    to.put(&fed_by.task, passed);
+                }
+            }
+        }
+        before.start = all.len();
+        let running = Running { reading: None, beyond, threads, records: 0, terminal };
+        all.extend(run_stage(of_stage, running)?);
+        before.end = all.len();
+    }
+    all.sort_by(|a, b| a.task.cmp(&b.task));
+    Ok(all)
+}
+
+fn run_stage<W: Watch + Send>(
     tasks: Vec<(TaskReplay, W)>,
     running: Running<'_>,
 ) -> Result<Vec<Replayed<W>>> {

@@ -99,7 +99,11 @@ impl Collector for StatusCollector {
             .map(|it| {
                 let first = view.facts.operators.first().map_or("", |it| it.name.as_str());
                 (
-                    vec![("operator", first), ("task", &it.task), ("direction", "in")],
+                    vec![
+                        ("operator", operator_of(&it.task, first)),
+                        ("task", &it.task),
+                        ("direction", "in"),
+                    ],
                     it.status.records,
                 )
             })
@@ -268,6 +272,12 @@ fn gauges<T: EncodeGaugeValue>(
         family.encode_family(labels)?.encode_gauge(value)?;
     }
     Ok(())
+}
+
+/// The operator that takes a task's input: of a keyed stage, the one that its name has.
+fn operator_of<'a>(task: &'a str, first: &'a str) -> &'a str {
+    let keyed = task.strip_prefix('@').and_then(|it| it.rsplit_once('/'));
+    keyed.map_or(first, |(operator, _)| operator)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which outputs operators and sinks take: names resolved, columns compared.
 
 use arrow_schema::SchemaRef;
+use floe_core::exchange::KeyColumns;
 use floe_core::graph::{self, Graph, GraphError, OperatorNode, Port, SinkNode};
 use floe_core::ports::OperatorDescription;
 use floe_core::{Error, Result};
@@ -18,7 +19,7 @@ pub(super) fn node(
         outputs: description.outputs.iter().map(|it| it.0.clone()).collect(),
         input: operator.input.clone(),
         discard: operator.discard.clone(),
-        keyed: None,
+        keyed: operator.keyed.clone(),
     }
 }
 
@@ -26,6 +27,21 @@ pub(super) fn graph(spec: &PipelineSpec, operators: &[OperatorNode]) -> Result<G
     let sink = |input: &Vec<String>| SinkNode { input: input.clone() };
     let sinks: Vec<SinkNode> = spec.sinks.iter().map(|it| sink(&it.input)).collect();
     Graph::new(operators, &sinks).map_err(|error| placed(spec, error))
+}
+
+/// The columns of a `key-by` are there.
+pub(super) fn check_key(
+    spec: &PipelineSpec,
+    index: usize,
+    description: &OperatorDescription,
+) -> Result<()> {
+    let Some(keyed) = &spec.operators[index].keyed else { return Ok(()) };
+    let found = KeyColumns::find(&description.input, &keyed.columns);
+    found.map(drop).map_err(|error| {
+        let (message, help) = error.message.split_once("\n→ ").unwrap_or((&error.message, ""));
+        let at = format!("operator.{index}.key-by");
+        placed(spec, GraphError { at, message: message.to_owned(), help: help.to_owned() })
+    })
 }
 
 /// What the operator behind these takes.
@@ -58,6 +74,13 @@ fn name_of(chain: &[Module], port: Port) -> String {
         Some((output, _)) if port.output > 0 => format!("{}.{output}", from.name),
         Some(_) | None => from.name.clone(),
     }
+}
+
+/// "totals.late", as a checkpoint has it.
+pub(crate) fn port_name(chain: &[Module], port: Port) -> String {
+    let from = &chain[port.operator];
+    let output = from.factory.describe().outputs.get(port.output as usize);
+    format!("{}.{}", from.name, output.map_or("", |it| it.0.as_str()))
 }
 
 /// Rows of several outputs in one table have the same columns.

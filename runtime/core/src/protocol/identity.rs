@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::manifest::PipelineIdentity;
+use crate::manifest::{KeyedIdentity, PipelineIdentity};
 
 /// A difference that stops a restore, with what a person can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,18 @@ pub enum Mismatch {
     },
     ConfigChanged {
         operator: String,
+    },
+    /// It takes other outputs than it did.
+    InputChanged {
+        operator: String,
+        checkpoint: String,
+        now: String,
+    },
+    /// Other columns, another number of tasks or another hash: the state of a key stands elsewhere.
+    KeyChanged {
+        operator: String,
+        checkpoint: String,
+        now: String,
     },
     GuaranteeChanged {
         checkpoint: String,
@@ -170,6 +182,31 @@ fn compare_operators(
         } else if before.config_hash != after.config_hash {
             found.push(Mismatch::ConfigChanged { operator: before.name.clone() });
         }
+        let operator = before.name.clone();
+        if before.name == after.name && before.inputs != after.inputs {
+            let (checkpoint, now) = (inputs(&before.inputs), inputs(&after.inputs));
+            found.push(Mismatch::InputChanged { operator: operator.clone(), checkpoint, now });
+        }
+        if before.name == after.name && before.keyed != after.keyed {
+            let (checkpoint, now) = (keyed(before.keyed.as_ref()), keyed(after.keyed.as_ref()));
+            found.push(Mismatch::KeyChanged { operator, checkpoint, now });
+        }
+    }
+}
+
+fn inputs(inputs: &[String]) -> String {
+    match inputs.is_empty() {
+        true => "the operator before it".to_owned(),
+        false => inputs.join(", "),
+    }
+}
+
+fn keyed(keyed: Option<&KeyedIdentity>) -> String {
+    match keyed {
+        None => "none".to_owned(),
+        Some(it) => {
+            format!("[{}] in {} tasks by {}", it.columns.join(", "), it.tasks, it.partitioner)
+        }
     }
 }
 
@@ -230,6 +267,14 @@ impl fmt::Display for Mismatch {
                     "operator {operator}: config differs from the checkpoint's, and open is not called on a restore → floe upgrade gives the operator's state to one that is opened with the new config; or set config back"
                 )
             }
+            Mismatch::InputChanged { operator, checkpoint, now } => write!(
+                f,
+                "operator {operator}: took {checkpoint} in the checkpoint, takes {now} in the file → set input back, or start a new pipeline id"
+            ),
+            Mismatch::KeyChanged { operator, checkpoint, now } => write!(
+                f,
+                "operator {operator}: key-by {checkpoint} in the checkpoint, {now} in the file; the state of a key would stand in another task → set key-by and tasks back, or start a new pipeline id"
+            ),
             Mismatch::GuaranteeChanged { checkpoint, now } => write!(
                 f,
                 "guarantee: {checkpoint} in the checkpoint, {now} in the file, and its last epoch is not settled → run once with {checkpoint} until it is committed"
@@ -267,6 +312,8 @@ mod tests {
                 module_hash: [1; 32],
                 config_hash: [2; 32],
                 state_version: 1,
+                inputs: Vec::new(),
+                keyed: None,
             }],
             decoder: "json-1".into(),
             engine: "e".into(),
@@ -277,7 +324,18 @@ mod tests {
     #[test]
     fn each_difference_is_named_once() {
         type Change = fn(&mut PipelineIdentity);
-        let cases: [(&str, Change); 13] = [
+        let key = |tasks| KeyedIdentity {
+            columns: vec!["m".into()],
+            tasks,
+            partitioner: "floe-hash-1".into(),
+        };
+        let mut of_four = identity();
+        of_four.operators[0].keyed = Some(key(4));
+        let mut of_five = identity();
+        of_five.operators[0].keyed = Some(key(5));
+        let found = compare(&of_four, &of_five, NewPartitions::Fail, false);
+        assert!(found[0].to_string().contains("[m] in 4 tasks"), "{}", found[0]);
+        let cases: [(&str, Change); 14] = [
             ("pipeline id", |it| it.pipeline = "q".into()),
             ("topic t: in the checkpoint", |it| it.topics[0].topic = "u".into()),
             ("made anew", |it| it.topics[0].topic_id = Some("b".into())),
@@ -286,6 +344,7 @@ mod tests {
             ("operators: 1", |it| it.operators.clear()),
             ("operator 0", |it| it.operators[0].name = "x".into()),
             ("module", |it| it.operators[0].module_hash = [9; 32]),
+            ("takes a.late in the file", |it| it.operators[0].inputs = vec!["a.late".into()]),
             ("config differs", |it| it.operators[0].config_hash = [9; 32]),
             ("guarantee", |it| it.guarantee = "at-least-once".into()),
             ("decoder", |it| it.decoder = "raw-1".into()),

@@ -67,6 +67,8 @@ mod tests {
             module_hash: [module; 32],
             config_hash: [config; 32],
             state_version: 1,
+            inputs: Vec::new(),
+            keyed: None,
         }
     }
 

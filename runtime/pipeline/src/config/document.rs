@@ -138,6 +138,12 @@ pub(super) struct OperatorTable {
     /// Outputs whose rows go nowhere.
     #[serde(default)]
     pub(super) discard: Vec<String>,
+    /// Columns of its input: all rows with the same values in them go to the same task, whatever partition they
+    /// come from. The operators behind it go with it.
+    #[serde(default)]
+    pub(super) key_by: Vec<String>,
+    /// With `key-by`: how many tasks share the keys. It stays what it is for ever.
+    pub(super) tasks: Option<u32>,
     /// What becomes of a record that cannot be decoded, that the operator rejects, or that makes it
     /// trap. Default "fail".
     pub(super) on_error: Option<OnErrorName>,

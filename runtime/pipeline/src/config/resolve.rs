@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use arrow_schema::TimeUnit;
+use floe_core::graph::Keyed;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
@@ -40,6 +41,8 @@ const BATCH_RECORDS: usize = 8192;
 /// A14 of the ABI.
 const BATCH_RECORDS_MAX: usize = 65_536;
 const ID_LEN_MAX: usize = 100;
+/// Tasks of a keyed stage: each has its own instances.
+const TASKS_MAX: u32 = 1024;
 
 /// What of a catalog's properties also says how a store is reached.
 const STORE_PROPERTIES: [&str; 9] = [
@@ -270,6 +273,7 @@ fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<Opera
     if table.name.as_ref().is_some_and(String::is_empty) {
         return Err(Problem::new(&format!("operator.{index}.name"), "the name is empty"));
     }
+    let keyed = keyed(table.key_by, table.tasks, index)?;
     Ok(OperatorSpec {
         name: table.name,
         module,
@@ -282,8 +286,35 @@ fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<Opera
         },
         input: table.input.map(|it| it.0).unwrap_or_default(),
         discard: table.discard,
+        keyed,
         limits: limits(table.limits),
     })
+}
+
+fn keyed(columns: Vec<String>, tasks: Option<u32>, index: usize) -> Result<Option<Keyed>, Problem> {
+    match (columns.is_empty(), tasks) {
+        (true, None) => Ok(None),
+        (true, Some(_)) => Err(Problem::new(
+            &format!("operator.{index}.tasks"),
+            "tasks is for an operator with key-by; without it there is a task for each partition",
+        )
+        .help("key-by = [\"merchant_id\"], or take tasks out")),
+        (false, Some(tasks)) if (1..=TASKS_MAX).contains(&tasks) => {
+            Ok(Some(Keyed { columns, tasks }))
+        }
+        (false, Some(tasks)) => Err(Problem::new(
+            &format!("operator.{index}.tasks"),
+            format!("{tasks} tasks are too few or too many"),
+        )
+        .help(format!("1 to {TASKS_MAX}"))),
+        (false, None) => Err(Problem::new(
+            &format!("operator.{index}.key-by"),
+            "key-by says no tasks: how many share the keys",
+        )
+        .help(
+            "tasks = 4; it stays what it is for ever, so take as many as there may ever be cores",
+        )),
+    }
 }
 
 /// Keys in order, whatever map the JSON crate was built with: the text is hashed.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use floe_core::graph::Port;
 use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity};
 use floe_core::ports::{ObjectStore, no_state};
 use floe_core::protocol::upgrade::changed_operators;
@@ -65,13 +66,17 @@ impl New {
     /// What a run of the new chain would call itself; topics and guarantee are none of an upgrade's.
     fn identity(&self, made: &PipelineIdentity) -> Result<PipelineIdentity> {
         let decoder = wire::decoder(&self.spec, &self.modules)?;
-        let operators = self.modules.chain.iter().map(|it| {
+        let name = |port: Port| wire::port_name(&self.modules.chain, port);
+        let operators = self.modules.chain.iter().enumerate().map(|(index, it)| {
             let description = it.factory.describe();
+            let (inputs, keyed) = self.modules.graph.identity(index, &name);
             OperatorIdentity {
                 name: it.name.clone(),
                 module_hash: description.module_hash,
                 config_hash: description.config_hash,
                 state_version: description.state_version,
+                inputs,
+                keyed,
             }
         });
         Ok(PipelineIdentity {
@@ -137,7 +142,8 @@ pub(super) async fn plan(
                 StateFrom::Export(before.factory.clone())
             }
         };
-        changes.push(OperatorChange { index, new: after.factory.clone(), state });
+        let name = after.name.clone();
+        changes.push(OperatorChange { index, name, new: after.factory.clone(), state });
     }
     Ok(Some(Upgrade { old, changes, identity }))
 }

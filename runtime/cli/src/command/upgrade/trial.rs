@@ -168,8 +168,10 @@ pub(super) async fn trial(
         let mut captured = plan.tasks.get(&task).cloned();
         if let Some(captured) = &mut captured {
             for change in &upgrade.changes {
-                let image = &mut captured.operators[change.index].1;
-                *image = change.convert(&task, image)?;
+                let of = captured.operators.iter_mut().find(|it| it.0 == change.name);
+                if let Some((_, image)) = of {
+                    *image = change.convert(&task, image)?;
+                }
             }
         }
         let epochs = plan.of_task(&task).into_iter().map(|(epoch, it)| (epoch, given_all(it)));
@@ -223,7 +225,7 @@ fn given_all(mut planned: PlannedTask) -> PlannedTask {
     for step in &mut planned.journal.steps {
         match *step {
             Step::Batch(batch) => now = batch.virtual_time,
-            Step::Watermark(_) | Step::Retry(_) => {}
+            Step::Watermark(_) | Step::Retry(_) | Step::Merge(_) | Step::MergeSkip { .. } => {}
             Step::Skip(offset) => {
                 *step = Step::Batch(BatchStep {
                     first: offset,
@@ -345,6 +347,9 @@ fn stopped_text(difference: &Difference) -> String {
         }
         Difference::Input { first, last, .. } => {
             format!("records {first}..{last} are not those that the run took")
+        }
+        Difference::Merged { from, .. } => {
+            format!("the rows that {from} passed are not those that the run merged")
         }
         Difference::State { .. } => {
             "its state is not the checkpoint's: no fair comparison".to_owned()

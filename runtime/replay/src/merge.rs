@@ -1,0 +1,116 @@
+//! Merge: rows on their way from the replayed tasks of one stage to those of the next, in the order that the
+//! journals have.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use arrow_array::{RecordBatch, UInt32Array};
+use arrow_select::take::take_record_batch;
+use floe_core::exchange::{KeyColumns, digest};
+use floe_core::graph::Graph;
+use floe_core::{Error, Result, TopicPartition};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::task::Link;
+
+/// Rows that one task passed to another by one call of its operators.
+#[derive(Clone, Debug)]
+pub struct PassedBatch {
+    pub(crate) epoch: u64,
+    pub(crate) batch: RecordBatch,
+}
+
+/// For each task of the next stage, what a task passed to it.
+pub type Passed = Vec<VecDeque<PassedBatch>>;
+
+/// The stage behind a task's own.
+pub(crate) struct NextStage {
+    key: KeyColumns,
+    tasks: u32,
+    pub(crate) passed: Passed,
+}
+
+impl NextStage {
+    /// Behind the last stage there is none.
+    pub(crate) fn of(graph: &Graph, stage: usize, links: &[Link]) -> Result<Option<NextStage>> {
+        let Some(next) = graph.stages.get(stage + 1) else { return Ok(None) };
+        let Some(keyed) = &next.keyed else { return Ok(None) };
+        let input = &links[next.operators.start].factory.describe().input;
+        let key = KeyColumns::find(input, &keyed.columns)?;
+        let passed = (0..keyed.tasks).map(|_| VecDeque::new()).collect();
+        Ok(Some(NextStage { key, tasks: keyed.tasks, passed }))
+    }
+
+    /// As a run parts it.
+    pub(crate) fn pass(&mut self, epoch: u64, batch: &RecordBatch) -> Result<()> {
+        if self.tasks == 1 {
+            self.passed[0].push_back(PassedBatch { epoch, batch: batch.clone() });
+            return Ok(());
+        }
+        for (passed, rows) in self.passed.iter_mut().zip(self.key.part(batch, self.tasks)) {
+            if rows.is_empty() {
+                continue;
+            }
+            let rows = take_record_batch(batch, &UInt32Array::from(rows)).map_err(|error| {
+                Error::corrupt(format!("rows cannot be parted by key: {error}"))
+            })?;
+            passed.push_back(PassedBatch { epoch, batch: rows });
+        }
+        Ok(())
+    }
+}
+
+/// What was passed to a task and is not merged yet, by the task that it comes from.
+#[derive(Default)]
+pub(crate) struct Waiting(BTreeMap<TopicPartition, VecDeque<PassedBatch>>);
+
+impl Waiting {
+    pub(crate) fn put(&mut self, from: TopicPartition, passed: VecDeque<PassedBatch>) {
+        self.0.entry(from).or_default().extend(passed);
+    }
+
+    /// The next rows of one task, at most so many, and never of two batches.
+    pub(crate) fn take(
+        &mut self,
+        from: &TopicPartition,
+        epoch: u64,
+        rows: usize,
+    ) -> Option<RecordBatch> {
+        let waiting = self.0.get_mut(from)?;
+        let front = waiting.front_mut().filter(|it| it.epoch == epoch)?;
+        if front.batch.num_rows() <= rows {
+            return waiting.pop_front().map(|it| it.batch);
+        }
+        let taken = front.batch.slice(0, rows);
+        front.batch = front.batch.slice(rows, front.batch.num_rows() - rows);
+        Some(taken)
+    }
+
+    /// All that is left up to an epoch.
+    pub(crate) fn rest(&mut self, epoch: u64) -> Vec<RecordBatch> {
+        let mut rest = Vec::new();
+        for waiting in self.0.values_mut() {
+            while let Some(front) = waiting.pop_front_if(|it| it.epoch <= epoch) {
+                rest.push(front.batch);
+            }
+        }
+        rest
+    }
+}
+
+/// As a run's journal has it.
+pub(crate) fn rows_hash(batch: &RecordBatch) -> u64 {
+    let mut hash = Xxh3::new();
+    digest(batch, &mut |bytes| hash.update(bytes));
+    hash.digest()
+}
+
+/// The stage of a task.
+pub(crate) fn stage_of(graph: &Graph, links: &[Link], task: &TopicPartition) -> Result<usize> {
+    let Some(name) = task.stage() else { return Ok(0) };
+    let begins = |stage: &usize| *links[graph.stages[*stage].operators.start].name == *name;
+    (1..graph.stages.len()).find(begins).ok_or_else(|| {
+        Error::invalid(format!(
+            "the checkpoint has task {task}, and no operator {name:?} of the pipeline has key-by"
+        ))
+    })
+}

@@ -11,8 +11,9 @@ use crate::points::crash;
 use crate::replay::json;
 use crate::scene::{Place, Scene};
 
-const RECORDS: u64 = 16_000;
-const RECORDS_PER_SECOND: u64 = 5_000;
+const RECORDS: u64 = 36_000;
+/// Slowly, so that there is something left for each life also where a start takes long.
+const RECORDS_PER_SECOND: u64 = 3_000;
 /// In minor units: about half of the payments are below.
 const LARGE: i64 = 400_000;
 

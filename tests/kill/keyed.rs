@@ -15,8 +15,9 @@ use crate::process::{End, PATIENCE};
 use crate::replay::json;
 use crate::scene::{Place, Scene};
 
-const RECORDS: u64 = 24_000;
-const RECORDS_PER_SECOND: u64 = 6_000;
+const RECORDS: u64 = 36_000;
+/// Slowly, so that there is something left for each life also where a start takes long.
+const RECORDS_PER_SECOND: u64 = 3_000;
 const PARTITIONS: u64 = 4;
 
 /// Payments whose merchants are in all partitions; every twelfth comes again, in the same partition.

@@ -147,9 +147,15 @@ fn summary(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointSummary 
         tasks: manifest.tasks.len(),
         objects: manifest.objects.len(),
         bytes: manifest.objects.iter().map(|it| it.len).sum(),
-        records: manifest.tasks.iter().map(|it| it.records).sum(),
+        records: taken(manifest),
         rows: manifest.sinks.iter().map(|it| it.committable.rows).sum(),
     }
+}
+
+/// Records of the source; those that were passed from task to task count once.
+fn taken(manifest: &CheckpointManifest) -> u64 {
+    let source = manifest.tasks.iter().filter(|it| it.task.stage().is_none());
+    source.map(|it| it.records).sum()
 }
 
 fn detail(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointDetail {

@@ -20,7 +20,10 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, WriteMultipart};
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
+    WriteMultipart,
+};
 use serde::{Deserialize, Serialize};
 
 /// Makes storages with the catalog's properties; a table's own, vended ones come on top.
@@ -116,6 +119,7 @@ impl ObjectStorage {
                 let path_style = property("s3.path-style-access").is_none_or(|it| it != "false");
                 let builder = builder
                     .with_virtual_hosted_style_request(!path_style)
+                    .with_retry(retries())
                     .with_client_options(options.with_allow_http(
                         property("s3.endpoint").is_some_and(|it| it.starts_with("http://")),
                     ));
@@ -123,7 +127,7 @@ impl ObjectStorage {
             }
             "gs" | "gcs" => {
                 let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-                Ok(Arc::new(builder.with_client_options(options).build()?))
+                Ok(Arc::new(builder.with_client_options(options).with_retry(retries()).build()?))
             }
             "abfs" | "abfss" | "wasb" | "wasbs" | "az" => {
                 // container@account.host/path
@@ -132,12 +136,26 @@ impl ObjectStorage {
                 if let Some((account, _)) = account.split_once('.') {
                     builder = builder.with_account(account);
                 }
-                Ok(Arc::new(builder.with_client_options(options).build()?))
+                Ok(Arc::new(builder.with_client_options(options).with_retry(retries()).build()?))
             }
             other => Err(object_store::Error::NotSupported {
                 source: format!("no storage for locations that begin with {other}://").into(),
             }),
         }
+    }
+}
+
+/// As long as the owner of the checkpoints waits for their store: an outage of a minute ends no process.
+/// The crate's ten attempts are over in two seconds where connections are refused.
+fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(100),
+            max_backoff: Duration::from_secs(5),
+            base: 2.0,
+        },
+        max_retries: 1000,
+        retry_timeout: Duration::from_secs(120),
     }
 }
 

@@ -1,12 +1,14 @@
-//! Runs an operator twice: straight, and captured and restored between any two calls.
+//! Runs an operator twice: straight and with polls; and captured and restored between any two calls, with
+//! fuel counted in every other one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use floe_core::image::{Capture, OperatorImage};
 use floe_core::ports::{Operator, OperatorFactory, Staged};
 use floe_core::{EventTime, TopicPartition};
-use floe_operator::{Factory, Limits, Module};
+use floe_operator::{Factory, Limits, Metering, Module};
 
 use crate::rows::{Row, batch};
 
@@ -19,6 +21,9 @@ pub(crate) struct Lab {
     limits: Limits,
     seed: u64,
 }
+
+/// Long: no check is about it, and the machine may be busy.
+pub(crate) const TIME_PER_CALL: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) enum Step {
@@ -72,19 +77,28 @@ impl Lab {
         Arc::clone(&self.module)
     }
 
-    fn factory(&self) -> Factory {
+    fn factory(&self, metering: Metering) -> Factory {
         let module = Arc::clone(&self.module);
-        Factory::new("conformance", module, self.config.clone(), self.limits.clone())
+        let limits = Limits { metering, time_per_batch: TIME_PER_CALL, ..self.limits.clone() };
+        Factory::new("conformance", module, self.config.clone(), limits)
     }
 
     pub(crate) fn open(&self) -> Shown<Box<dyn Operator>> {
+        self.open_with(Metering::Fuel)
+    }
+
+    fn open_with(&self, metering: Metering) -> Shown<Box<dyn Operator>> {
         let task = TopicPartition::new("conformance", 0);
-        self.factory().open(&task, self.seed).map_err(|it| it.message)
+        self.factory(metering).open(&task, self.seed).map_err(|it| it.message)
     }
 
     pub(crate) fn restore(&self, image: &OperatorImage) -> Shown<Box<dyn Operator>> {
+        self.restore_with(Metering::Fuel, image)
+    }
+
+    fn restore_with(&self, metering: Metering, image: &OperatorImage) -> Shown<Box<dyn Operator>> {
         let task = TopicPartition::new("conformance", 0);
-        self.factory().restore(&task, image).map_err(|it| it.message)
+        self.factory(metering).restore(&task, image).map_err(|it| it.message)
     }
 
     pub(crate) fn batch(&self, first: i64, rows: &[Row]) -> RecordBatch {
@@ -108,7 +122,7 @@ impl Lab {
 
     /// Both runs; an error where one fails or where they differ.
     pub(crate) fn run(&self, steps: &[Step]) -> Shown<Ran> {
-        let mut operator = self.open()?;
+        let mut operator = self.open_with(Metering::Time)?;
         let mut staged = Vec::new();
         for (index, step) in steps.iter().enumerate() {
             staged.push(self.call(&mut *operator, index, step)?);
@@ -118,7 +132,8 @@ impl Lab {
         let mut operator = self.open()?;
         for (index, step) in steps.iter().enumerate() {
             let between = operator.capture(Capture::Whole).map_err(|it| it.message)?;
-            operator = self.restore(&between)?;
+            let metering = if index % 2 == 0 { Metering::Fuel } else { Metering::Time };
+            operator = self.restore_with(metering, &between)?;
             let again = self.call(&mut *operator, index, step).map_err(|it| {
                 format!("after it was captured and restored before call {index}: {it}")
             })?;

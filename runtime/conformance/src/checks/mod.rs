@@ -11,9 +11,9 @@ mod limits;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use floe_operator::{Engine, Limits, Module};
+use floe_operator::{Engine, Limits, Metering, Module};
 
-use crate::lab::{Lab, Shown};
+use crate::lab::{Lab, Shown, TIME_PER_CALL};
 use crate::report::{Check, Outcome, Report};
 
 /// One check: the clauses that it shows, and what holds.
@@ -41,7 +41,9 @@ pub(crate) fn not_shown(why: &str) -> Shown<()> {
 pub(crate) fn all(engine: &Arc<Engine>, path: &str, bytes: &[u8]) -> Report {
     let mut checks = Vec::new();
     let report = |checks| Report { module: path.to_owned(), checks };
-    let loaded = engine.load(path, bytes, &Limits::default());
+    let limits =
+        Limits { metering: Metering::Time, time_per_batch: TIME_PER_CALL, ..Limits::default() };
+    let loaded = engine.load(path, bytes, &limits);
     let module = match loaded {
         Ok(module) => {
             checks.push(made(&["A1", "A2", "A4", "A22"], "it is loaded", Ok(())));

@@ -288,7 +288,7 @@ mod tests {
             run(0, 4..6),
         ];
         let (mut source, keeper) = keep(Box::new(Runs(runs)), 1 << 20);
-        let mut poll = |source: &mut Box<dyn Source>| {
+        let poll = |source: &mut Box<dyn Source>| {
             source.poll(Duration::ZERO, 10).unwrap();
         };
         source.assign(&position(&[0, 7])).unwrap();

@@ -1,7 +1,7 @@
 //! A table update by a request of our own: what the crate's transactions cannot say (deletes, branches,
 //! schema changes), with the requirements that its own commits have.
 //!
-//! Why the crate's `Catalog::update_table` does not do: runtime/decisions/013.
+//! Why the crate's `Catalog::update_table` does not do: runtime/decisions/015.
 
 mod rest;
 mod sql;

@@ -13,13 +13,14 @@ const TREES: &[(&str, &str, &str, &[&str], bool)] = &[
     ("CPP", "floe-sdk/cpp", "sdk/cpp", &[".hpp"], false),
     ("GO", "floe-sdk", "sdk/go", &[".go", "go.mod"], false),
     ("ZIG", "floe-sdk", "sdk/zig", &[".zig"], false),
+    ("JAVASCRIPT", "floe-sdk", "sdk/javascript", &[".d.ts"], false),
     ("ASSEMBLYSCRIPT", "floe-sdk/assembly", "sdk/assemblyscript/assembly", &[".ts"], false),
 ];
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut text = String::new();
-    for language in ["RUST", "C", "CPP", "GO", "ZIG", "ASSEMBLYSCRIPT"] {
+    for language in ["RUST", "C", "CPP", "GO", "ZIG", "JAVASCRIPT", "ASSEMBLYSCRIPT"] {
         let mut entries = Vec::new();
         for (_, to, from, endings, deep) in TREES.iter().filter(|it| it.0 == language) {
             let folder = root.join(from);

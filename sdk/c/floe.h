@@ -149,7 +149,11 @@ struct floe_operator {
 /* FLOE_OPERATOR(.name = "dedup", .version = "1.0.0", .state_version = 1, .input = &click_row,
  *               .outputs = {{"main", &click_row}}, .process = process); stands once in a module. */
 #define FLOE_OPERATOR(...) const struct floe_operator floe_this = {__VA_ARGS__}
+#ifdef FLOE_MADE_AT_START /* by an interpreter, before _initialize returns */
+extern struct floe_operator floe_this;
+#else
 extern const struct floe_operator floe_this;
+#endif
 
 /* Emits a row to output 0, or to any. What it points to is copied. */
 static void floe_emit_to(uint32_t output, const void *row);

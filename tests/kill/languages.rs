@@ -2,17 +2,17 @@
 //! processes, and every state and every row comes out the same.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Lab, check};
+use crate::lab::{Lab, check, root};
 use crate::recorded::epoch_by_epoch;
 use crate::replay::{epochs, json};
 use crate::scene::{Place, Scene};
 
 /// Operators that drop what they saw before, one for each language, as `cargo xtask guests` builds them.
-const LANGUAGES: [&str; 4] = ["c", "go", "as", "zig"];
+const LANGUAGES: [&str; 6] = ["c", "cpp", "go", "as", "zig", "js"];
 
 const RECORDS: u64 = 6_000;
 /// Before the process is killed.
@@ -42,7 +42,10 @@ pub(crate) fn clicks() -> String {
 
 fn every_way(lab: &Lab, language: &str, module: PathBuf) -> Result<()> {
     let mut scene = Scene::new(lab, &format!("language-{language}"), Place::Local)?;
-    scene.settings.module = module;
+    scene.settings.module = match language {
+        "js" => with_example(&scene, &module)?,
+        _ => module,
+    };
     scene.settings.on_error = "skip";
     scene.settings.keep = 1000;
     scene.settings.interval = "10ms";
@@ -67,11 +70,24 @@ fn every_way(lab: &Lab, language: &str, module: PathBuf) -> Result<()> {
     Ok(())
 }
 
+/// The interpreter with the SDK's example in it.
+fn with_example(scene: &Scene<'_>, interpreter: &Path) -> Result<PathBuf> {
+    let script = std::fs::read_to_string(root().join("sdk/javascript/examples/dedup.js"))?;
+    let module = floe_operator::with_script(&std::fs::read(interpreter)?, &script)?;
+    let path = scene.folder.join("dedup_js.wasm");
+    std::fs::write(&path, module)?;
+    Ok(path)
+}
+
 #[test]
 fn every_language_comes_out_the_same() {
     check("languages::every_language", &[], |lab| {
         for language in LANGUAGES {
-            let module = lab.payments.with_file_name(format!("dedup_{language}.wasm"));
+            let file = match language {
+                "js" => "javascript.wasm".to_owned(),
+                _ => format!("dedup_{language}.wasm"),
+            };
+            let module = lab.payments.with_file_name(file);
             if !module.exists() {
                 ensure!(std::env::var_os("CI").is_none(), "{} is not built", module.display());
                 println!("skipped {language}: it is not built (cargo xtask guests)");

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::feed::Feed;
-use crate::lab::{Random, check, number, wait_for};
-use crate::scene::{Place, Scene};
+use crate::lab::{Lab, Random, check, number, root, wait_for};
+use crate::scene::{Place, Scene, Settings};
 
 /// A life's share of the records comes within this time.
 const LIFE: Duration = Duration::from_millis(1200);
@@ -20,17 +21,23 @@ const APPEARS: Duration = Duration::from_secs(20);
 
 #[test]
 fn recording_sqlite_and_local_files() {
-    kill(Place::Local, "moments::recording_sqlite", 60_000, 20, "[]");
+    kill(Place::Local, "moments::recording_sqlite", 60_000, 20, |_, _| Ok(()));
 }
 
 #[test]
 fn kafka_rest_catalog_and_s3() {
-    kill(Place::RestS3, "moments::kafka_rest", 60_000, 8, "[\"bucket(4, merchant_id)\"]");
+    kill(Place::RestS3, "moments::kafka_rest", 60_000, 8, |settings, _| {
+        settings.partition_by = "[\"bucket(4, merchant_id)\"]";
+        Ok(())
+    });
 }
 
 #[test]
 fn kafka_postgres_and_local_files() {
-    kill(Place::Postgres, "moments::kafka_postgres", 60_000, 8, "[\"truncate(3, merchant_id)\"]");
+    kill(Place::Postgres, "moments::kafka_postgres", 60_000, 8, |settings, _| {
+        settings.partition_by = "[\"truncate(3, merchant_id)\"]";
+        Ok(())
+    });
 }
 
 /// When a process is killed.
@@ -44,7 +51,38 @@ enum Aim {
     New { folder: usize, nth: usize, then: Duration },
 }
 
-fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'static str) {
+/// From Kafka through Go, a plugin in Rust, and C: the pipeline of examples/06-three-languages, whose rows are
+/// those of the payments in one operator.
+#[test]
+fn a_chain_of_three_languages() {
+    let name = "moments::a_chain_of_three_languages";
+    kill(Place::Kafka, name, 44_000, 10, |settings, lab| {
+        let pipeline = root().join("examples/06-three-languages/pipeline.toml");
+        let text = std::fs::read_to_string(pipeline)?;
+        let begin = text.find("plugin = ").context("the chain has a plugin")?;
+        let end = text.find("[sink]").context("the chain has a sink")?;
+        let guest = |file| lab.payments.with_file_name(file);
+        let totals = guest("totals_c.wasm").display().to_string();
+        settings.module = guest("unique_go.wasm");
+        // Compiled once and kept: else the first lives would be killed while they compile.
+        let modules = [settings.module.as_path(), Path::new(&totals)];
+        for module in modules.into_iter().filter(|it| it.exists()) {
+            let known = Command::new(&lab.floe).arg("inspect").arg(module).output()?;
+            ensure!(known.status.success(), "{}", String::from_utf8_lossy(&known.stderr));
+        }
+        settings.operator = format!("[[operator]]\n{}", &text[begin..end])
+            .replace("totals/target/floe/operator.wasm", &totals);
+        Ok(())
+    });
+}
+
+fn kill(
+    place: Place,
+    name: &str,
+    records: u64,
+    kills: u64,
+    change: fn(&mut Settings, &Lab) -> Result<()>,
+) {
     check(name, place.needs(), |lab| {
         let records = number("FLOE_KILL_RECORDS", records);
         let kills = number("FLOE_KILL_KILLS", kills);
@@ -52,7 +90,13 @@ fn kill(place: Place, name: &str, records: u64, kills: u64, partition_by: &'stat
         let seed = random.0;
         println!("{name}: FLOE_KILL_SEED={seed}");
         let mut scene = Scene::new(lab, &format!("moments-{place:?}").to_lowercase(), place)?;
-        scene.settings.partition_by = partition_by;
+        change(&mut scene.settings, lab)?;
+        if !scene.settings.module.exists() {
+            let module = scene.settings.module.display();
+            ensure!(std::env::var_os("CI").is_none(), "{module} is not built");
+            println!("skipped {name}: {module} is not built (cargo xtask guests)");
+            return Ok(());
+        }
         scene.settings.interval = if records > 300_000 { "250ms" } else { "60ms" };
         scene.settings.batch_records = if records > 300_000 { 8192 } else { 512 };
         scene.make_input(records, seed)?;

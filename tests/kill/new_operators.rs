@@ -64,6 +64,20 @@ fn a_new_operator_in_assemblyscript_builds_and_passes_its_cases() {
     builds_and_passes(&fetched!("as", "asc"));
 }
 
+/// No tool at all: the interpreter is the program's own.
+#[test]
+fn a_new_operator_in_javascript_builds_and_passes_its_cases() {
+    builds_and_passes(&New { language: "js", tool: "true" });
+}
+
+#[test]
+fn a_new_operator_in_typescript_builds_and_passes_its_cases() {
+    builds_and_passes(&New {
+        language: "ts",
+        tool: r#"tool=$(tests/components/guest-toolchains.sh esbuild); node_modules=$(dirname "$(dirname "$tool")")"#,
+    });
+}
+
 /// A program that exits with this says that the language's tool cannot be had here.
 const NO_TOOL: i32 = 99;
 
@@ -75,7 +89,9 @@ fn builds_and_passes(new: &New) {
         std::fs::create_dir_all(&folder)?;
         let commands = format!(
             r#"cd "{root}"; {{ {tool}; }} || exit {NO_TOOL}
-            cd "{folder}"; floe new clicks --lang {language}; cd clicks; floe build; floe test
+            cd "{folder}"; floe new clicks --lang {language}; cd clicks
+            if [ -n "${{node_modules:-}}" ]; then ln -s "$node_modules" node_modules; fi
+            floe build; floe test
             floe inspect target/floe/*.wasm"#,
             root = root().canonicalize()?.display(),
             tool = new.tool,

@@ -1,5 +1,6 @@
 //! What can be said to `floe` on a command line.
 
+mod language;
 mod replay;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crate::command::effects::EffectsArgs;
 use crate::command::sweep::SweepArgs;
 use crate::exit;
 
+pub(crate) use language::Language;
 pub(crate) use replay::ReplayArgs;
 
 #[derive(Parser)]
@@ -140,17 +142,6 @@ pub(crate) struct NewArgs {
     /// The language
     #[arg(long, value_enum)]
     pub(crate) lang: Language,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Language {
-    Rust,
-    Go,
-    C,
-    Cpp,
-    Zig,
-    /// AssemblyScript
-    As,
 }
 
 #[derive(ClapArgs)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use floe_core::image::{Capture, OperatorImage};
-use floe_core::ports::{Operator, OperatorFactory, Staged};
+use floe_core::ports::{ExportedState, Operator, OperatorFactory, Staged};
 use floe_core::{EventTime, TopicPartition};
 use floe_operator::{Factory, Limits, Metering, Module};
 
@@ -99,6 +99,13 @@ impl Lab {
     fn restore_with(&self, metering: Metering, image: &OperatorImage) -> Shown<Box<dyn Operator>> {
         let task = TopicPartition::new("conformance", 0);
         self.factory(metering).restore(&task, image).map_err(|it| it.message)
+    }
+
+    /// A fresh instance that took what another told of its state.
+    pub(crate) fn import(&self, state: &ExportedState) -> Shown<Box<dyn Operator>> {
+        let task = TopicPartition::new("conformance", 0);
+        let factory = self.factory(Metering::Fuel);
+        factory.import(&task, self.seed, state).map_err(|it| it.message)
     }
 
     pub(crate) fn batch(&self, first: i64, rows: &[Row]) -> RecordBatch {

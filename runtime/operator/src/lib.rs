@@ -24,6 +24,7 @@ mod arrow_out;
 mod trap;
 mod symbols;
 mod input;
+mod script;
 #[cfg(test)]
 mod tests;
 
@@ -35,4 +36,5 @@ pub use factory::Factory;
 pub use input::{Format, InputDecoder};
 pub use limits::{Limits, Metering};
 pub use module::{ColumnInspection, Inspection, Module, OutputInspection};
+pub use script::{SCRIPT_BYTES_MAX, with_script};
 pub use symbols::Symbols;

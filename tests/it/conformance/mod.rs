@@ -10,9 +10,10 @@ use floe_conformance::{CLAUSES, Outcome, Report};
 use floe_core::image::Capture;
 use floe_core::ports::OperatorFactory;
 use floe_core::{EventTime, TopicPartition};
-use floe_operator::{Engine, Factory, Limits};
+use floe_operator::{Engine, Factory, Limits, with_script};
 
-/// In the table's order: the language, and its conformance operator in target/guest.
+/// In the table's order: the language, and its conformance operator in target/guest; of a language whose
+/// scripts run in an interpreter, the interpreter.
 const LANGUAGES: &[(&str, &str)] = &[
     ("Rust", "floe_conformance_rust.wasm"),
     ("C", "conformance_c.wasm"),
@@ -20,7 +21,11 @@ const LANGUAGES: &[(&str, &str)] = &[
     ("Go", "conformance_go.wasm"),
     ("AssemblyScript", "conformance_as.wasm"),
     ("Zig", "conformance_zig.wasm"),
+    ("JavaScript", "javascript.wasm"),
 ];
+
+/// What is put into the interpreter.
+const SCRIPT: &str = "sdk/javascript/conformance/conformance.js";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -43,6 +48,13 @@ fn every_sdk_keeps_every_clause() {
             assert!(std::env::var_os("CI").is_none(), "{} is not built", path.display());
             eprintln!("skipped: {file} is not built (cargo xtask guests)");
             continue;
+        };
+        let bytes = match *language {
+            "JavaScript" => {
+                let script = std::fs::read_to_string(root().join(SCRIPT)).unwrap();
+                with_script(&bytes, &script).unwrap()
+            }
+            _ => bytes,
         };
         let report = floe_conformance::run(&engine, file, &bytes);
         let failed: Vec<_> =

@@ -22,6 +22,7 @@ const LANGUAGES: &[Language] = &[
     Language { name: "go", build: go },
     Language { name: "assemblyscript", build: assemblyscript },
     Language { name: "zig", build: zig },
+    Language { name: "javascript", build: javascript },
 ];
 
 /// A guest's name, and its source without the ending.
@@ -94,7 +95,10 @@ fn c(out: &Path) -> Result<()> {
         let module = out.join(format!("{name}_c.wasm"));
         run(compile().args(flags).args(small).arg("-o").arg(module).arg(format!("{source}.c")))?;
     }
-    Ok(())
+    // Of a chain of three languages, the last.
+    let totals = "../../examples/06-three-languages/totals/operator.c";
+    let flags = ["--target=wasm32-wasi", "-mexec-model=reactor", "-O3", "-o"];
+    run(compile().args(flags).arg(out.join("totals_c.wasm")).arg(totals))
 }
 
 fn cpp(out: &Path) -> Result<()> {
@@ -136,7 +140,14 @@ fn go(out: &Path) -> Result<()> {
         build.env("GOOS", "wasip1").env("GOARCH", "wasm");
         run(build.args(["build", "-buildmode=c-shared", "-o"]).arg(module).arg(package))?;
     }
-    Ok(())
+    // Of a chain of three languages, the first.
+    let mut unique = Command::new("go");
+    unique.current_dir(root().join("examples/06-three-languages/unique"));
+    unique.env("GOOS", "wasip1").env("GOARCH", "wasm");
+    run(unique
+        .args(["build", "-buildmode=c-shared", "-o"])
+        .arg(out.join("unique_go.wasm"))
+        .arg("."))
 }
 
 fn assemblyscript(out: &Path) -> Result<()> {
@@ -179,4 +190,28 @@ fn zig(out: &Path) -> Result<()> {
         run(build.arg(format!("-Mroot={source}.zig")).arg("-Mfloe=floe.zig"))?;
     }
     Ok(())
+}
+
+/// The interpreter, beside the program, which puts scripts into it.
+fn javascript(out: &Path) -> Result<()> {
+    let zig = toolchain("zig")?;
+    let quickjs = toolchain("quickjs")?;
+    let module = out.join("javascript.wasm");
+    let mut compile = Command::new(&zig);
+    compile.arg("cc").current_dir(root().join("sdk/javascript/engine"));
+    compile.args(["--target=wasm32-wasi", "-mexec-model=reactor", "-std=gnu2x", "-O2"]);
+    compile.args(["-D_GNU_SOURCE", "-DNDEBUG", "-isystem"]).arg(&quickjs);
+    compile.args(["-Wl,-z,stack-size=1048576", "-Wl,--export=floe_script", "-Wl,--strip-debug"]);
+    compile.arg("-o").arg(&module).arg("engine.c");
+    for source in ["quickjs.c", "dtoa.c", "libregexp.c", "libunicode.c"] {
+        compile.arg(quickjs.join(source));
+    }
+    run(&mut compile)?;
+    let folder = target().join("release/languages");
+    std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    // Through another name: whoever reads it meanwhile sees the old file or the new one.
+    let next = folder.join("javascript.next");
+    std::fs::copy(&module, &next)
+        .and_then(|_| std::fs::rename(&next, folder.join("javascript.wasm")))
+        .with_context(|| format!("copy {} to {}", module.display(), folder.display()))
 }

@@ -3,6 +3,7 @@
 mod assemblyscript;
 mod go;
 mod rust;
+mod script;
 mod zig;
 
 use std::path::{Path, PathBuf};
@@ -42,7 +43,10 @@ const LANGUAGES: &[(&str, Build)] = &[
     ("operator.c", zig::c),
     ("operator.cpp", zig::cpp),
     ("operator.zig", zig::zig),
+    // AssemblyScript's sources end as TypeScript's do: its configuration tells it.
     ("asconfig.json", assemblyscript::build),
+    ("operator.ts", script::typescript),
+    ("operator.js", script::javascript),
 ];
 
 /// Builds the operator in a folder; the module is in `target/floe` there.

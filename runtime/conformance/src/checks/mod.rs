@@ -6,6 +6,7 @@ mod input;
 mod output;
 mod world;
 mod state;
+mod told;
 mod limits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,8 +61,9 @@ pub(crate) fn all(engine: &Arc<Engine>, path: &str, bytes: &[u8]) -> Report {
     if is_the_operator {
         let lab = || Lab::new(&module);
         let themes =
-            [types::CASES, input::CASES, output::CASES, world::CASES, state::CASES, limits::CASES];
-        checks.extend(themes.into_iter().flatten().map(|case| run(case, lab())));
+            [types::CASES, input::CASES, output::CASES, world::CASES, state::CASES, told::CASES];
+        let themes = themes.into_iter().chain([limits::CASES]);
+        checks.extend(themes.flatten().map(|case| run(case, lab())));
     }
     report(checks)
 }

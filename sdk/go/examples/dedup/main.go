@@ -27,8 +27,7 @@ type Dedup struct {
 var out = floe.NewOutput[First]("main")
 
 func init() {
-	options := floe.Options{Name: "dedup", Version: "1.0.0"}
-	floe.Register(options, &Dedup{windowMs: 3_600_000, lastSeen: map[string]int64{}})
+	floe.Register(floe.Options{Name: "dedup", Version: "1.0.0"}, &Dedup{3_600_000, map[string]int64{}})
 }
 
 func (d *Dedup) Open(config *floe.Config) error { return config.Get("window_ms", &d.windowMs) }
@@ -37,12 +36,10 @@ func (d *Dedup) Process(click *Click) error {
 	if click.ID == "" {
 		return errors.New("a click has no id")
 	}
-	seen, isKnown := d.lastSeen[click.ID]
-	if isKnown && int64(click.At)-seen <= d.windowMs {
-		return nil
+	if seen, isKnown := d.lastSeen[click.ID]; !isKnown || int64(click.At)-seen > d.windowMs {
+		d.lastSeen[click.ID] = int64(click.At)
+		out.Emit(&First{click.ID, click.Amount})
 	}
-	d.lastSeen[click.ID] = int64(click.At)
-	out.Emit(&First{click.ID, click.Amount})
 	return nil
 }
 

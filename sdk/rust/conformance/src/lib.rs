@@ -49,7 +49,7 @@ struct Conformance {
     kept: Vec<Vec<u8>>,
 }
 
-#[operator(name = "conformance", state_version = 7)]
+#[operator(name = "conformance", state_version = 7, state(counts))]
 impl Operator for Conformance {
     type Input = Data;
     type Output = Data;

@@ -110,6 +110,28 @@ const ASSEMBLYSCRIPT: &[File] = &[
     CASE,
 ];
 
+const JAVASCRIPT: &[File] = &[
+    file("operator.js", include_str!("../../../../../sdk/javascript/examples/dedup.js")),
+    // Without types written down, strictness would complain of each parameter.
+    File {
+        name: "jsconfig.json",
+        text: include_str!("javascript/tsconfig.json"),
+        edits: &[("\"strict\": true", "\"strict\": false")],
+    },
+    CASE,
+];
+
+const TYPESCRIPT: &[File] = &[
+    file("operator.ts", include_str!("../../../../../sdk/javascript/examples/dedup.ts")),
+    file("tsconfig.json", include_str!("javascript/tsconfig.json")),
+    File {
+        name: "package.json",
+        text: include_str!("javascript/package.json"),
+        edits: &[("operator", "NAME")],
+    },
+    CASE,
+];
+
 /// All files of a new operator: its name, and its text.
 pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {
     let (sources, own): (&[Sources], &[File]) = match language {
@@ -119,6 +141,8 @@ pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {
         Language::Go => (&[sdks::GO], GO),
         Language::Zig => (&[sdks::ZIG], ZIG),
         Language::As => (&[sdks::ASSEMBLYSCRIPT], ASSEMBLYSCRIPT),
+        Language::Js => (&[sdks::JAVASCRIPT], JAVASCRIPT),
+        Language::Ts => (&[sdks::JAVASCRIPT], TYPESCRIPT),
     };
     let sdk = sources.iter().flat_map(|it| it.iter());
     let sdk = sdk.map(|(file, text)| ((*file).to_owned(), (*text).to_owned()));
@@ -130,7 +154,7 @@ pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {
         (file.name.to_owned(), file.edits.iter().fold(file.text.to_owned(), edit))
     });
     let ignored = match language {
-        Language::As => "target/\nnode_modules/\n",
+        Language::As | Language::Js | Language::Ts => "target/\nnode_modules/\n",
         _ => "target/\n",
     };
     sdk.chain(own).chain([(".gitignore".to_owned(), ignored.to_owned())]).collect()
@@ -140,6 +164,7 @@ pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {
 pub(super) fn first_command(language: Language) -> &'static str {
     match language {
         Language::As => "\n  npm install       gets the compiler",
+        Language::Ts => "\n  npm install       gets esbuild, which takes the types out",
         _ => "",
     }
 }

@@ -245,6 +245,7 @@ unsafe fn copy_streaming(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "runs of pages are ranges")]
 mod tests {
     use super::*;
 

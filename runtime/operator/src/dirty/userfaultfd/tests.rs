@@ -1,6 +1,8 @@
 //! The traps of the kernel's bookkeeping, each on pages of its own: what floe relies on, and why it does what
 //! it does.
 
+#![allow(clippy::single_range_in_vec_init, reason = "runs of pages are ranges")]
+
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::process::Command;

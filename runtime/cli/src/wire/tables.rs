@@ -1,0 +1,113 @@
+//! The tables of a pipeline, looked at, changed and read without a run.
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use floe_core::{Error, Result};
+use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
+use floe_pipeline::dead_letter::dead_letter_schema;
+use floe_sink::iceberg::{IcebergSink, Published, TableCommit, fix_table, read_commits, read_rows};
+
+use super::{
+    DEAD_LETTERS, DISAGREE, Modules, catalog_config, catalog_exists, catalog_text, name_operator,
+    table_config, topic,
+};
+
+/// Each table against what will be written to it.
+pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<Result<String>> {
+    let mut checked = Vec::new();
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let found = match (modules.output(number), &sink.spec) {
+            (Ok(rows), SinkSpec::Table(table)) => check_table(table, rows).await,
+            (Ok(rows), SinkSpec::Topic(topic)) => {
+                topic::check(spec, &sink.name, topic, &rows).await
+            }
+            (Err(error), _) => Err(error),
+        };
+        checked.push(found.map_err(|error| name_operator(error, modules, number)));
+    }
+    if let Some(dead_letters) = &spec.dead_letters {
+        let rows = dead_letter_schema();
+        checked.push(match &dead_letters.sink {
+            SinkSpec::Table(table) => check_table(table, rows).await,
+            SinkSpec::Topic(topic) => topic::check(spec, DEAD_LETTERS, topic, &rows).await,
+        });
+    }
+    checked
+}
+
+/// Each table's columns, changed to what will be written where no row is touched by it.
+pub(crate) async fn fix_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<Result<String>> {
+    let mut fixed = Vec::new();
+    for (number, sink) in spec.sinks.iter().enumerate() {
+        let (Ok(rows), Some(table)) = (modules.output(number), sink.spec.table()) else { continue };
+        if !catalog_exists(&table.catalog) {
+            continue;
+        }
+        match fix_table(&catalog_config(&table.catalog), &table_config(table), &rows).await {
+            Ok(changes) => {
+                fixed.extend(changes.into_iter().map(|it| Ok(format!("{}  {it}", table.table))));
+            }
+            Err(error) => fixed.push(Err(error)),
+        }
+    }
+    fixed
+}
+
+/// Sets main to the branch of each table that has one.
+pub(crate) async fn publish(spec: &PipelineSpec) -> Result<Vec<Published>> {
+    let mut published = Vec::new();
+    for table in spec.sinks.iter().filter_map(|it| it.spec.table()) {
+        if table.branch == "main" {
+            continue;
+        }
+        let (catalog, config) = (catalog_config(&table.catalog), table_config(table));
+        published.push(floe_sink::iceberg::publish(&catalog, &config).await?);
+    }
+    Ok(published)
+}
+
+async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
+    let config = table_config(table);
+    IcebergSink::check_config(&config, &rows)?;
+    let catalog = catalog_config(&table.catalog);
+    let place = catalog_text(&table.catalog);
+    let found = match catalog_exists(&table.catalog) {
+        false => None,
+        true => IcebergSink::check_schema(&catalog, &config, &rows).await?,
+    };
+    match found {
+        Some(mismatches) if mismatches.is_empty() => {
+            Ok(format!("{} in {place}: takes what the operator emits", table.table))
+        }
+        Some(mismatches) => {
+            let lines: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
+            Err(Error::invalid(format!(
+                "{DISAGREE}\n  table     {}  ({place})\n{}",
+                table.table,
+                lines.join("\n")
+            )))
+        }
+        None if table.create => Ok(format!("{} in {place}: will be made", table.table)),
+        None => Err(Error::invalid(format!(
+            "{} does not exist in {place}\n→ create = true in [sink] makes it from the operator's output",
+            table.table
+        ))),
+    }
+}
+
+/// All rows of a table, as any reader would see them.
+pub(crate) async fn rows(table: &TableSpec, snapshot: Option<i64>) -> Result<Vec<RecordBatch>> {
+    if !catalog_exists(&table.catalog) {
+        return Err(Error::invalid(format!(
+            "{} is not there: there is no catalog at {} yet",
+            table.table,
+            table.catalog.uri.as_uri()
+        )));
+    }
+    read_rows(&catalog_config(&table.catalog), &table.table, snapshot).await
+}
+
+/// The snapshots of the pipeline in its table, oldest first.
+pub(crate) async fn commits(table: &TableSpec, pipeline: &str) -> Result<Vec<TableCommit>> {
+    read_commits(&catalog_config(&table.catalog), &table.table, pipeline).await
+}

@@ -109,7 +109,8 @@ fn a_damaged_object_is_named_or_does_no_harm() {
             }
         }
         println!("{} objects: {refused} refused by name, {harmless} without harm", objects.len());
-        ensure!(refused > harmless, "{refused} refused, {harmless} without harm");
+        // At the least what the newest checkpoint is made of: its manifest, its part, and what that builds upon.
+        ensure!(refused >= 3 * DAMAGES.len(), "{refused} refused, {harmless} without harm");
         scene.done();
         Ok(())
     });

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::log::{LogReading, read_log};
 use crate::paths::Paths;
+use crate::spine;
 use crate::sweep::{Swept, listed_parts};
 
 /// What was swept, or would be.
@@ -61,10 +62,15 @@ pub async fn sweep_garbage(
     let kept = |it: &&(ManifestRef, Arc<CheckpointManifest>)| !gone.contains(&it.0.slot);
     let all: Vec<_> =
         swept.apart().chain(reading.manifests().map(|(at, it)| (at, it.clone()))).collect();
+    // The spine's entries stay when all that they named is gone.
+    let spine = spine::kept_below(reading.first_kept());
+    let was_swept = |(at, manifest): &&(ManifestRef, Arc<CheckpointManifest>)| {
+        spine.contains(&at.slot) && !manifest.objects.iter().any(|it| doomed.contains(&it.path))
+    };
     let savepoints: BTreeSet<_> =
         facts.iter().filter(|it| it.savepoint).map(|it| it.slot).collect();
     let found = GarbageFound {
-        checkpoints: (all.len() - all.iter().filter(kept).count()) as u64,
+        checkpoints: all.iter().filter(|it| !kept(it) && !was_swept(it)).count() as u64,
         objects: doomed.len() as u64,
         bytes: doomed.iter().filter_map(|it| sizes.get(it.as_str())).sum(),
         abandoned_objects: abandoned.len() as u64,

@@ -78,6 +78,25 @@ async fn a_savepoint_keeps_itself_and_nothing_else() {
     assert!(error.message.contains("has no savepoint of epoch 4; it has none"), "{error}");
 }
 
+/// Wherever its entry stands: one at a power of two stays, and is garbage no more.
+#[tokio::test]
+async fn a_savepoint_given_up_is_swept_once() {
+    for before in 1..9 {
+        let (_, shared) = stores();
+        let mut log = take_and_complete(&shared, 1, before).await;
+        let at = complete_savepoint(&mut log).await;
+        for _ in 0..20 {
+            complete(&mut log, 1).await;
+            log.sweep(2, &[]).await.unwrap();
+        }
+        drop_savepoint(&*shared, PIPELINE, at.epoch).await.unwrap();
+        let found = sweep_garbage(shared.clone(), PIPELINE, 2, false).await.unwrap();
+        assert_eq!(found.checkpoints, 1, "slot {}", at.slot.0);
+        let again = sweep_garbage(shared.clone(), PIPELINE, 2, true).await.unwrap();
+        assert_eq!((again.checkpoints, again.objects), (0, 0), "slot {}", at.slot.0);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_running_process_is_asked_and_answers() {
     let (_, shared) = stores();

@@ -110,7 +110,8 @@ pub(crate) fn modules(spec: &PipelineSpec) -> Result<Modules> {
     modules_with(spec, &engine, &|spec| limits(spec))
 }
 
-/// For what a journal says, and what else counts its fuel.
+/// For what a journal says: fuel is counted, and no clock stops a call. It is the code as its author built
+/// it, without polls, so that the DWARF fits.
 pub(crate) fn modules_in(spec: &PipelineSpec, engine: &Arc<Engine>) -> Result<Modules> {
     modules_with(spec, engine, &|spec| limits(spec).for_replay())
 }

@@ -387,19 +387,7 @@ impl TaskReplay {
         let made = chain::process(&mut calls, &self.wires, decoded.batch);
         self.open.dead_letters += calls.dead_letters;
         self.open.records += records.len() as u64;
-        match made {
-            Ok(made) => {
-                self.take_rows(epoch, Some(records), made, watch)?;
-                Ok(None)
-            }
-            Err(ChainStop::Refused(error)) => Err(error),
-            Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
-                first,
-                last,
-                operator: self.links[link].name.to_string(),
-                message: error.message,
-            })),
-        }
+        self.settle(epoch, Some(records), made, (first, last), watch)
     }
 
     fn watermark(
@@ -420,15 +408,28 @@ impl TaskReplay {
         };
         let made = chain::watermark(&mut calls, &self.wires, watermark);
         self.open.dead_letters += calls.dead_letters;
+        let last = self.pending.last().unwrap_or(Offset(0));
+        self.settle(epoch, None, made, (last, last), watch)
+    }
+
+    /// Hands on what the chain made of records, rows or a watermark; or says where it stopped.
+    fn settle(
+        &mut self,
+        epoch: u64,
+        records: Option<&Records>,
+        made: Result<Left, ChainStop>,
+        (first, last): (Offset, Offset),
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Difference>> {
         match made {
             Ok(made) => {
-                self.take_rows(epoch, None, made, watch)?;
+                self.take_rows(epoch, records, made, watch)?;
                 Ok(None)
             }
             Err(ChainStop::Refused(error)) => Err(error),
             Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
-                first: self.pending.last().unwrap_or(Offset(0)),
-                last: self.pending.last().unwrap_or(Offset(0)),
+                first,
+                last,
                 operator: self.links[link].name.to_string(),
                 message: error.message,
             })),

@@ -37,7 +37,7 @@ pub(crate) fn replay(args: ReplayArgs) -> anyhow::Result<()> {
         if args.debug {
             return Err(replay_debug::start(&args));
         }
-        let mut subject = match args.debugged {
+        let subject = match args.debugged {
             false => Subject::open(&args.subject)?,
             // Compiled anew: what a debugger needs is in no cache.
             true => Subject::open_with(
@@ -45,9 +45,6 @@ pub(crate) fn replay(args: ReplayArgs) -> anyhow::Result<()> {
                 Engine::with_optimisation(None, Optimisation::Debugger)?,
             )?,
         };
-        if args.step || args.core.is_some() || args.debugged {
-            subject.count_fuel();
-        }
         if let Some(other) = args.operator.clone() {
             return super::replay_other::replay_other(&subject, &args, &other, &terminal).await;
         }

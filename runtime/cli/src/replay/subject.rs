@@ -88,16 +88,6 @@ impl Subject {
         Ok(plan)
     }
 
-    /// Runs the modules as their authors built them, with fuel: without polls, whose code stands elsewhere
-    /// than the DWARF says, and which spend none.
-    pub(crate) fn count_fuel(&mut self) {
-        for link in &mut self.links {
-            if let Some(counted) = link.factory.counted() {
-                link.factory = counted;
-            }
-        }
-    }
-
     /// Where the plan's records can be had.
     pub(crate) fn input<'a>(&'a self, plan: &'a Plan) -> From<'a> {
         From { spec: &self.spec, store: &self.store, plan }

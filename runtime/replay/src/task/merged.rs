@@ -1,7 +1,7 @@
 //! A task behind a re-keying: takes rows from the tasks before it, in the order that its journal has.
 
 use arrow_array::RecordBatch;
-use floe_core::chain::{self, ChainStop};
+use floe_core::chain;
 use floe_core::journal::MergeStep;
 use floe_core::{Error, Offset, Result, TopicPartition};
 
@@ -76,19 +76,7 @@ impl TaskReplay {
         };
         let made = chain::process(&mut calls, &self.wires, batch);
         self.open.dead_letters += calls.dead_letters;
-        match made {
-            Ok(made) => {
-                self.take_rows(epoch, None, made, watch)?;
-                Ok(None)
-            }
-            Err(ChainStop::Refused(error)) => Err(error),
-            Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
-                first: Offset(0),
-                last: Offset(0),
-                operator: self.links[link].name.to_string(),
-                message: error.message,
-            })),
-        }
+        self.settle(epoch, None, made, (Offset(0), Offset(0)), watch)
     }
 
     /// The run had found that this row stops an operator. Its decision stands.

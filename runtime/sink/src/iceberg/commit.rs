@@ -233,7 +233,7 @@ impl Committer for IcebergCommitter {
             // Upkeep knows main alone, and what waits on a branch is not to be touched.
             return Ok(());
         }
-        upkeep::upkeep(&self.catalog, &self.ident, &self.writing).await
+        upkeep::upkeep(&self.catalog, &self.updater, &self.ident, &self.writing).await
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use iceberg::spec::{
-    DataContentType, DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile,
-    ManifestListWriter, ManifestWriterBuilder, Operation, SchemaRef, Snapshot, SnapshotRef,
-    SnapshotReference, SnapshotRetention, Summary, TableMetadata,
+    DataContentType, DataFile, FormatVersion, ManifestContentType, ManifestFile,
+    ManifestWriterBuilder, Operation, SchemaRef, SnapshotRef, Summary,
 };
 use iceberg::table::Table;
-use iceberg::{Error, ErrorKind, Result, TableRequirement, TableUpdate};
+use iceberg::{Error, ErrorKind, Result};
 
-use super::update::Change;
+use super::update::{Change, new_head, new_snapshot_id, parent_of};
 
 /// The files of an epoch, by the partition spec that they were written with.
 pub(super) struct Delta {
@@ -55,12 +53,6 @@ pub(super) struct Built {
     pub(super) snapshot_id: i64,
 }
 
-/// The branch's head, and for a branch that is not there yet main's: it begins there.
-pub(super) fn parent_of(metadata: &TableMetadata, branch: &str) -> Option<SnapshotRef> {
-    let own = metadata.snapshot_for_ref(branch);
-    own.or_else(|| metadata.snapshot_for_ref(MAIN_BRANCH)).cloned()
-}
-
 /// Writes manifests and their list. Nothing names them until the change is applied.
 pub(super) async fn build(
     base: &Table,
@@ -100,42 +92,8 @@ pub(super) async fn build(
             manifests.push(write_manifest(base, delta, id, path, content, *spec, added).await?);
         }
     }
-    let sequence_number = metadata.next_sequence_number();
-    let list = format!("{folder}/snap-{id}-0-{attempt}.avro");
-    let output = base.file_io().new_output(&list)?.writer().await?;
-    let parent_id = parent.as_ref().map(|it| it.snapshot_id());
-    let mut writer = ManifestListWriter::v2(output, id, parent_id, sequence_number);
-    writer.add_manifests(manifests.into_iter())?;
-    writer.close().await?;
-
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_millis() as i64);
-    let snapshot = Snapshot::builder()
-        .with_snapshot_id(id)
-        .with_parent_snapshot_id(parent_id)
-        .with_sequence_number(sequence_number)
-        .with_timestamp_ms(now_ms.max(metadata.last_updated_ms()))
-        .with_manifest_list(list)
-        .with_summary(summarize(delta, summary, parent.as_ref()))
-        .with_schema_id(metadata.current_schema_id())
-        .build();
-    let retention = SnapshotRetention::branch(None, None, None);
-    let change = Change {
-        requirements: vec![
-            TableRequirement::UuidMatch { uuid: metadata.uuid() },
-            TableRequirement::RefSnapshotIdMatch {
-                r#ref: branch.to_owned(),
-                snapshot_id: metadata.snapshot_for_ref(branch).map(|it| it.snapshot_id()),
-            },
-        ],
-        updates: vec![
-            TableUpdate::AddSnapshot { snapshot },
-            TableUpdate::SetSnapshotRef {
-                ref_name: branch.to_owned(),
-                reference: SnapshotReference::new(id, retention),
-            },
-            TableUpdate::SetProperties { updates: properties },
-        ],
-    };
+    let summary = summarize(delta, summary, parent.as_ref());
+    let change = new_head(base, branch, id, manifests, summary, properties).await?;
     Ok(Built { change, snapshot_id: id })
 }
 
@@ -192,16 +150,6 @@ async fn write_manifest(
         writer.add_file(file.clone(), -1)?;
     }
     writer.write_manifest_file().await
-}
-
-fn new_snapshot_id(metadata: &TableMetadata) -> i64 {
-    loop {
-        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-        let id = ((high ^ low) >> 1) as i64;
-        if id != 0 && metadata.snapshot_by_id(id).is_none() {
-            return id;
-        }
-    }
 }
 
 /// What the snapshot adds, and what the branch then holds, in the words of the specification.

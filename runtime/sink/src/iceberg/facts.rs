@@ -7,7 +7,7 @@ use floe_core::protocol::judge::{BaseFacts, Marker};
 use iceberg::spec::{SnapshotRef, TableMetadata};
 use iceberg::table::Table;
 
-use super::delta::parent_of;
+use super::update::parent_of;
 
 /// Where the marker of a pipeline's sink is.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::error::{describe, read_failed};
 use super::rewrite::{REPLACED, replaced_files, rewrite};
+use super::update::Updater;
 
 /// Where the table does not say (Iceberg's own defaults).
 const SNAPSHOT_AGE_MS_MAX: i64 = 5 * 24 * 3600 * 1000;
@@ -25,10 +26,11 @@ const SNAPSHOTS_KEPT_MIN: usize = 1;
 /// One round, by the table's properties; `floe.upkeep.enabled` switches it off as a whole.
 pub(super) async fn upkeep(
     catalog: &Arc<dyn Catalog>,
+    updater: &Updater,
     ident: &TableIdent,
     writing: &Mutex<()>,
 ) -> Result<()> {
-    rewrite(catalog, ident, writing).await?;
+    rewrite(catalog, updater, ident, writing).await?;
     expire(catalog.as_ref(), ident, writing).await
 }
 

@@ -5,7 +5,7 @@
 mod changes;
 mod upsert;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use floe_core::{Epoch, ErrorKind, Result};
 use floe_sink::iceberg::{
     CatalogConfig, CatalogKind, IcebergSink, TableConfig, WriteMode, connect, read_rows,
 };
+use iceberg::spec::{Operation, SnapshotRef};
 
 mod day;
 
@@ -128,10 +129,14 @@ async fn snapshots(folder: &Path) -> usize {
 }
 
 async fn snapshot_ids(folder: &Path) -> Vec<i64> {
+    snapshots_of(folder).await.iter().map(|it| it.snapshot_id()).collect()
+}
+
+async fn snapshots_of(folder: &Path) -> Vec<SnapshotRef> {
     let catalog = connect(&catalog(folder)).await.unwrap();
     let ident = iceberg::TableIdent::from_strs(["lake", "rows"]).unwrap();
     let table = catalog.load_table(&ident).await.unwrap();
-    table.metadata().snapshots().map(|it| it.snapshot_id()).collect()
+    table.metadata().snapshots().cloned().collect()
 }
 
 async fn open(folder: &Path, partition_by: &[&str]) -> IcebergSink {
@@ -337,18 +342,30 @@ async fn open_with(folder: &Path, partition_by: &[&str], more: &[(&str, &str)]) 
 }
 
 fn files(folder: &Path, ending: &str) -> usize {
+    all_files(folder).iter().filter(|it| it.ends_with(ending)).count()
+}
+
+fn lists_of_snapshots(folder: &Path) -> BTreeSet<String> {
+    all_files(folder).into_iter().filter(|it| it.starts_with("snap-")).collect()
+}
+
+fn all_files(folder: &Path) -> Vec<String> {
     let mut open = vec![folder.join("lake")];
-    let mut count = 0;
+    let mut found = Vec::new();
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true => open.push(path),
-                false => count += usize::from(path.to_string_lossy().ends_with(ending)),
+                false => found.push(name(&path.to_string_lossy())),
             }
         }
     }
-    count
+    found
+}
+
+fn name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
 }
 
 const EAGER: &[(&str, &str)] = &[
@@ -361,6 +378,7 @@ const EAGER: &[(&str, &str)] = &[
 /// Commits of a few rows each, with a round of upkeep after every tenth, as the pipeline does it.
 #[tokio::test(flavor = "multi_thread")]
 async fn many_small_commits_leave_few_files_and_every_row() {
+    let mut replaced = 0;
     for partition_by in [&[][..], &["bucket(2, id)"][..]] {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
@@ -387,8 +405,17 @@ async fn many_small_commits_leave_few_files_and_every_row() {
         // Two kept snapshots, one from before the last rewrite; without upkeep 90 files, or 180.
         assert!(data <= 30, "{data} data files, partitioned by {partition_by:?}");
         assert!(metadata <= 40, "{metadata} manifests and lists");
-        assert_eq!(files(folder, "rewritten-list.avro"), 0);
+        let (lists, kept) = (lists_of_snapshots(folder), snapshots_of(folder).await);
+        let named: BTreeSet<String> = kept.iter().map(|it| name(it.manifest_list())).collect();
+        assert_eq!(lists, named, "a list that no kept snapshot names");
+        let rewrites = kept.iter().filter(|it| it.summary().operation == Operation::Replace);
+        for rewrite in rewrites.inspect(|_| replaced += 1) {
+            let total = |key: &str| rewrite.summary().additional_properties[key].parse::<usize>();
+            assert_eq!(total("total-records"), Ok(900), "partitioned by {partition_by:?}");
+            assert!(total("total-data-files").unwrap() <= data);
+        }
     }
+    assert!(replaced > 0, "no kept snapshot is one that rewrote");
 }
 
 /// The writer goes on while small files are rewritten, and neither loses to the other for ever.

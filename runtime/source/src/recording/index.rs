@@ -155,6 +155,11 @@ impl ByPartition<Range> {
         }
         let end = Offset(offset.0 + 1);
         let Some(range) = self.get_mut(topic, partition) else {
+            if topic.starts_with('@') {
+                return Err(format!(
+                    "topic {topic:?} begins with '@': so tasks behind a key-by are named; give it a name that Kafka would take"
+                ));
+            }
             let marks = vec![(offset, mark)];
             self.insert(topic, partition, Range { earliest: offset, end, record_count: 1, marks });
             return Ok(());

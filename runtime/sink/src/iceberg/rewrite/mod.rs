@@ -1,9 +1,8 @@
 //! Rewriting what many small commits leave: table manifests are merged, and small data files become large.
 //!
-//! The crate makes snapshots by appending alone, and only its own actions may be part of a commit. So the
-//! action gets a base whose manifest list is the rewritten one, and appends nothing to it: out comes a
-//! snapshot over the rewritten list, with the requirements (table uuid, head of the branch) of the real
-//! base. Files stand in it as existing ones, so nobody who reads what was appended sees a row twice.
+//! Out comes a snapshot of operation `replace` over the rewritten list, sent as our own update with the
+//! requirements (table uuid, head of the branch) of its base. Files stand in it as existing ones, so nobody
+//! who reads what was appended sees a row twice.
 //!
 //! The marker of our commits is not touched: it stays in the property and in the snapshots that made it.
 
@@ -14,7 +13,7 @@ mod swap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use floe_core::{Error, Result};
+use floe_core::Result;
 use futures::future::try_join_all;
 use iceberg::spec::{
     DataFile, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile,
@@ -24,7 +23,8 @@ use iceberg::table::Table;
 use iceberg::{Catalog, TableIdent};
 use tokio::sync::Mutex;
 
-use super::error::{describe, read_failed};
+use super::error::read_failed;
+use super::update::Updater;
 use super::upkeep::delete_old_metadata;
 use plan::{Limits, choose};
 pub(super) use swap::{REPLACED, replaced_files};
@@ -47,6 +47,7 @@ struct Rewritten {
 /// writer never loses to its own upkeep.
 pub(super) async fn rewrite(
     catalog: &Arc<dyn Catalog>,
+    updater: &Updater,
     ident: &TableIdent,
     writing: &Mutex<()>,
 ) -> Result<()> {
@@ -62,14 +63,12 @@ pub(super) async fn rewrite(
     if !limits.merge || off.is_some_and(|it| it == "false") {
         return Ok(());
     }
-    let failed = |error: iceberg::Error| {
-        Error::retry(format!("rewrite small files of {ident}: {}", describe(&error)))
-    };
+    let failed = |error: iceberg::Error| swap::failed(ident, &error);
     let Some(rewritten) = prepare(&table, &head, &limits).await.map_err(failed)? else {
         return Ok(());
     };
     let swapping = writing.lock().await;
-    swap::swap(catalog, &table, rewritten).await.map_err(failed)?;
+    swap::swap(catalog, updater, &table, rewritten).await?;
     drop(swapping);
     // The swap's metadata pushed an older one out of the log, and no commit looks for that one again.
     let after = catalog.load_table(ident).await.map_err(failed)?;

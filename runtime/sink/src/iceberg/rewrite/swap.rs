@@ -1,118 +1,225 @@
-//! The swap of a rewritten list for the table's own, and what is known after a lost answer.
+//! The swap of the rewritten manifests for the table's own, and what is known after a lost answer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_trait::async_trait;
 use floe_core::crash_point::{CrashPoint, hit};
+use floe_core::{Error, Result};
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestFile, ManifestListWriter, SnapshotRef, TableMetadata,
+    DataFile, MAIN_BRANCH, ManifestContentType, ManifestFile, Operation, SnapshotRef, Summary,
 };
 use iceberg::table::Table;
-use iceberg::transaction::{ApplyTransactionAction, Transaction};
-use iceberg::{
-    Catalog, Error, ErrorKind, Namespace, NamespaceIdent, Result, Runtime, TableCommit,
-    TableCreation, TableIdent,
-};
+use iceberg::{Catalog, ErrorKind, TableIdent};
 
+use super::super::commit::DEADLINE;
 use super::super::error::describe;
+use super::super::update::{Answer, Change, Updater, new_head, new_snapshot_id};
 use super::Rewritten;
 
 /// In the summary of a snapshot that rewrote: its id, and the file that lists the data files it replaced.
 const REWRITE: &str = "floe.rewrite";
 pub(in super::super) const REPLACED: &str = "floe.rewrite.replaced-files";
 
+/// Somebody else was faster so many times: the next round tries again.
+const CONFLICTS_MAX: u32 = 4;
+const CONFLICT_WAIT: Duration = Duration::from_millis(50);
+
+/// What became of a swap.
+enum Swapped {
+    Done,
+    /// The writer, or somebody else, changed what was to be rewritten: the next round looks anew.
+    Moved(&'static str),
+    /// It was not applied, and never will be.
+    Failed(Error),
+    /// It may be applied, or still land.
+    Unknown(String),
+}
+
 /// Puts it into the table, or takes it away again. A swap without an answer is settled by looking.
 pub(super) async fn swap(
     catalog: &Arc<dyn Catalog>,
+    updater: &Updater,
     table: &Table,
     rewritten: Rewritten,
 ) -> Result<()> {
-    let location = table.metadata().location();
-    let list = format!("{location}/metadata/{}-rewritten-list.avro", rewritten.id);
-    let replaced = format!("{location}/metadata/{}-replaced.json", rewritten.id);
+    let ident = table.identifier();
+    let replaced =
+        format!("{}/metadata/{}-replaced.json", table.metadata().location(), rewritten.id);
     let mut summary = HashMap::from([(REWRITE.to_owned(), rewritten.id.clone())]);
     if !rewritten.replaced.is_empty() {
         let paths: Vec<&str> = rewritten.replaced.iter().map(DataFile::file_path).collect();
-        let bytes = serde_json::to_vec(&paths).map_err(invalid)?;
-        table.file_io().new_output(&replaced)?.write(bytes.into()).await?;
+        let text = serde_json::to_vec(&paths).map_err(invalid).map_err(|it| failed(ident, &it))?;
+        let output = table.file_io().new_output(&replaced).map_err(|it| failed(ident, &it))?;
+        output.write(text.into()).await.map_err(|it| failed(ident, &it))?;
         summary.insert(REPLACED.to_owned(), replaced.clone());
     }
     hit(CrashPoint::BeforeRewriteSwap);
-    let base = Base { catalog: Arc::clone(catalog), rewritten: &rewritten, list: &list };
-    let done = match base.load_table(table.identifier()).await {
-        Ok(based) => {
-            let transaction = Transaction::new(&based);
-            let append = transaction
-                .fast_append()
-                .with_check_duplicate(false)
-                .set_snapshot_properties(summary);
-            append.apply(transaction)?.commit(&base).await.map(|_| ())
-        }
-        Err(error) => Err(error),
-    };
+    let swapped = send(catalog, updater, ident, &rewritten, &summary).await;
     hit(CrashPoint::AfterRewriteSwap);
-    let mut garbage = vec![list.clone()];
-    let outcome = match done {
-        Ok(()) => Ok(()),
-        Err(error) => match is_there(catalog, table.identifier(), &rewritten.id).await {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                // It may land yet only if its answer was lost; then what it needs must be there.
-                if is_definite(&error) {
-                    garbage.push(replaced);
-                    garbage.extend(rewritten.manifests.iter().map(|it| it.manifest_path.clone()));
-                    garbage.extend(rewritten.made.iter().map(|it| it.file_path().to_owned()));
-                }
-                Err(error)
+    let unapplied = match swapped {
+        Swapped::Done => {
+            tracing::info!(
+                table = %ident,
+                manifests = rewritten.taken.len(),
+                files = rewritten.replaced.len(),
+                files_made = rewritten.made.len(),
+                "rewrote small files"
+            );
+            return Ok(());
+        }
+        Swapped::Moved(why) => {
+            tracing::debug!(table = %ident, "small files stay: {why}");
+            Ok(())
+        }
+        Swapped::Failed(error) => Err(error),
+        Swapped::Unknown(why) => {
+            if is_there(catalog, ident, &rewritten.id).await.unwrap_or(false) {
+                return Ok(());
             }
-            Err(_) => Err(error),
-        },
+            // It may land yet, and then what it names must be there.
+            return Err(Error::retry(format!(
+                "rewrite small files of {ident}: nobody knows whether it was applied: {why}"
+            )));
+        }
     };
+    let mut garbage = vec![replaced];
+    garbage.extend(rewritten.manifests.iter().map(|it| it.manifest_path.clone()));
+    garbage.extend(rewritten.made.iter().map(|it| it.file_path().to_owned()));
     for location in garbage {
         // What stays is garbage, and harms nobody.
         if let Err(error) = table.file_io().delete(&location).await {
             tracing::debug!("{location} stays: {}", describe(&error));
         }
     }
-    if outcome.is_ok() {
-        tracing::info!(
-            table = %table.identifier(),
-            manifests = rewritten.taken.len(),
-            files = rewritten.replaced.len(),
-            files_made = rewritten.made.len(),
-            "rewrote small files"
-        );
+    unapplied
+}
+
+/// Each time on a new base, while others are faster.
+async fn send(
+    catalog: &Arc<dyn Catalog>,
+    updater: &Updater,
+    ident: &TableIdent,
+    rewritten: &Rewritten,
+    summary: &HashMap<String, String>,
+) -> Swapped {
+    for conflicts in 0..CONFLICTS_MAX {
+        tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
+        let base = match catalog.load_table(ident).await {
+            Ok(base) => base,
+            Err(error) if conflicts == 0 => return Swapped::Failed(failed(ident, &error)),
+            // A gateway that sends twice may have answered the first to itself.
+            Err(error) => return Swapped::Unknown(describe(&error)),
+        };
+        if names(&base, &rewritten.id) {
+            return Swapped::Done;
+        }
+        let change = match head_over(&base, rewritten, summary.clone()).await {
+            Ok(Ok(change)) => change,
+            Ok(Err(why)) => return Swapped::Moved(why),
+            Err(error) => return Swapped::Failed(failed(ident, &error)),
+        };
+        match tokio::time::timeout(DEADLINE, updater.update(&base, change)).await {
+            Ok(Ok(Answer::Applied)) => return Swapped::Done,
+            Ok(Ok(Answer::Conflict)) => {}
+            Ok(Ok(Answer::Refused(why))) => {
+                return Swapped::Failed(Error::retry(format!(
+                    "rewrite small files of {ident}: the catalog refuses it: {why}"
+                )));
+            }
+            Ok(Ok(Answer::Unknown(why))) => return Swapped::Unknown(why),
+            Ok(Err(error)) => return Swapped::Failed(error),
+            Err(_) => return Swapped::Unknown(format!("no answer in {} s", DEADLINE.as_secs())),
+        }
     }
-    match outcome {
-        // The writer, or somebody else, changed what was to be rewritten: the next round looks anew.
-        Err(error) if error.kind() == ErrorKind::PreconditionFailed => Ok(()),
-        other => other,
+    match is_there(catalog, ident, &rewritten.id).await {
+        Ok(true) => Swapped::Done,
+        Ok(false) => Swapped::Moved("others were faster each time"),
+        Err(error) => Swapped::Unknown(describe(&error)),
     }
 }
 
-/// An error that says that nothing was applied.
-fn is_definite(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PreconditionFailed | ErrorKind::CatalogCommitConflicts | ErrorKind::DataInvalid
-    )
+/// The rewritten manifests in place of those that they were made of. `Err` within says why it does not fit.
+async fn head_over(
+    base: &Table,
+    rewritten: &Rewritten,
+    mut summary: HashMap<String, String>,
+) -> iceberg::Result<std::result::Result<Change, &'static str>> {
+    let Some(head) = base.metadata().current_snapshot() else {
+        return Ok(Err("the table was emptied"));
+    };
+    let list = base.manifest_list_reader(head).load().await?;
+    let (taken, mut manifests): (Vec<ManifestFile>, Vec<ManifestFile>) = list
+        .consume_entries()
+        .into_iter()
+        .partition(|it| rewritten.taken.contains(&it.manifest_path));
+    let found: BTreeSet<&String> = taken.iter().map(|it| &it.manifest_path).collect();
+    if found.len() < rewritten.taken.len() {
+        return Ok(Err("somebody else rewrote the table"));
+    }
+    let deletes = manifests.iter().any(|it| it.content == ManifestContentType::Deletes);
+    if deletes && !rewritten.replaced.is_empty() {
+        return Ok(Err("rows were deleted meanwhile"));
+    }
+    manifests.extend(rewritten.manifests.iter().cloned());
+    summarize(&mut summary, rewritten, head);
+    let summary = Summary { operation: Operation::Replace, additional_properties: summary };
+    let id = new_snapshot_id(base.metadata());
+    new_head(base, MAIN_BRANCH, id, manifests, summary, HashMap::new()).await.map(Ok)
 }
 
-async fn is_there(catalog: &Arc<dyn Catalog>, ident: &TableIdent, id: &str) -> Result<bool> {
-    let table = catalog.load_table(ident).await?;
-    let found = table
-        .metadata()
-        .snapshots()
-        .any(|it| it.summary().additional_properties.get(REWRITE).is_some_and(|it| it == id));
-    Ok(found)
+/// The same rows in other files, in the words of the specification.
+fn summarize(summary: &mut HashMap<String, String>, rewritten: &Rewritten, head: &SnapshotRef) {
+    let (made, replaced) = (&rewritten.made, &rewritten.replaced);
+    let rows = |files: &[DataFile]| files.iter().map(DataFile::record_count).sum::<u64>();
+    let bytes = |files: &[DataFile]| files.iter().map(DataFile::file_size_in_bytes).sum::<u64>();
+    let changed = [
+        ("added-data-files", made.len() as u64),
+        ("added-records", rows(made)),
+        ("added-files-size", bytes(made)),
+        ("deleted-data-files", replaced.len() as u64),
+        ("deleted-records", rows(replaced)),
+        ("removed-files-size", bytes(replaced)),
+    ];
+    for (key, number) in changed.iter().filter(|it| it.1 > 0) {
+        summary.insert((*key).to_owned(), number.to_string());
+    }
+    let totals = [
+        ("total-data-files", made.len() as u64, replaced.len() as u64),
+        ("total-files-size", bytes(made), bytes(replaced)),
+        ("total-records", 0, 0),
+        ("total-delete-files", 0, 0),
+        ("total-equality-deletes", 0, 0),
+        ("total-position-deletes", 0, 0),
+    ];
+    for (key, more, less) in totals {
+        let before = head.summary().additional_properties.get(key);
+        // A total that the head does not know is not made up.
+        if let Some(before) = before.and_then(|it| it.parse::<u64>().ok()) {
+            let total = (before + more).saturating_sub(less);
+            summary.insert(key.to_owned(), total.to_string());
+        }
+    }
+}
+
+fn names(table: &Table, id: &str) -> bool {
+    let mut snapshots = table.metadata().snapshots();
+    snapshots.any(|it| it.summary().additional_properties.get(REWRITE).is_some_and(|it| it == id))
+}
+
+async fn is_there(
+    catalog: &Arc<dyn Catalog>,
+    ident: &TableIdent,
+    id: &str,
+) -> iceberg::Result<bool> {
+    Ok(names(&catalog.load_table(ident).await?, id))
 }
 
 /// The data files that a snapshot replaced, as it wrote them down. A list that is gone was used.
 pub(in super::super) async fn replaced_files(
     table: &Table,
     snapshot: &SnapshotRef,
-) -> Result<Vec<String>> {
+) -> iceberg::Result<Vec<String>> {
     let Some(location) = snapshot.summary().additional_properties.get(REPLACED) else {
         return Ok(Vec::new());
     };
@@ -123,162 +230,10 @@ pub(in super::super) async fn replaced_files(
     serde_json::from_slice(&bytes).map_err(invalid)
 }
 
-fn invalid(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::DataInvalid, error.to_string())
+fn invalid(error: serde_json::Error) -> iceberg::Error {
+    iceberg::Error::new(ErrorKind::DataInvalid, error.to_string())
 }
 
-/// The catalog, through which the action sees the real head with the rewritten list in place of its own.
-struct Base<'a> {
-    catalog: Arc<dyn Catalog>,
-    rewritten: &'a Rewritten,
-    list: &'a str,
-}
-
-impl std::fmt::Debug for Base<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Base").field("list", &self.list).finish_non_exhaustive()
-    }
-}
-
-impl Base<'_> {
-    async fn rewritten(&self, table: Table) -> Result<Table> {
-        let moved = |what: &str| Error::new(ErrorKind::PreconditionFailed, what.to_owned());
-        let head = table.metadata().current_snapshot().cloned();
-        let head = head.ok_or_else(|| moved("the table was emptied"))?;
-        let list = table.manifest_list_reader(&head).load().await?;
-        let (taken, mut stay): (Vec<ManifestFile>, Vec<ManifestFile>) = list
-            .consume_entries()
-            .into_iter()
-            .partition(|it| self.rewritten.taken.contains(&it.manifest_path));
-        let found: BTreeSet<&String> = taken.iter().map(|it| &it.manifest_path).collect();
-        if found.len() < self.rewritten.taken.len() {
-            return Err(moved("somebody else rewrote the table"));
-        }
-        let deletes = stay.iter().any(|it| it.content == ManifestContentType::Deletes);
-        if deletes && !self.rewritten.replaced.is_empty() {
-            return Err(moved("somebody deleted rows by their place in a file"));
-        }
-        stay.extend(self.rewritten.manifests.iter().cloned());
-        let writer = table.file_io().new_output(self.list)?.writer().await?;
-        let mut writer = ManifestListWriter::v2(
-            writer,
-            head.snapshot_id(),
-            head.parent_snapshot_id(),
-            head.sequence_number(),
-        );
-        writer.add_manifests(stay.into_iter())?;
-        writer.close().await?;
-        self.with_list(table, head.snapshot_id())
-    }
-
-    /// The same table, its head over the rewritten list, with the totals of that.
-    fn with_list(&self, table: Table, head: i64) -> Result<Table> {
-        let mut metadata = serde_json::to_value(table.metadata()).map_err(invalid)?;
-        let snapshots = metadata["snapshots"].as_array_mut().into_iter().flatten();
-        for snapshot in snapshots.filter(|it| it["snapshot-id"] == head) {
-            snapshot["manifest-list"] = self.list.into();
-            let (made, replaced) = (&self.rewritten.made, &self.rewritten.replaced);
-            let bytes = |files: &[DataFile]| files.iter().map(DataFile::file_size_in_bytes).sum();
-            let change = [
-                ("total-data-files", made.len() as u64, replaced.len() as u64),
-                ("total-files-size", bytes(made), bytes(replaced)),
-            ];
-            for (key, more, less) in change {
-                let total = snapshot["summary"][key].as_str().and_then(|it| it.parse::<u64>().ok());
-                if let Some(total) = total {
-                    let total = (total + more).saturating_sub(less);
-                    snapshot["summary"][key] = total.to_string().into();
-                }
-            }
-        }
-        let metadata: TableMetadata = serde_json::from_value(metadata).map_err(invalid)?;
-        let location = table.metadata_location_result()?.to_owned();
-        Table::builder()
-            .metadata(metadata)
-            .metadata_location(location)
-            .identifier(table.identifier().clone())
-            .file_io(table.file_io().clone())
-            .runtime(Runtime::current())
-            .disable_cache()
-            .build()
-    }
-}
-
-#[async_trait]
-impl Catalog for Base<'_> {
-    async fn load_table(&self, table: &TableIdent) -> Result<Table> {
-        let table = self.catalog.load_table(table).await?;
-        self.rewritten(table).await
-    }
-
-    async fn update_table(&self, commit: TableCommit) -> Result<Table> {
-        self.catalog.update_table(commit).await
-    }
-
-    async fn list_namespaces(
-        &self,
-        parent: Option<&NamespaceIdent>,
-    ) -> Result<Vec<NamespaceIdent>> {
-        self.catalog.list_namespaces(parent).await
-    }
-
-    async fn create_namespace(
-        &self,
-        namespace: &NamespaceIdent,
-        properties: HashMap<String, String>,
-    ) -> Result<Namespace> {
-        self.catalog.create_namespace(namespace, properties).await
-    }
-
-    async fn get_namespace(&self, namespace: &NamespaceIdent) -> Result<Namespace> {
-        self.catalog.get_namespace(namespace).await
-    }
-
-    async fn namespace_exists(&self, namespace: &NamespaceIdent) -> Result<bool> {
-        self.catalog.namespace_exists(namespace).await
-    }
-
-    async fn update_namespace(
-        &self,
-        namespace: &NamespaceIdent,
-        properties: HashMap<String, String>,
-    ) -> Result<()> {
-        self.catalog.update_namespace(namespace, properties).await
-    }
-
-    async fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
-        self.catalog.drop_namespace(namespace).await
-    }
-
-    async fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
-        self.catalog.list_tables(namespace).await
-    }
-
-    async fn create_table(
-        &self,
-        namespace: &NamespaceIdent,
-        creation: TableCreation,
-    ) -> Result<Table> {
-        self.catalog.create_table(namespace, creation).await
-    }
-
-    async fn drop_table(&self, table: &TableIdent) -> Result<()> {
-        self.catalog.drop_table(table).await
-    }
-
-    async fn purge_table(&self, table: &TableIdent) -> Result<()> {
-        self.catalog.purge_table(table).await
-    }
-
-    async fn table_exists(&self, table: &TableIdent) -> Result<bool> {
-        self.catalog.table_exists(table).await
-    }
-
-    async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
-        self.catalog.rename_table(from, to).await
-    }
-
-    async fn register_table(&self, table: &TableIdent, metadata_location: String) -> Result<Table> {
-        self.catalog.register_table(table, metadata_location).await
-    }
+pub(super) fn failed(ident: &TableIdent, error: &iceberg::Error) -> Error {
+    Error::retry(format!("rewrite small files of {ident}: {}", describe(error)))
 }

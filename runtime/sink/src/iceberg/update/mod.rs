@@ -3,6 +3,7 @@
 //!
 //! Why the crate's `Catalog::update_table` does not do: runtime/decisions/015.
 
+mod head;
 mod rest;
 mod sql;
 
@@ -12,6 +13,7 @@ use iceberg::{TableRequirement, TableUpdate};
 use tokio::sync::OnceCell;
 
 use super::config::{CatalogConfig, CatalogKind};
+pub(super) use head::{new_head, new_snapshot_id, parent_of};
 use rest::RestClient;
 use sql::SqlClient;
 

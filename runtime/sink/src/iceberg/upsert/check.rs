@@ -8,9 +8,9 @@ use iceberg::spec::{FormatVersion, ManifestContentType, PartitionSpec};
 use iceberg::table::Table;
 
 use super::super::config::TableConfig;
-use super::super::delta::parent_of;
 use super::super::error::read_failed;
 use super::super::partition::columns;
+use super::super::update::parent_of;
 use super::key::can_be_key;
 
 /// The key against what the operator emits and how a new table is to be partitioned.

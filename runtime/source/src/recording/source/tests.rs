@@ -99,6 +99,7 @@ fn a_bad_line_is_named_by_file_and_number() {
         (r#"{"partition":0,"offset":"1"}"#, ":2:"),
         (r#"{"partition":0,"offset":0}"#, ":2: offset 0 of t/0 comes after offset 0"),
         (r#"{"partition":-1,"offset":0}"#, "count from 0"),
+        (r#"{"topic":"@totals","partition":0,"offset":0}"#, ":2: topic \"@totals\" begins with"),
         (r#"{"partition":0,"offset":1,"valeu":"x"}"#, ":2: unknown field `valeu`"),
         (
             r#"{"partition":0,"offset":1,"value":7}"#,

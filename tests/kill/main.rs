@@ -14,6 +14,7 @@ mod graph;
 mod keyed;
 mod guarantees;
 mod upgrades;
+mod evolution;
 mod nexmark;
 mod watermarks;
 mod moments;

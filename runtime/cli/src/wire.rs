@@ -24,8 +24,8 @@ use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Sour
 use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits, Metering};
 use floe_pipeline::config::{
-    self, CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec, SinkSpec,
-    TableSpec, Topics, WriteMode,
+    self, CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec,
+    SchemaEvolution, SinkSpec, TableSpec, Topics, WriteMode,
 };
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_pipeline::run::{OperatorWiring, SinkWiring};
@@ -283,6 +283,9 @@ async fn open_table(
 ) -> Result<SinkWiring> {
     let catalog = catalog_config(&table.catalog);
     let sink = IcebergSink::open(&spec.id, name, &catalog, &table_config(table), rows).await?;
+    if !sink.lacks().changes.is_empty() && !tables::is_ours(spec, name, sink.table_uuid()).await? {
+        return Err(sink.disagreement(&catalog));
+    }
     Ok(SinkWiring {
         name: name.to_owned(),
         table: sink.table_name(),
@@ -319,6 +322,10 @@ fn table_config(table: &TableSpec) -> TableConfig {
                     op_column: op_column.clone(),
                 })
             }
+        },
+        schema_evolution: match table.schema_evolution {
+            SchemaEvolution::Additive => floe_sink::iceberg::SchemaEvolution::Additive,
+            SchemaEvolution::None => floe_sink::iceberg::SchemaEvolution::None,
         },
         properties: table.properties.expose().clone(),
     }

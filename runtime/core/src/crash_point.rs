@@ -47,6 +47,8 @@ crash_points! {
     AfterReport = "after-report",
     BeforeRecommit = "before-recommit",
     AfterRecommit = "after-recommit",
+    BeforeTableChange = "before-table-change",
+    AfterTableChange = "after-table-change",
     BeforeHint = "before-hint",
     AfterHint = "after-hint",
     BeforeSavepointKept = "before-savepoint-kept",

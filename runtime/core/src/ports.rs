@@ -208,6 +208,12 @@ pub trait DecoderFactory: Send + Sync {
 /// what `prepare` returns is durable; a file's name is unique to the attempt.
 #[async_trait]
 pub trait SinkWriter: Send {
+    /// Before the first row, when the pipeline is ours and what earlier checkpoints carry is in the table:
+    /// the table is made to take what will be written. Repeating it is harmless.
+    async fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     async fn write(&mut self, epoch: Epoch, batch: RecordBatch) -> Result<()>;
 
     /// Closes the epoch's files.

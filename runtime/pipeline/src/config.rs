@@ -205,8 +205,17 @@ pub struct TableSpec {
     pub partition_by: Vec<String>,
     pub branch: String,
     pub mode: WriteMode,
+    pub schema_evolution: SchemaEvolution,
     /// Table properties, Java spelling.
     pub properties: Properties,
+}
+
+/// What becomes of the pipeline's own table when an operator's columns change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaEvolution {
+    /// Columns are added and numbers widened; the rest is refused.
+    Additive,
+    None,
 }
 
 /// What an epoch's rows are to the table.

@@ -57,7 +57,7 @@ impl Retry {
         }
         let Wiring { source, decoder, operators, graph, sinks, dead_letters, log, clock } = wiring;
         let row_sinks = sinks.len();
-        let (sinks, writers) = split_sinks(sinks, dead_letters);
+        let (sinks, mut writers) = split_sinks(sinks, dead_letters);
         let (partitions, source) = blocking(move || {
             let mut source: Box<dyn Source> = source;
             let partitions = source.partitions()?;
@@ -79,6 +79,9 @@ impl Retry {
                 "the pipeline has no checkpoint yet: it has no dead letters",
             ));
         };
+        for writer in &mut writers {
+            writer.begin().await?;
+        }
         let position = newest.position();
         let parts = TaskParts { decoder: &decoder, operators: &operators, graph: &graph };
         let stages = keyed_stages(&graph, &operators)?;

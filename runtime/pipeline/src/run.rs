@@ -159,7 +159,7 @@ impl Run {
         suspects: &Suspects,
         stop: watch::Receiver<bool>,
     ) -> Result<(Ended, RunSummary)> {
-        let Connected { mut source, writers, log } = connected;
+        let Connected { mut source, mut writers, log } = connected;
         let (config, status) = (&self.config, &self.status);
         let (partitions, source) = blocking(move || {
             let partitions = source.partitions()?;
@@ -177,6 +177,10 @@ impl Run {
             status,
         )
         .await?;
+
+        for writer in &mut writers {
+            writer.begin().await?;
+        }
 
         let newest = start.newest.as_ref().map(|(_, manifest)| Arc::clone(manifest));
         let (position, source) = assign(source, newest, partitions.clone(), config.start).await?;

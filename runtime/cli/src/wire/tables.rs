@@ -2,6 +2,7 @@
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use floe_checkpoint::read_log;
 use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 use floe_pipeline::dead_letter::dead_letter_schema;
@@ -9,7 +10,7 @@ use floe_sink::iceberg::{IcebergSink, Published, TableCommit, fix_table, read_co
 
 use super::{
     DEAD_LETTERS, DISAGREE, Modules, catalog_config, catalog_exists, catalog_text, name_operator,
-    table_config, topic,
+    store_to_read, table_config, topic,
 };
 
 /// Each table against what will be written to it.
@@ -17,7 +18,7 @@ pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<
     let mut checked = Vec::new();
     for (number, sink) in spec.sinks.iter().enumerate() {
         let found = match (modules.output(number), &sink.spec) {
-            (Ok(rows), SinkSpec::Table(table)) => check_table(table, rows).await,
+            (Ok(rows), SinkSpec::Table(table)) => check_table(spec, &sink.name, table, rows).await,
             (Ok(rows), SinkSpec::Topic(topic)) => {
                 topic::check(spec, &sink.name, topic, &rows).await
             }
@@ -28,7 +29,7 @@ pub(crate) async fn check_tables(spec: &PipelineSpec, modules: &Modules) -> Vec<
     if let Some(dead_letters) = &spec.dead_letters {
         let rows = dead_letter_schema();
         checked.push(match &dead_letters.sink {
-            SinkSpec::Table(table) => check_table(table, rows).await,
+            SinkSpec::Table(table) => check_table(spec, DEAD_LETTERS, table, rows).await,
             SinkSpec::Topic(topic) => topic::check(spec, DEAD_LETTERS, topic, &rows).await,
         });
     }
@@ -66,7 +67,20 @@ pub(crate) async fn publish(spec: &PipelineSpec) -> Result<Vec<Published>> {
     Ok(published)
 }
 
-async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
+/// Did this pipeline write to this very table? Only such a one is changed without being asked.
+pub(super) async fn is_ours(spec: &PipelineSpec, sink: &str, table_uuid: [u8; 16]) -> Result<bool> {
+    let Some(store) = store_to_read(spec)? else { return Ok(false) };
+    let reading = read_log(&*store, &spec.id).await?;
+    let newest = reading.newest_manifest();
+    Ok(newest.and_then(|it| it.1.sink(sink)).is_some_and(|it| it.table_uuid == table_uuid))
+}
+
+async fn check_table(
+    spec: &PipelineSpec,
+    sink: &str,
+    table: &TableSpec,
+    rows: SchemaRef,
+) -> Result<String> {
     let config = table_config(table);
     IcebergSink::check_config(&config, &rows)?;
     let catalog = catalog_config(&table.catalog);
@@ -76,11 +90,20 @@ async fn check_table(table: &TableSpec, rows: SchemaRef) -> Result<String> {
         true => IcebergSink::check_schema(&catalog, &config, &rows).await?,
     };
     match found {
-        Some(mismatches) if mismatches.is_empty() => {
+        Some(looked) if looked.mismatches.is_empty() => {
             Ok(format!("{} in {place}: takes what the operator emits", table.table))
         }
-        Some(mismatches) => {
-            let lines: Vec<String> = mismatches.iter().map(ToString::to_string).collect();
+        Some(looked)
+            if !looked.changes.is_empty() && is_ours(spec, sink, looked.table_uuid).await? =>
+        {
+            Ok(format!(
+                "{} in {place}: the next run changes it for what the operator emits\n    {}",
+                table.table,
+                looked.changes.join("\n    ")
+            ))
+        }
+        Some(looked) => {
+            let lines: Vec<String> = looked.mismatches.iter().map(ToString::to_string).collect();
             Err(Error::invalid(format!(
                 "{DISAGREE}\n  table     {}  ({place})\n{}",
                 table.table,

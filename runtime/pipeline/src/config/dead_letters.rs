@@ -6,7 +6,8 @@ use crate::config::paths::Base;
 use crate::config::resolve::{Env, catalog, table_name};
 use crate::config::sink::check_topic;
 use crate::config::{
-    DeadLettersSpec, NamedSink, Properties, SinkSpec, TableSpec, TopicSpec, WriteMode,
+    DeadLettersSpec, NamedSink, Properties, SchemaEvolution, SinkSpec, TableSpec, TopicSpec,
+    WriteMode,
 };
 
 const MAX: u64 = 1000;
@@ -71,6 +72,7 @@ fn letters_table(
         partition_by: Vec::new(),
         branch: "main".to_owned(),
         mode: WriteMode::Append,
+        schema_evolution: SchemaEvolution::Additive,
         properties: Properties::default(),
     })
 }

@@ -267,6 +267,8 @@ pub(super) struct SinkTable {
     pub(super) partition_by: Vec<String>,
     /// Default "append".
     pub(super) mode: Option<ModeName>,
+    /// When operators emit other columns than the pipeline's table has. Default "additive".
+    pub(super) schema_evolution: Option<SchemaEvolutionName>,
     /// The table's branch to commit to. Default "main".
     pub(super) branch: Option<String>,
     /// Table properties in Java's spelling, such as "write.target-file-size-bytes"; of a topic, any librdkafka
@@ -282,6 +284,15 @@ pub(super) enum ModeName {
     Append,
     /// Rows replace those of their key.
     Upsert,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SchemaEvolutionName {
+    /// The next run adds columns as optional ones and widens numbers; anything else is refused.
+    Additive,
+    /// The table stays as it is: `floe check --fix-table` changes it.
+    None,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -1,10 +1,10 @@
 //! `[sink]`: a table or a topic, what belongs to neither, and several of them.
 
 use crate::config::diagnose::Problem;
-use crate::config::document::{ModeName, SinkTable, SinkTables};
+use crate::config::document::{ModeName, SchemaEvolutionName, SinkTable, SinkTables};
 use crate::config::paths::Base;
 use crate::config::resolve::{Env, branch, catalog, table_name};
-use crate::config::{NamedSink, SinkSpec, TableSpec, TopicSpec, WriteMode};
+use crate::config::{NamedSink, SchemaEvolution, SinkSpec, TableSpec, TopicSpec, WriteMode};
 
 /// The name of a sink that the file gives none.
 const DEFAULT_NAME: &str = "sink";
@@ -95,6 +95,7 @@ fn sink_topic(table: SinkTable, env: Env<'_>) -> Result<TopicSpec, Problem> {
         (table.mode.is_some(), "mode"),
         (table.op_column.is_some(), "op-column"),
         (table.branch.is_some(), "branch"),
+        (table.schema_evolution.is_some(), "schema-evolution"),
     ] {
         if given {
             return Err(Problem::new(
@@ -153,6 +154,10 @@ fn sink_table(table: SinkTable, base: &Base<'_>) -> Result<TableSpec, Problem> {
         partition_by: table.partition_by,
         branch: branch(table.branch)?,
         mode,
+        schema_evolution: match table.schema_evolution {
+            None | Some(SchemaEvolutionName::Additive) => SchemaEvolution::Additive,
+            Some(SchemaEvolutionName::None) => SchemaEvolution::None,
+        },
         properties: table.properties,
     })
 }

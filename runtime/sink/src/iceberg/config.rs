@@ -53,7 +53,17 @@ pub struct TableConfig {
     pub partition_by: Vec<String>,
     pub branch: String,
     pub mode: WriteMode,
+    pub schema_evolution: SchemaEvolution,
     pub properties: BTreeMap<String, String>,
+}
+
+/// What becomes of a table whose columns are not what will be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaEvolution {
+    /// Columns are added and numbers widened, where that is all that is missing.
+    Additive,
+    /// It stays as it is.
+    None,
 }
 
 /// What an epoch's rows are to the table.

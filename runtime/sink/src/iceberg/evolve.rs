@@ -1,24 +1,27 @@
 //! A table's columns, changed to what the operator emits where no row has to be touched for it: columns are
 //! added as optional ones, and numbers get wider types. Everything else is named, and stays.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_schema::SchemaRef as ArrowSchemaRef;
+use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::{Error, Result};
 use iceberg::spec::{
-    ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
+    ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, TableMetadata, Type,
 };
-use iceberg::{TableRequirement, TableUpdate};
+use iceberg::table::Table;
+use iceberg::{Catalog, TableIdent, TableRequirement, TableUpdate};
 
 use super::config::{CatalogConfig, TableConfig};
 use super::connect::connect;
 use super::error::{describe, read_failed};
-use super::schema::{compare, table_schema};
+use super::schema::{compare, compare_with, table_schema};
 use super::table::{identifier, is_absent, stored};
 use super::update::{Answer, Change, Updater};
 
-/// Changes the table under requirements: its uuid, its schema and its last column id are those that were
-/// looked at. Gives a line for each change; none where the table fits, or is not there.
+/// For `check --fix-table`. Gives a line for each change; none where the table fits, or is not there.
 pub async fn fix_table(
     catalog: &CatalogConfig,
     config: &TableConfig,
@@ -27,16 +30,57 @@ pub async fn fix_table(
     let rows = stored(config, rows)?;
     let connected = connect(catalog).await?;
     let ident = identifier(&config.table)?;
-    let table = match connected.load_table(&ident).await {
-        Ok(table) => table,
+    match connected.load_table(&ident).await {
+        Ok(_) => {}
         Err(error) if is_absent(&error) => return Ok(Vec::new()),
         Err(error) => return Err(read_failed(&format!("load table {ident}"), &error)),
-    };
-    let metadata = table.metadata();
-    let Some(evolved) = evolve(metadata.current_schema(), &rows, metadata.last_column_id())? else {
-        return Ok(Vec::new());
-    };
-    let change = Change {
+    }
+    let (_, changes) =
+        change_table(connected.as_ref(), &Updater::new(catalog), &ident, &rows).await?;
+    Ok(changes)
+}
+
+/// Others were faster, or an answer was lost, so many times.
+const ATTEMPTS_MAX: u32 = 8;
+const ATTEMPT_WAIT: Duration = Duration::from_millis(100);
+
+/// Changes the table under requirements: its uuid, its schema and its last column id are those that were
+/// looked at. What was sent is done when the table, loaded again, needs no more of it. So it may be repeated,
+/// also by a process that does not know whether another one did it; columns keep their ids.
+///
+/// Gives the table as it is then, and a line for each change.
+pub(super) async fn change_table(
+    catalog: &dyn Catalog,
+    updater: &Updater,
+    ident: &TableIdent,
+    rows: &ArrowSchemaRef,
+) -> Result<(Table, Vec<String>)> {
+    let mut changes = Vec::new();
+    let mut why = String::from("others were faster");
+    for attempt in 0..ATTEMPTS_MAX {
+        tokio::time::sleep(ATTEMPT_WAIT * attempt).await;
+        let loaded = catalog.load_table(ident).await;
+        let table = loaded.map_err(|error| read_failed(&format!("load table {ident}"), &error))?;
+        let Some(evolved) = evolve(table.metadata(), rows)? else { return Ok((table, changes)) };
+        changes = evolved.changes;
+        hit(CrashPoint::BeforeTableChange);
+        let answer = updater.update(&table, change_to(table.metadata(), evolved.schema)).await?;
+        hit(CrashPoint::AfterTableChange);
+        match answer {
+            Answer::Applied | Answer::Conflict => {}
+            Answer::Unknown(unknown) => why = unknown,
+            Answer::Refused(why) => {
+                return Err(Error::refused(format!(
+                    "table {ident} does not take the columns: {why}"
+                )));
+            }
+        }
+    }
+    Err(Error::retry(format!("the columns of table {ident} could not be changed: {why}")))
+}
+
+fn change_to(metadata: &TableMetadata, schema: Schema) -> Change {
+    Change {
         requirements: vec![
             TableRequirement::UuidMatch { uuid: metadata.uuid() },
             TableRequirement::CurrentSchemaIdMatch {
@@ -47,45 +91,33 @@ pub async fn fix_table(
             },
         ],
         updates: vec![
-            TableUpdate::AddSchema { schema: evolved.schema },
+            TableUpdate::AddSchema { schema },
             TableUpdate::SetCurrentSchema { schema_id: -1 },
         ],
-    };
-    match Updater::new(catalog).update(&table, change).await? {
-        Answer::Applied => Ok(evolved.changes),
-        Answer::Conflict => {
-            Err(Error::retry(format!("table {ident} changed meanwhile\n  → run it again")))
-        }
-        Answer::Refused(why) => {
-            Err(Error::refused(format!("table {ident} does not take the columns: {why}")))
-        }
-        Answer::Unknown(why) => Err(Error::unknown(format!(
-            "nobody knows whether table {ident} was changed: {why}\n  → run it again: it finds out"
-        ))),
     }
 }
 
 pub(super) struct Evolved {
     pub(super) schema: Schema,
     pub(super) changes: Vec<String>,
+    /// With it the rows can be written.
+    pub(super) is_all: bool,
 }
 
 /// `None`: there is nothing that can be changed. What cannot be stays as it is, and is still a mismatch.
-pub(super) fn evolve(
-    table: &Schema,
-    rows: &ArrowSchemaRef,
-    last_column_id: i32,
-) -> Result<Option<Evolved>> {
-    if compare(table, rows).is_empty() {
+pub(super) fn evolve(metadata: &TableMetadata, rows: &ArrowSchemaRef) -> Result<Option<Evolved>> {
+    if compare(metadata, rows).is_empty() {
         return Ok(None);
     }
+    let table = metadata.current_schema();
+    let held = held_columns(metadata);
     let wanted = table_schema(rows)?;
     let mut changes = Vec::new();
     let mut fields: Vec<NestedFieldRef> = Vec::new();
     for field in table.as_struct().fields() {
         let wider = wanted
             .field_by_name(&field.name)
-            .filter(|it| widens(&field.field_type, &it.field_type));
+            .filter(|it| widens(&field.field_type, &it.field_type) && !held.contains(&field.id));
         fields.push(match wider {
             None => Arc::clone(field),
             Some(wider) => {
@@ -99,7 +131,7 @@ pub(super) fn evolve(
             }
         });
     }
-    let mut next_id = last_column_id;
+    let mut next_id = metadata.last_column_id();
     for field in wanted.as_struct().fields() {
         if table.field_by_name(&field.name).is_none() {
             changes.push(format!("{}: added as {}, optional", field.name, field.field_type));
@@ -116,7 +148,15 @@ pub(super) fn evolve(
         .with_identifier_field_ids(table.identifier_field_ids())
         .build()
         .map_err(|error| Error::invalid(format!("the table's columns: {}", describe(&error))))?;
-    Ok(Some(Evolved { schema, changes }))
+    let is_all = compare_with(&schema, &held, rows).is_empty();
+    Ok(Some(Evolved { schema, changes, is_all }))
+}
+
+/// Columns whose type stays: partitions are named by values of theirs, and deletes by key are written with it.
+pub(super) fn held_columns(metadata: &TableMetadata) -> BTreeSet<i32> {
+    let partitioned = metadata.partition_specs_iter().flat_map(|it| it.fields());
+    let keys = metadata.current_schema().identifier_field_ids();
+    partitioned.map(|it| it.source_id).chain(keys).collect()
 }
 
 /// What Iceberg lets a column become: every value stays what it is.

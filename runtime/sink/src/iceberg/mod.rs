@@ -22,15 +22,18 @@ mod swap;
 mod outcome;
 mod publish;
 mod evolve;
+mod evolving;
 mod upkeep;
 mod rewrite;
 mod error;
 mod read;
 
-pub use config::{CatalogConfig, CatalogKind, TableConfig, UpsertConfig, WriteMode};
+pub use config::{
+    CatalogConfig, CatalogKind, SchemaEvolution, TableConfig, UpsertConfig, WriteMode,
+};
 pub use connect::connect;
 pub use evolve::fix_table;
 pub use publish::{Published, publish};
 pub use read::{TableCommit, read_commits, read_rows};
 pub use schema::Mismatch;
-pub use table::IcebergSink;
+pub use table::{IcebergSink, Looked};

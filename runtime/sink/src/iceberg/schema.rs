@@ -1,14 +1,15 @@
 //! The operator's columns and the table's: how a table is made from the first, and what does not fit.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema as ArrowSchema, SchemaRef, TimeUnit};
 use floe_core::{Error, Result};
 use iceberg::arrow::arrow_schema_to_schema_auto_assign_ids;
-use iceberg::spec::{PrimitiveType, Schema, Type};
+use iceberg::spec::{PrimitiveType, Schema, TableMetadata, Type};
 
-use super::evolve::widens;
+use super::evolve::{held_columns, widens};
 
 /// One column in which the table and the operator disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,15 @@ fn storable(field: &Field) -> Field {
 }
 
 /// Every column in which they disagree; none if the rows can be written.
-pub(super) fn compare(table: &Schema, rows: &SchemaRef) -> Vec<Mismatch> {
+pub(super) fn compare(metadata: &TableMetadata, rows: &SchemaRef) -> Vec<Mismatch> {
+    compare_with(metadata.current_schema(), &held_columns(metadata), rows)
+}
+
+pub(super) fn compare_with(
+    table: &Schema,
+    held: &BTreeSet<i32>,
+    rows: &SchemaRef,
+) -> Vec<Mismatch> {
     let mut found = Vec::new();
     for field in table.as_struct().fields() {
         let described = describe(&field.field_type, field.required);
@@ -86,6 +95,9 @@ pub(super) fn compare(table: &Schema, rows: &SchemaRef) -> Vec<Mismatch> {
                 operator,
                 advice: match storable_type(column).is_some_and(|it| widens(&field.field_type, &it))
                 {
+                    true if held.contains(&field.id) => {
+                        "its type stays, for partitions or keys are named by it: emit the table's, or write to another table".into()
+                    }
                     true => "widen the column: floe check --fix-table".into(),
                     false => {
                         "change the column's type in the table, or what the operator emits".into()

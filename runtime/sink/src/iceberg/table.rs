@@ -11,9 +11,11 @@ use iceberg::table::Table;
 use iceberg::{Catalog, ErrorKind, NamespaceIdent, TableCreation, TableIdent};
 
 use super::commit::IcebergCommitter;
-use super::config::{CatalogConfig, TableConfig, WriteMode};
+use super::config::{CatalogConfig, SchemaEvolution, TableConfig, WriteMode};
 use super::connect::connect;
 use super::error::{describe, read_failed};
+use super::evolve::evolve;
+use super::evolving::{EvolvingWriter, WriterOf};
 use super::partition::partition_spec;
 use super::schema::{Mismatch, compare, table_schema};
 use super::update::Updater;
@@ -28,6 +30,9 @@ pub struct IcebergSink {
     table: Table,
     /// As the operator emits them.
     rows: SchemaRef,
+    /// What the table lacks for them.
+    lacks: Looked,
+    stored: SchemaRef,
     branch: String,
     mode: WriteMode,
     /// The partition specs that rows of the table have.
@@ -66,9 +71,9 @@ impl IcebergSink {
             }
             Err(error) => return Err(read_failed(&format!("load table {}", config.table), &error)),
         };
-        let found = compare(table.metadata().current_schema(), &stored);
-        if !found.is_empty() {
-            return Err(disagreement(&table, catalog, &found));
+        let lacks = look(&table, config, &stored)?;
+        if !lacks.mismatches.is_empty() && lacks.changes.is_empty() {
+            return Err(disagreement(&table, catalog, &lacks.mismatches));
         }
         let specs = upsert::specs_in_use(&table, &config.branch).await?;
         if let WriteMode::Upsert(upsert) = &config.mode {
@@ -82,6 +87,8 @@ impl IcebergSink {
             updater: Arc::new(Updater::new(catalog)),
             table,
             rows,
+            lacks,
+            stored,
             branch: config.branch.clone(),
             mode: config.mode.clone(),
             specs,
@@ -93,7 +100,7 @@ impl IcebergSink {
         catalog: &CatalogConfig,
         config: &TableConfig,
         rows: &SchemaRef,
-    ) -> Result<Option<Vec<Mismatch>>> {
+    ) -> Result<Option<Looked>> {
         let stored = stored(config, rows)?;
         let connected = connect(catalog).await?;
         let table = match connected.load_table(&identifier(&config.table)?).await {
@@ -106,7 +113,7 @@ impl IcebergSink {
             upsert::check_table(&table, &upsert.key, &specs)?;
         }
         check_branch(&table, &config.branch)?;
-        Ok(Some(compare(table.metadata().current_schema(), &stored)))
+        look(&table, config, &stored).map(Some)
     }
 
     /// For `check`: whether a table can be made from these rows, and written like that.
@@ -131,14 +138,39 @@ impl IcebergSink {
         self.table.metadata().location()
     }
 
+    /// What `begin` of the writer will change of the table: nothing where it has the columns.
+    pub fn lacks(&self) -> &Looked {
+        &self.lacks
+    }
+
+    /// How it is said that the table is not changed.
+    pub fn disagreement(&self, catalog: &CatalogConfig) -> Error {
+        disagreement(&self.table, catalog, &self.lacks.mismatches)
+    }
+
     pub fn writer(&self) -> Result<Box<dyn SinkWriter>> {
-        let (table, rows) = (self.table.clone(), Arc::clone(&self.rows));
-        Ok(match &self.mode {
-            WriteMode::Append => Box::new(IcebergWriter::new(table, rows)?),
-            WriteMode::Upsert(upsert) => {
-                Box::new(UpsertWriter::new(table, &rows, upsert, &self.specs)?)
-            }
-        })
+        let (rows, mode) = (Arc::clone(&self.rows), self.mode.clone());
+        let specs = self.specs.clone();
+        let writer_of: WriterOf = Box::new(move |table| {
+            Ok(match &mode {
+                WriteMode::Append => Box::new(IcebergWriter::new(table, Arc::clone(&rows))?),
+                WriteMode::Upsert(upsert) => {
+                    Box::new(UpsertWriter::new(table, &rows, upsert, &specs)?)
+                }
+            })
+        });
+        if self.lacks.changes.is_empty() {
+            return writer_of(self.table.clone());
+        }
+        Ok(Box::new(EvolvingWriter {
+            catalog: Arc::clone(&self.catalog),
+            updater: Arc::clone(&self.updater),
+            ident: self.table.identifier().clone(),
+            table_uuid: self.table.metadata().uuid(),
+            stored: Arc::clone(&self.stored),
+            writer_of,
+            writer: None,
+        }))
     }
 
     pub fn committer(&self) -> Arc<dyn Committer> {
@@ -151,6 +183,29 @@ impl IcebergSink {
             &self.branch,
         ))
     }
+}
+
+/// A table beside what will be written to it.
+#[derive(Clone, Debug)]
+pub struct Looked {
+    /// Columns in which they disagree.
+    pub mismatches: Vec<Mismatch>,
+    /// What a run may change of the table, after which they agree. None where that would not do, or where
+    /// the configuration does not want it.
+    pub changes: Vec<String>,
+    pub table_uuid: [u8; 16],
+}
+
+fn look(table: &Table, config: &TableConfig, stored: &SchemaRef) -> Result<Looked> {
+    let metadata = table.metadata();
+    let mismatches = compare(metadata, stored);
+    let changes = match config.schema_evolution {
+        SchemaEvolution::Additive => {
+            evolve(metadata, stored)?.filter(|it| it.is_all).map_or_else(Vec::new, |it| it.changes)
+        }
+        SchemaEvolution::None => Vec::new(),
+    };
+    Ok(Looked { mismatches, changes, table_uuid: *metadata.uuid().as_bytes() })
 }
 
 /// What of the operator's rows is stored, after a look at whether the mode can be kept with them.

@@ -10,7 +10,9 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use floe_core::committable::Committable;
 use floe_core::ports::MarkerSnapshot;
 use floe_core::{Epoch, ErrorKind};
-use floe_sink::iceberg::{IcebergSink, TableConfig, fix_table, publish, read_rows};
+use floe_sink::iceberg::{
+    IcebergSink, SchemaEvolution, TableConfig, fix_table, publish, read_rows,
+};
 use iceberg::spec::{MAIN_BRANCH, Transform};
 
 use crate::{Log, catalog, connect, ids, manifest, open, prepare, request, snapshots, table};
@@ -234,4 +236,105 @@ async fn a_branch_is_written_looked_at_and_published() {
     assert!(error.message.contains("somebody wrote to main"), "{error}");
     let all = (10..50).chain(90..95).collect::<Vec<i64>>();
     assert_eq!(ids(folder).await, all);
+}
+
+fn additive(partition_by: &[&str]) -> TableConfig {
+    TableConfig { schema_evolution: SchemaEvolution::Additive, ..table(partition_by) }
+}
+
+/// What becomes of a table of this one column when these are written to it; beside it stands an `id`.
+enum Becomes {
+    Same,
+    Changed(&'static str),
+    Refused(&'static str),
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_change_is_made_or_refused() {
+    use Becomes::{Changed, Refused, Same};
+    use DataType::{Date32, Float32, Float64, Int32, Int64, Utf8};
+    let decimal = |precision, scale| DataType::Decimal128(precision, scale);
+    let point = |names: &[&str]| {
+        DataType::Struct(names.iter().map(|it| Field::new(*it, Int64, true)).collect())
+    };
+    let list = DataType::List(Arc::new(Field::new("item", Utf8, true)));
+    let field = |data_type: &DataType| Some(Field::new("x", data_type.clone(), true));
+    let required = |data_type: &DataType| Some(Field::new("x", data_type.clone(), false));
+    let cases = [
+        (None, field(&Int64), Changed("x: added as long, optional")),
+        (None, required(&Int64), Changed("x: added as long, optional")),
+        (None, field(&list), Changed("x: added as list")),
+        (None, field(&point(&["a"])), Changed("x: added as struct")),
+        (field(&Int32), field(&Int64), Changed("x: int became long")),
+        (required(&Int32), required(&Int64), Changed("x: int became long")),
+        (field(&Float32), field(&Float64), Changed("x: float became double")),
+        (
+            field(&decimal(9, 2)),
+            field(&decimal(18, 2)),
+            Changed("x: decimal(9, 2) became decimal(18, 2)"),
+        ),
+        (field(&Int64), field(&Int32), Same),
+        (field(&Float64), field(&Float32), Same),
+        (field(&decimal(18, 2)), field(&decimal(9, 2)), Same),
+        (field(&Int64), required(&Int64), Same),
+        (field(&Int64), None, Same),
+        (required(&Int64), None, Refused("the operator must emit it")),
+        (required(&Int64), field(&Int64), Refused("make the column optional")),
+        (required(&Int32), field(&Int64), Refused("widen the column")),
+        (field(&Int64), field(&Utf8), Refused("change the column's type")),
+        (field(&Int64), field(&Float64), Refused("change the column's type")),
+        (field(&Date32), field(&Int64), Refused("change the column's type")),
+        (field(&decimal(9, 2)), field(&decimal(18, 4)), Refused("change the column's type")),
+        (field(&point(&["a"])), field(&point(&["a", "b"])), Refused("change the column's type")),
+        (field(&list), field(&Utf8), Refused("change the column's type")),
+    ];
+    let rows = |x: Option<Field>| -> SchemaRef {
+        let id = Field::new("id", Int64, false);
+        Arc::new(Schema::new([Some(id), x].into_iter().flatten().collect::<Vec<_>>()))
+    };
+    for (number, (before, after, becomes)) in cases.into_iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = catalog(folder.path());
+        let (before, after) = (rows(before), rows(after));
+        IcebergSink::open("p", "sink", &catalog, &table(&[]), before).await.unwrap();
+        let opened =
+            IcebergSink::open("p", "sink", &catalog, &additive(&[]), Arc::clone(&after)).await;
+        let name = format!("case {number}");
+        match becomes {
+            Same => assert!(opened.unwrap().lacks().changes.is_empty(), "{name}"),
+            Refused(why) => {
+                let error = opened.err().expect(&name);
+                assert!(error.message.contains(why) && error.message.contains("x "), "{error}");
+            }
+            Changed(change) => {
+                let sink = opened.unwrap();
+                assert_eq!(sink.lacks().changes.len(), 1, "{name}");
+                assert!(sink.lacks().changes[0].starts_with(change), "{name}: {:?}", sink.lacks());
+                // Two owners at once, and one of them again: one change.
+                let (mut writer, mut other) = (sink.writer().unwrap(), sink.writer().unwrap());
+                writer.begin().await.unwrap();
+                other.begin().await.unwrap();
+                writer.begin().await.unwrap();
+                let metadata = connect(&catalog).await.unwrap();
+                let ident = iceberg::TableIdent::from_strs(["lake", "rows"]).unwrap();
+                let loaded = metadata.load_table(&ident).await.unwrap();
+                assert_eq!(loaded.metadata().schemas_iter().count(), 2, "{name}");
+                let again = IcebergSink::open("p", "sink", &catalog, &table(&[]), after).await;
+                assert!(again.unwrap().lacks().mismatches.is_empty(), "{name}");
+            }
+        }
+    }
+}
+
+/// One column that may be added and one that may not be widened: nothing is changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_name_partitions_keep_their_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = catalog(folder.path());
+    IcebergSink::open("p", "sink", &catalog, &table(&["id"]), narrow()).await.unwrap();
+    let error =
+        IcebergSink::open("p", "sink", &catalog, &additive(&["id"]), wide()).await.err().unwrap();
+    assert!(error.message.contains("partitions or keys are named by it"), "{error}");
+    let again = IcebergSink::open("p", "sink", &catalog, &table(&["id"]), narrow()).await.unwrap();
+    assert!(again.lacks().mismatches.is_empty());
 }

@@ -19,7 +19,8 @@ use floe_core::epoch::{EntryId, Generation, Slot};
 use floe_core::ports::{LogAnswer, LogView, MarkerSnapshot};
 use floe_core::{Epoch, ErrorKind, Result};
 use floe_sink::iceberg::{
-    CatalogConfig, CatalogKind, IcebergSink, TableConfig, WriteMode, connect, read_rows,
+    CatalogConfig, CatalogKind, IcebergSink, SchemaEvolution, TableConfig, WriteMode, connect,
+    read_rows,
 };
 use iceberg::spec::{Operation, SnapshotRef};
 
@@ -42,6 +43,7 @@ fn table(partition_by: &[&str]) -> TableConfig {
         partition_by: partition_by.iter().map(ToString::to_string).collect(),
         branch: "main".into(),
         mode: WriteMode::Append,
+        schema_evolution: SchemaEvolution::None,
         properties: BTreeMap::new(),
     }
 }

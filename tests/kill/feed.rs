@@ -159,7 +159,7 @@ fn append_paced(
 
 /// Appends whole lines, so that a reader never sees half of one: a write within a page of the file becomes
 /// visible at once, and blank lines in a recording mean nothing, so they fill a page's rest.
-struct Appender {
+pub(crate) struct Appender {
     file: File,
     /// Bytes in the file.
     len: usize,
@@ -169,13 +169,13 @@ struct Appender {
 const PAGE: usize = 4096;
 
 impl Appender {
-    fn create(path: &Path) -> Result<Appender> {
+    pub(crate) fn create(path: &Path) -> Result<Appender> {
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(path);
         let file = file.with_context(|| format!("make {}", path.display()))?;
         Ok(Appender { file, len: 0, pending: Vec::new() })
     }
 
-    fn append(&mut self, line: &str) -> Result<()> {
+    pub(crate) fn append(&mut self, line: &str) -> Result<()> {
         let room = PAGE - (self.len + self.pending.len()) % PAGE;
         if line.len() + 1 > room {
             self.pending.resize(self.pending.len() + room, b'\n');
@@ -186,7 +186,7 @@ impl Appender {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.file.write_all(&self.pending).context("append to the recording")?;
         self.len += self.pending.len();
         self.pending.clear();

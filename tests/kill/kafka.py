@@ -82,7 +82,7 @@ def produce(options):
             while True:
                 try:
                     producer.produce(
-                        options.topic,
+                        record.get("topic", options.topic),
                         key=content(record.get("key")),
                         value=content(record.get("value")),
                         partition=record["partition"],

@@ -12,6 +12,7 @@ mod scene;
 mod points;
 mod graph;
 mod keyed;
+mod sources;
 mod guarantees;
 mod upgrades;
 mod evolution;

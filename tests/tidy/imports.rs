@@ -52,6 +52,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-example-nexmark", &["floe-sdk"]),
     ("floe-example-prices", &["floe-sdk"]),
     ("floe-example-prices-fixed", &["floe-sdk"]),
+    ("floe-example-rates", &["floe-sdk"]),
     (
         "floe-tests",
         &[

@@ -1,7 +1,8 @@
 //! The guarantee that a pipeline really has, and what it rests on, part by part.
 
 use floe_pipeline::config::{
-    CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec, TableSpec, WriteMode,
+    CatalogKind, Guarantee, OnError, Origin, PipelineSpec, SinkSpec, SourceSpec, TableSpec,
+    WriteMode,
 };
 use serde::Serialize;
 
@@ -15,12 +16,15 @@ pub(crate) struct HeldGuarantee {
 }
 
 pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
-    let source = match &spec.source.origin {
+    let source_text = |it: &SourceSpec| match &it.origin {
         Origin::Kafka { .. } => {
             "source: Kafka; any offset that retention keeps can be read again (read_committed)"
         }
         Origin::Recording { .. } => "source: a recording; every offset can be read again",
     };
+    let mut sources: Vec<&str> = spec.sources.iter().map(source_text).collect();
+    sources.sort_unstable();
+    sources.dedup();
     let text_of = |sink: &SinkSpec| match (spec.guarantee, sink) {
         (Guarantee::ExactlyOnce, SinkSpec::Topic(_)) => {
             "sink: Kafka in transactions; records show after the checkpoint is complete, once, in order"
@@ -35,11 +39,17 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
             "sink: Iceberg; rows show after the checkpoint is complete, and no commit is repeated"
         }
     };
-    let mut rests_on = vec![
-        source.to_owned(),
+    let mut rests_on: Vec<String> = sources.into_iter().map(str::to_owned).collect();
+    if spec.sources.len() > 1 {
+        rests_on.push(
+            "sources: the positions of all of them, and the order in which they were merged, are in one checkpoint"
+                .to_owned(),
+        );
+    }
+    rests_on.push(
         "operators: memory and globals are captured together with the position; state is exact"
             .to_owned(),
-    ];
+    );
     let with_mode = |sink: &SinkSpec| match sink.table().map(|it| &it.mode) {
         Some(WriteMode::Upsert { key, .. }) => {
             format!("{}; a row replaces the one of its key ({})", text_of(sink), key.join(", "))

@@ -1,10 +1,12 @@
 //! The one place that names Kafka, wasmtime and Iceberg together: from a spec to connected parts.
 
 mod graph;
+mod sources;
 mod tables;
 mod topic;
 
 pub(crate) use graph::port_name;
+pub(crate) use sources::{decoder, recording_topic, source, source_decoder};
 pub(crate) use tables::{check_tables, commits, fix_tables, publish, rows};
 
 use std::path::{Path, PathBuf};
@@ -20,17 +22,16 @@ use floe_checkpoint::{
 use floe_core::committable::CommittedSnapshot;
 use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Graph, OperatorNode};
-use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, Source, TableFacts};
+use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, TableFacts};
 use floe_core::{Error, ErrorKind, Result};
-use floe_operator::{DirtyPages, Engine, Factory, InputDecoder, Limits, Metering};
+use floe_operator::{DirtyPages, Engine, Factory, Limits, Metering};
 use floe_pipeline::config::{
-    self, CatalogKind, CatalogSpec, Format, LimitsSpec, OnError, Origin, PipelineSpec,
-    SchemaEvolution, SinkSpec, TableSpec, Topics, WriteMode,
+    self, CatalogKind, CatalogSpec, LimitsSpec, OnError, PipelineSpec, SchemaEvolution, SinkSpec,
+    SourceSpec, TableSpec, WriteMode,
 };
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_pipeline::run::{OperatorWiring, SinkWiring};
 use floe_sink::iceberg::{CatalogConfig, IcebergSink, TableConfig, UpsertConfig};
-use floe_source::{KafkaConfig, KafkaSource, RecordingSource};
 
 use crate::show::{self, short_hex};
 use crate::telemetry::facts::wall_ms;
@@ -73,8 +74,8 @@ pub(crate) struct Modules {
     pub(crate) engine: String,
     /// The method by which checkpoints find changed pages here.
     pub(crate) dirty_pages: String,
-    /// `None`: no operator is told a watermark.
-    pub(crate) event_time: Option<WatermarkRule>,
+    /// For each source; `None`: no operator is told a watermark.
+    pub(crate) event_time: Vec<Option<WatermarkRule>>,
 }
 
 impl Modules {
@@ -134,15 +135,13 @@ fn modules_with(
         }
         let config = operator.config.clone();
         let factory = if module.is_configurable() {
-            let upstream = upstream(spec, engine, &chain, &nodes, &operator.input, limits_of)?;
+            let upstream = upstream(spec, engine, &chain, &nodes, limits_of)?;
             Factory::configured(&name, module, config, upstream, limits)?
         } else {
             Factory::new(&name, module, config, limits)
         };
-        if !chain.is_empty() {
-            for port in graph::taken(spec, &nodes, &operator.input)? {
-                graph::fits(&chain, port, &name, &factory.describe().input)?;
-            }
+        for port in graph::taken(spec, &nodes, chain.len())?.ports {
+            graph::fits(&chain, port, &name, &factory.describe().input)?;
         }
         graph::check_key(spec, chain.len(), factory.describe())?;
         nodes.push(graph::node(operator, &name, factory.describe()));
@@ -153,32 +152,34 @@ fn modules_with(
             on_error: operator.on_error,
         });
     }
-    let event_time = match (&spec.source.event_time, chain.first()) {
-        (Some(event_time), Some(first)) => Some(event_time.rule(&first.factory.describe().input)?),
-        (Some(_) | None, _) => None,
-    };
     let graph = graph::graph(spec, &nodes)?;
+    let rule = |(source, reader): (&SourceSpec, &usize)| {
+        let input = &chain[*reader].factory.describe().input;
+        source.event_time.as_ref().map(|it| it.rule(input)).transpose()
+    };
+    let event_time = spec.sources.iter().zip(&graph.readers).map(rule).collect::<Result<_>>()?;
     let dirty_pages = engine.dirty_pages();
     Ok(Modules { chain, graph, engine: engine.settings(), dirty_pages, event_time })
 }
 
 /// What the next operator of the chain gets, as far as it is known before that one says what it takes: the
-/// rows of the operator before; for the first, the columns in [source], or else those of the first operator
-/// behind it that says some.
+/// rows of the operator before; of a source, its columns, of several all of theirs; where a single source
+/// says none, those of the first operator that says some.
 fn upstream(
     spec: &PipelineSpec,
     engine: &Arc<Engine>,
     chain: &[Module],
     nodes: &[OperatorNode],
-    input: &[String],
     limits_of: &dyn Fn(&LimitsSpec) -> Limits,
 ) -> Result<Option<SchemaRef>> {
-    if !chain.is_empty() {
-        let ports = graph::taken(spec, nodes, input)?;
-        return ports.first().map(|it| graph::schema_of(chain, *it)).transpose();
+    let taken = graph::taken(spec, nodes, chain.len())?;
+    if let Some(port) = taken.ports.first() {
+        return graph::schema_of(chain, *port).map(Some);
     }
-    if spec.source.columns.is_some() {
-        return Ok(spec.source.columns.clone());
+    let said: Vec<&SchemaRef> =
+        taken.sources.iter().filter_map(|it| spec.sources[*it].columns.as_ref()).collect();
+    if !said.is_empty() || spec.sources.len() > 1 {
+        return sources::columns_of_all(&said, taken.sources.len());
     }
     for operator in &spec.operators {
         let module = load_module(engine, &operator.module, &limits_of(&operator.limits))?;
@@ -230,15 +231,6 @@ fn limits(spec: &LimitsSpec) -> Limits {
         compile_time: spec.compile_time.unwrap_or(default.compile_time),
         module_bytes: spec.module_bytes.unwrap_or(default.module_bytes),
     }
-}
-
-pub(crate) fn decoder(spec: &PipelineSpec, modules: &Modules) -> Result<Arc<dyn DecoderFactory>> {
-    let format = match spec.source.format {
-        Format::Json => floe_operator::Format::Json,
-        Format::Raw => floe_operator::Format::Raw,
-    };
-    let input = Arc::clone(&modules.chain[0].factory.describe().input);
-    Ok(Arc::new(InputDecoder::new(format, input)?))
 }
 
 /// Loads the modules and opens the tables, made if they are not there.
@@ -386,33 +378,6 @@ fn catalog_exists(catalog: &CatalogSpec) -> bool {
         Some(file) => Path::new(file.split('?').next().unwrap_or(file)).exists(),
         None => true,
     }
-}
-
-pub(crate) async fn source(spec: &PipelineSpec) -> Result<Box<dyn Source>> {
-    let (id, origin) = (spec.id.clone(), spec.source.origin.clone());
-    blocking(move || -> Result<Box<dyn Source>> {
-        match origin {
-            Origin::Recording { file } => {
-                let topic = recording_topic(&file);
-                Ok(Box::new(RecordingSource::open(file, &topic)?))
-            }
-            Origin::Kafka { topics, bootstrap_servers, properties } => {
-                let topics = match topics {
-                    Topics::Named(names) => floe_source::Topics::Names(names),
-                    Topics::Pattern(pattern) => floe_source::Topics::Pattern(pattern),
-                };
-                let mut config = KafkaConfig::new(bootstrap_servers, topics, id);
-                config.properties = properties.expose().clone();
-                Ok(Box::new(KafkaSource::connect(config)?))
-            }
-        }
-    })
-    .await
-}
-
-/// The topic of a recording's lines that name none: the file's name without its ending.
-pub(crate) fn recording_topic(file: &Path) -> String {
-    file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 pub(crate) fn store(spec: &PipelineSpec) -> Result<Arc<dyn ObjectStore>> {

@@ -2,13 +2,17 @@
 //!
 //! Operators stand in the order of the pipeline file, and each takes from those before it, so there is no
 //! circle. A stage is a run of them that is instantiated together; within it a batch goes from one to the
-//! next by a call. The first stage has a task for each source partition. An operator with `key-by` begins a
-//! further stage, whose tasks each have the rows of some keys.
+//! next by a call. Each source has a stage of its own, with a task for each of its partitions. An operator with
+//! `key-by`, or one that takes from several sources, begins a further stage, whose tasks each have the rows of
+//! some keys, from all sources.
+
+mod stages;
 
 use std::ops::Range;
 
 use crate::exchange::PARTITIONER;
 use crate::manifest::KeyedIdentity;
+use crate::position::TopicPartition;
 
 /// An output of an operator, by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,26 +24,38 @@ pub struct Port {
 /// What flows into the operators of a pipeline, and out of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Graph {
-    /// For each operator, what it takes. Nothing: what comes in from the source.
+    /// At least one, in the order of the pipeline file.
+    pub sources: Vec<SourceNode>,
+    /// For each source, the operator that its records are decoded for.
+    pub readers: Vec<usize>,
+    /// For each operator, what it takes of other operators.
     pub inputs: Vec<Vec<Port>>,
     /// For each sink, what it takes.
     pub sinks: Vec<Vec<Port>>,
-    /// In order; together they are all operators.
+    /// One for each source, then those of keys in order; together they are all operators.
     pub stages: Vec<Stage>,
+}
+
+/// A source as the pipeline file has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceNode {
+    pub name: String,
+    /// A topic belongs to one source. A source that is alone has all topics, whatever stands here.
+    pub topics: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stage {
-    /// Empty for a first stage whose records go to a keyed one at once.
+    /// Empty for a source whose records go to a keyed stage at once.
     pub operators: Range<usize>,
-    /// `None`: the first stage, with a task for each source partition.
+    /// `None`: the stage of a source, with a task for each partition.
     pub keyed: Option<Keyed>,
 }
 
 /// How rows are parted among the tasks of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyed {
-    /// Columns of what its first operator takes.
+    /// Columns of what its first operator takes. Empty for one task that has all rows.
     pub columns: Vec<String>,
     pub tasks: u32,
 }
@@ -49,7 +65,8 @@ pub struct Keyed {
 pub struct OperatorNode {
     pub name: String,
     pub outputs: Vec<String>,
-    /// "operator" or "operator.output". Empty: output 0 of the operator before it.
+    /// "source", "operator" or "operator.output". Empty: output 0 of the operator before it; of the first, the
+    /// source that is alone.
     pub input: Vec<String>,
     /// Outputs whose rows go nowhere.
     pub discard: Vec<String>,
@@ -72,25 +89,28 @@ pub struct GraphError {
 }
 
 impl Graph {
-    pub fn new(operators: &[OperatorNode], sinks: &[SinkNode]) -> Result<Graph, GraphError> {
+    pub fn new(
+        sources: &[SourceNode],
+        operators: &[OperatorNode],
+        sinks: &[SinkNode],
+    ) -> Result<Graph, GraphError> {
+        refuse_equal_names(sources, operators)?;
         let mut inputs = Vec::new();
-        for (index, operator) in operators.iter().enumerate() {
-            let at = format!("operator.{index}.input");
-            inputs.push(match (index, operator.input.is_empty()) {
-                (0, true) => Vec::new(),
-                (0, false) => {
-                    return Err(GraphError {
-                        at,
-                        message: format!(
-                            "operator {} is the first, and takes what the source brings",
-                            operator.name
-                        ),
-                        help: "take input out".to_owned(),
-                    });
+        let mut readers = vec![None; sources.len()];
+        for index in 0..operators.len() {
+            let taken = input(sources, &operators[..index], index, &operators[index].input)?;
+            for source in taken.sources {
+                if let Some(reader) = readers[source].replace(index) {
+                    return Err(read_twice(&sources[source], operators, reader, index));
                 }
-                (_, _) => input(&operators[..index], &operator.input)?,
-            });
+            }
+            inputs.push(taken.ports);
         }
+        let readers = readers
+            .into_iter()
+            .enumerate()
+            .map(|(source, it)| it.ok_or_else(|| read_by_nobody(&sources[source], source)))
+            .collect::<Result<Vec<usize>, GraphError>>()?;
         let mut all = Vec::new();
         for (index, sink) in sinks.iter().enumerate() {
             all.push(match sink.input.is_empty() {
@@ -98,9 +118,11 @@ impl Graph {
                 false => ports(operators, &sink.input, &format!("sink.{index}.input"))?,
             });
         }
-        let graph = Graph { inputs, sinks: all, stages: stages(operators) };
+        let stages = stages::of(sources, operators, &inputs, &readers)?;
+        let graph = Graph { sources: sources.to_vec(), readers, inputs, sinks: all, stages };
         graph.refuse_far_inputs(operators)?;
         graph.refuse_lost_outputs(operators)?;
+        graph.refuse_lost_sources()?;
         Ok(graph)
     }
 
@@ -110,6 +132,8 @@ impl Graph {
             index.checked_sub(1).map(|operator| Port { operator, output: 0 }).into_iter().collect()
         };
         Graph {
+            sources: vec![SourceNode::default()],
+            readers: vec![0],
             inputs: (0..operators).map(before).collect(),
             sinks: vec![before(operators)],
             stages: vec![Stage { operators: 0..operators, keyed: None }],
@@ -117,13 +141,42 @@ impl Graph {
     }
 
     pub fn is_keyed(&self) -> bool {
-        self.stages.len() > 1
+        self.keyed_stages().next().is_some()
+    }
+
+    /// With their numbers among all stages.
+    pub fn keyed_stages(&self) -> impl Iterator<Item = (usize, &Stage, &Keyed)> {
+        let all = self.stages.iter().enumerate();
+        all.filter_map(|(number, stage)| Some((number, stage, stage.keyed.as_ref()?)))
     }
 
     /// The stage of an operator.
     pub fn stage_of(&self, operator: usize) -> usize {
         let of = self.stages.iter().position(|it| it.operators.contains(&operator));
         of.expect("the stages are all operators")
+    }
+
+    /// The stage that takes rows from this one.
+    pub fn stage_behind(&self, stage: usize) -> Option<usize> {
+        let next = (stage + 1).max(self.sources.len());
+        (next < self.stages.len()).then_some(next)
+    }
+
+    /// The source of a partition, which is the number of its stage, too. `None`: its topic is no source's.
+    pub fn source_of(&self, partition: &TopicPartition) -> Option<usize> {
+        match self.sources.len() {
+            1 => Some(0),
+            _ => self
+                .sources
+                .iter()
+                .position(|it| it.topics.iter().any(|topic| **topic == *partition.topic)),
+        }
+    }
+
+    /// The sources that an operator takes records of, as they are decoded for it.
+    pub fn read_by(&self, operator: usize) -> impl Iterator<Item = &SourceNode> {
+        let all = self.sources.iter().zip(&self.readers);
+        all.filter(move |it| *it.1 == operator).map(|it| it.0)
     }
 
     /// What the tasks of a stage call, in order, and what leaves them.
@@ -141,19 +194,19 @@ impl Graph {
             leaving
                 .extend(taken.iter().filter_map(inside).map(|it| (Some(it), Outlet::Sink(sink))));
         }
-        if let Some(next) = self.stages.get(stage + 1) {
-            let taken = &self.inputs[next.operators.start];
-            match taken.is_empty() {
-                true => leaving.push((None, Outlet::Next)),
-                false => leaving
-                    .extend(taken.iter().filter_map(inside).map(|it| (Some(it), Outlet::Next))),
+        if let Some(next) = self.stage_behind(stage) {
+            let first = self.stages[next].operators.start;
+            if self.readers.get(stage) == Some(&first) {
+                leaving.push((None, Outlet::Next));
             }
+            let taken = self.inputs[first].iter().filter_map(inside);
+            leaving.extend(taken.map(|it| (Some(it), Outlet::Next)));
         }
         Wires { inputs, leaving }
     }
 
-    /// What a checkpoint keeps of an operator's place: the outputs that it takes where they are not what they
-    /// are by default, and what parts its keys. `name` is a port's.
+    /// What a checkpoint keeps of an operator's place: what it takes where that is not what it is by default,
+    /// and what parts its keys. `name` is a port's.
     pub fn identity(
         &self,
         operator: usize,
@@ -161,10 +214,13 @@ impl Graph {
     ) -> (Vec<String>, Option<KeyedIdentity>) {
         let taken = &self.inputs[operator];
         let usual = operator.checked_sub(1).map(|operator| Port { operator, output: 0 });
-        let inputs = match taken.iter().copied().eq(usual) {
-            true => Vec::new(),
-            false => taken.iter().map(|it| name(*it)).collect(),
-        };
+        let mut inputs = Vec::new();
+        if self.sources.len() > 1 {
+            inputs.extend(self.read_by(operator).map(|it| it.name.clone()));
+        }
+        if !inputs.is_empty() || !taken.iter().copied().eq(usual) {
+            inputs.extend(taken.iter().map(|it| name(*it)));
+        }
         let stage = &self.stages[self.stage_of(operator)];
         let keyed = stage.keyed.as_ref().filter(|_| stage.operators.start == operator);
         let keyed = keyed.map(|it| KeyedIdentity {
@@ -179,21 +235,52 @@ impl Graph {
     fn refuse_far_inputs(&self, operators: &[OperatorNode]) -> Result<(), GraphError> {
         for (index, taken) in self.inputs.iter().enumerate() {
             let stage = self.stage_of(index);
-            let begins = self.stages[stage].operators.start == index && stage > 0;
-            let from = stage - usize::from(begins);
-            if let Some(port) = taken.iter().find(|it| self.stage_of(it.operator) != from) {
-                let (name, far) = (&operators[index].name, &operators[port.operator].name);
+            let begins =
+                self.stages[stage].operators.start == index && self.stages[stage].keyed.is_some();
+            let is_near = |from: usize| match begins {
+                true => self.stage_behind(from) == Some(stage),
+                false => from == stage,
+            };
+            let far_port = taken.iter().find(|it| !is_near(self.stage_of(it.operator)));
+            let far_source = self.readers.iter().zip(&self.sources).enumerate();
+            let far_source = far_source
+                .filter(|(_, it)| *it.0 == index)
+                .find(|(source, _)| !is_near(*source))
+                .map(|(_, it)| format!("source {}", it.1.name));
+            let far = far_port.map(|it| format!("operator {}", operators[it.operator].name));
+            if let Some(far) = far.or(far_source) {
                 return Err(GraphError {
                     at: format!("operator.{index}.input"),
                     message: format!(
-                        "operator {name} takes rows of operator {far}, which is in another stage: a key-by stands between them, or stands elsewhere"
+                        "operator {} takes rows of {far}, which is in another stage: a key-by, or an operator of several sources, stands between them, or stands elsewhere",
+                        operators[index].name
                     ),
-                    help: "an operator takes from its own stage, one with key-by from the stage before it"
+                    help: "an operator takes from its own stage, one that begins a stage from those right before it"
                         .to_owned(),
                 });
             }
-            if taken.is_empty() && index > 0 {
-                unreachable!("only the first operator takes what comes in");
+        }
+        Ok(())
+    }
+
+    /// The watermark of a keyed stage is the least of all that is before it: none may be without a part in it.
+    fn refuse_lost_sources(&self) -> Result<(), GraphError> {
+        let Some((first, stage, _)) = self.keyed_stages().next() else { return Ok(()) };
+        for (number, source) in self.sources.iter().enumerate() {
+            let leaving = self.wires(number).leaving;
+            if !leaving.iter().any(|it| it.1 == Outlet::Next) {
+                assert_eq!(self.stage_behind(number), Some(first));
+                return Err(GraphError {
+                    at: format!("source.{number}"),
+                    message: format!(
+                        "nothing of source {} reaches the operator that shares rows out by key, and other sources do",
+                        source.name
+                    ),
+                    help: format!(
+                        "let [[operator]] number {} take some of it, or make it a pipeline of its own",
+                        stage.operators.start + 1
+                    ),
+                });
             }
         }
         Ok(())
@@ -239,11 +326,98 @@ impl Graph {
     }
 }
 
-/// What an operator takes that stands behind these; at least one does.
-pub fn input(before: &[OperatorNode], input: &[String]) -> Result<Vec<Port>, GraphError> {
-    match input.is_empty() {
-        true => Ok(vec![Port { operator: before.len() - 1, output: 0 }]),
-        false => ports(before, input, &format!("operator.{}.input", before.len())),
+/// What an operator takes: records of sources, and rows of operators.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// By their numbers.
+    pub sources: Vec<usize>,
+    pub ports: Vec<Port>,
+}
+
+/// What the operator `index` takes that stands behind `before`.
+pub fn input(
+    sources: &[SourceNode],
+    before: &[OperatorNode],
+    index: usize,
+    input: &[String],
+) -> Result<Taken, GraphError> {
+    let at = format!("operator.{index}.input");
+    if input.is_empty() {
+        return match (before.len().checked_sub(1), sources) {
+            (Some(operator), _) => {
+                Ok(Taken { ports: vec![Port { operator, output: 0 }], ..Taken::default() })
+            }
+            (None, [_]) => Ok(Taken { sources: vec![0], ..Taken::default() }),
+            (None, sources) => Err(GraphError {
+                at: format!("operator.{index}"),
+                message: "the first operator does not say which source it takes".to_owned(),
+                help: format!("input = {}", names_of(sources)),
+            }),
+        };
+    }
+    let mut taken = Taken::default();
+    for text in input {
+        match sources.iter().position(|it| it.name == *text) {
+            Some(source) => taken.sources.push(source),
+            None if before.is_empty() => {
+                return Err(GraphError {
+                    at,
+                    message: format!(
+                        "{text:?} is no source, and the first operator takes what a source brings"
+                    ),
+                    help: format!("take it out, or input = {}", names_of(sources)),
+                });
+            }
+            None => taken.ports.push(port(before, text, &at)?),
+        }
+    }
+    Ok(taken)
+}
+
+fn names_of(sources: &[SourceNode]) -> String {
+    let names: Vec<String> = sources.iter().map(|it| format!("{:?}", it.name)).collect();
+    format!("[{}]", names.join(", "))
+}
+
+fn refuse_equal_names(
+    sources: &[SourceNode],
+    operators: &[OperatorNode],
+) -> Result<(), GraphError> {
+    for (index, source) in sources.iter().enumerate() {
+        let of_operator = operators.iter().any(|it| it.name == source.name);
+        // Alone, it has a name that nobody gave it.
+        if sources.len() > 1 && of_operator {
+            return Err(GraphError {
+                at: format!("source.{index}.name"),
+                message: format!("a source and an operator are named {:?}", source.name),
+                help: "give one of them another name".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn read_twice(
+    source: &SourceNode,
+    operators: &[OperatorNode],
+    first: usize,
+    second: usize,
+) -> GraphError {
+    GraphError {
+        at: format!("operator.{second}.input"),
+        message: format!(
+            "operators {} and {} both take source {}, whose records are decoded for one operator",
+            operators[first].name, operators[second].name, source.name
+        ),
+        help: "let one operator take it, and the others what that one emits".to_owned(),
+    }
+}
+
+fn read_by_nobody(source: &SourceNode, number: usize) -> GraphError {
+    GraphError {
+        at: format!("source.{number}"),
+        message: format!("no operator takes source {}", source.name),
+        help: format!("input = [{:?}] in the [[operator]] that takes it", source.name),
     }
 }
 
@@ -269,18 +443,6 @@ pub enum Outlet {
     Sink(usize),
     /// The tasks of the next stage, by key.
     Next,
-}
-
-fn stages(operators: &[OperatorNode]) -> Vec<Stage> {
-    let mut stages = vec![Stage { operators: 0..0, keyed: None }];
-    for (index, operator) in operators.iter().enumerate() {
-        if operator.keyed.is_some() {
-            stages.push(Stage { operators: index..index, keyed: operator.keyed.clone() });
-        }
-        let open = stages.last_mut().expect("one was put there above");
-        open.operators.end = index + 1;
-    }
-    stages
 }
 
 fn ports(operators: &[OperatorNode], input: &[String], at: &str) -> Result<Vec<Port>, GraphError> {
@@ -320,102 +482,4 @@ fn no_output(at: String, operator: &OperatorNode, output: &str) -> GraphError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn operator(name: &str, outputs: &[&str], input: &[&str]) -> OperatorNode {
-        let texts = |it: &[&str]| it.iter().map(|it| (*it).to_owned()).collect();
-        OperatorNode {
-            name: name.to_owned(),
-            outputs: texts(outputs),
-            input: texts(input),
-            discard: Vec::new(),
-            keyed: None,
-        }
-    }
-
-    fn sink(input: &[&str]) -> SinkNode {
-        SinkNode { input: input.iter().map(|it| (*it).to_owned()).collect() }
-    }
-
-    fn keyed(mut node: OperatorNode, tasks: u32) -> OperatorNode {
-        node.keyed = Some(Keyed { columns: vec!["k".to_owned()], tasks });
-        node
-    }
-
-    fn at(operator: usize, output: u32) -> Port {
-        Port { operator, output }
-    }
-
-    #[test]
-    fn a_chain_is_what_nothing_is_said_of() {
-        let operators = [operator("a", &["rows"], &[]), operator("b", &["rows"], &[])];
-        let graph = Graph::new(&operators, &[sink(&[])]).unwrap();
-        assert_eq!(graph, Graph::chain(2));
-        let wires = graph.wires(0);
-        assert_eq!(wires.inputs, [vec![], vec![(0, 0)]]);
-        assert_eq!(wires.leaving, [(Some((1, 0)), Outlet::Sink(0))]);
-    }
-
-    #[test]
-    fn outputs_branch_and_come_together() {
-        let operators = [
-            operator("r", &["large", "small", "odd"], &[]),
-            operator("a", &["rows"], &["r.large"]),
-            operator("b.c", &["rows", "late"], &["r.small", "a"]),
-        ];
-        let sinks = [sink(&[]), sink(&["r.odd", "b.c.late"])];
-        let graph = Graph::new(&operators, &sinks).unwrap();
-        assert_eq!(graph.inputs, [vec![], vec![at(0, 0)], vec![at(0, 1), at(1, 0)]]);
-        assert_eq!(graph.sinks, [vec![at(2, 0)], vec![at(0, 2), at(2, 1)]]);
-    }
-
-    #[test]
-    fn a_key_begins_a_stage() {
-        let operators = [
-            operator("a", &["rows", "odd"], &[]),
-            keyed(operator("b", &["rows"], &[]), 4),
-            operator("c", &["rows"], &[]),
-        ];
-        let graph = Graph::new(&operators, &[sink(&[]), sink(&["a.odd"])]).unwrap();
-        let ranges: Vec<_> = graph.stages.iter().map(|it| it.operators.clone()).collect();
-        assert_eq!(ranges, [0..1, 1..3]);
-        let (first, second) = (graph.wires(0), graph.wires(1));
-        let leaving = [(Some((0, 1)), Outlet::Sink(1)), (Some((0, 0)), Outlet::Next)];
-        assert_eq!(first.leaving, leaving);
-        assert_eq!(second.inputs, [vec![], vec![(0, 0)]]);
-        assert_eq!(second.leaving, [(Some((1, 0)), Outlet::Sink(0))]);
-
-        let first_is_keyed = [keyed(operator("a", &["rows"], &[]), 2)];
-        let graph = Graph::new(&first_is_keyed, &[sink(&[])]).unwrap();
-        assert_eq!(graph.wires(0).leaving, [(None, Outlet::Next)]);
-        assert_eq!(graph.wires(0).inputs.len(), 0);
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_place() {
-        let a = || operator("a", &["rows", "late"], &[]);
-        let wrong = |operators: &[OperatorNode], sinks: &[SinkNode]| {
-            let error = Graph::new(operators, sinks).unwrap_err();
-            format!("{}: {}", error.at, error.message)
-        };
-        assert!(wrong(&[a()], &[sink(&[])]).contains("nobody takes output a.late"));
-        assert!(wrong(&[a()], &[sink(&["a.late"])]).contains("nobody takes output a.rows"));
-        assert!(wrong(&[a()], &[sink(&["a.lat"])]).starts_with("sink.0.input: operator a has no"));
-        assert!(wrong(&[a()], &[sink(&["x"])]).contains("\"x\" is no output"));
-        let behind = [operator("a", &["rows"], &["b"]), operator("b", &["rows"], &[])];
-        assert!(wrong(&behind, &[sink(&[])]).contains("is the first"));
-        let forward = [operator("a", &["rows"], &[]), operator("b", &["rows"], &["c"])];
-        assert!(wrong(&forward, &[sink(&[])]).contains("is no output of an operator before"));
-        let far = [
-            operator("a", &["rows", "odd"], &[]),
-            keyed(operator("b", &["rows"], &[]), 2),
-            operator("c", &["rows"], &["a.odd"]),
-        ];
-        assert!(wrong(&far, &[sink(&["b"]), sink(&["c"])]).contains("another stage"));
-        let mut discarded = a();
-        discarded.discard = vec!["late".to_owned()];
-        assert!(Graph::new(&[discarded.clone()], &[sink(&[])]).is_ok());
-        assert!(wrong(&[discarded], &[sink(&["a", "a.late"])]).contains("somebody takes it"));
-    }
-}
+mod tests;

@@ -200,6 +200,12 @@ pub trait DecoderFactory: Send + Sync {
     fn name(&self) -> &str;
 
     fn decoder(&self) -> Box<dyn Decoder>;
+
+    /// For the records of one partition: where there are several sources, each decodes in its own way.
+    fn decoder_of(&self, partition: &TopicPartition) -> Box<dyn Decoder> {
+        let _ = partition;
+        self.decoder()
+    }
 }
 
 /// The first phase of a sink: rows become data files that no reader of the table sees.

@@ -13,6 +13,7 @@ mod recording;
 mod resolve;
 pub mod secret;
 mod sink;
+mod source;
 mod time;
 pub mod units;
 
@@ -40,7 +41,8 @@ pub struct PipelineSpec {
     pub path: PathBuf,
     pub id: String,
     pub guarantee: Guarantee,
-    pub source: SourceSpec,
+    /// At least one.
+    pub sources: Vec<SourceSpec>,
     /// At least one.
     pub operators: Vec<OperatorSpec>,
     /// At least one.
@@ -57,6 +59,8 @@ pub struct PipelineSpec {
 
 #[derive(Clone, Debug)]
 pub struct SourceSpec {
+    /// What operators call it.
+    pub name: String,
     pub origin: Origin,
     /// Where a pipeline without a checkpoint begins.
     pub start: StartAt,
@@ -92,8 +96,27 @@ impl EventTimeSpec {
 
 #[derive(Clone, Debug)]
 pub enum Origin {
-    Kafka { topics: Topics, bootstrap_servers: String, properties: Properties },
-    Recording { file: PathBuf },
+    Kafka {
+        topics: Topics,
+        bootstrap_servers: String,
+        properties: Properties,
+    },
+    Recording {
+        file: PathBuf,
+        /// Of its lines, where there are several sources; empty: all that it has.
+        topics: Vec<String>,
+    },
+}
+
+impl SourceSpec {
+    /// Where there are several sources, all topics of this one; a source that is alone may have others, too.
+    pub fn topics(&self) -> Vec<String> {
+        match &self.origin {
+            Origin::Kafka { topics: Topics::Named(names), .. } => names.clone(),
+            Origin::Kafka { topics: Topics::Pattern(_), .. } => Vec::new(),
+            Origin::Recording { topics, .. } => topics.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +142,7 @@ pub struct OperatorSpec {
     /// JSON text with sorted keys: what `open` gets, and what the checkpoint keeps a hash of.
     pub config: String,
     pub on_error: OnError,
-    /// "operator" or "operator.output". Empty: the first output of the operator before it.
+    /// "source", "operator" or "operator.output". Empty: the first output of the operator before it.
     pub input: Vec<String>,
     /// Outputs whose rows go nowhere.
     pub discard: Vec<String>,
@@ -327,6 +350,18 @@ impl PipelineSpec {
     /// The first sink.
     pub fn sink(&self) -> &SinkSpec {
         &self.sinks[0].spec
+    }
+
+    /// The recording that all sources are parts of, where there is one.
+    pub fn recording_file(&self) -> Option<&Path> {
+        fn file(source: &SourceSpec) -> Option<&Path> {
+            match &source.origin {
+                Origin::Recording { file, .. } => Some(file),
+                Origin::Kafka { .. } => None,
+            }
+        }
+        let first = file(&self.sources[0])?;
+        self.sources.iter().all(|it| file(it) == Some(first)).then_some(first)
     }
 
     /// A sink by its name; the first without one.

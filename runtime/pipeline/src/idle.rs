@@ -21,6 +21,10 @@ impl Watermarks {
         Watermarks(tasks.map(|(task, watermark)| (task, AtomicI64::new(watermark.0))).collect())
     }
 
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.0.keys()
+    }
+
     pub(crate) fn put(&self, task: &TopicPartition, watermark: EventTime) {
         if let Some(it) = self.0.get(task) {
             it.store(watermark.0, Ordering::Relaxed);
@@ -29,7 +33,8 @@ impl Watermarks {
 }
 
 pub(crate) struct IdleWatch {
-    after: Duration,
+    /// For each task whose partition may be idle; never empty.
+    after: BTreeMap<TopicPartition, Duration>,
     clock: Arc<dyn Clock>,
     watermarks: Arc<Watermarks>,
     /// When the last record of a partition came, or reading began.
@@ -44,7 +49,7 @@ const LOOKS: u32 = 4;
 
 impl IdleWatch {
     pub(crate) fn new(
-        after: Duration,
+        after: BTreeMap<TopicPartition, Duration>,
         clock: Arc<dyn Clock>,
         watermarks: Arc<Watermarks>,
         partitions: &[PartitionFacts],
@@ -80,13 +85,15 @@ impl IdleWatch {
     /// is not idle, however long they take to come.
     pub(crate) fn look(&mut self, position: &Position) -> Vec<(TopicPartition, EventTime)> {
         let now = self.clock.monotonic();
-        if now.saturating_sub(self.looked) < self.after / LOOKS {
+        let shortest = self.after.values().min().copied().unwrap_or(Duration::MAX);
+        if now.saturating_sub(self.looked) < shortest / LOOKS {
             return Vec::new();
         }
         self.looked = now;
         let partition = |(task, watermark): (&TopicPartition, &AtomicI64)| {
             let unread = self.ends.get(task).zip(position.0.get(task)).is_some_and(|(e, p)| p < e);
-            let quiet = now.saturating_sub(self.last_record[task]) >= self.after;
+            let since = now.saturating_sub(self.last_record[task]);
+            let quiet = self.after.get(task).is_some_and(|after| since >= *after);
             PartitionWatermark {
                 task: task.clone(),
                 watermark: EventTime(watermark.load(Ordering::Relaxed)),
@@ -135,7 +142,7 @@ mod tests {
         let at = |ms| clock.0.store(ms, Ordering::Relaxed);
         let begin = (0..3).map(|it| (task(it), EventTime::MIN));
         let watermarks = Arc::new(Watermarks::of(begin));
-        let after = Duration::from_millis(100);
+        let after = (0..3).map(|it| (task(it), Duration::from_millis(100))).collect();
         let known = [facts(0, 9), facts(1, 0), facts(2, 5)];
         let shared = Arc::<HandClock>::clone(&clock);
         let mut watch = IdleWatch::new(after, shared, Arc::clone(&watermarks), &known);

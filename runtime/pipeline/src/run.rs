@@ -24,13 +24,17 @@ use crate::idle::{IdleWatch, Watermarks};
 use crate::passed::Next;
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
-use crate::start::{TaskParts, Tasks, assign, blocking, identity_now, keyed_stages, open_tasks};
+use crate::start::{
+    Starts, TaskParts, Tasks, assign, blocking, identity_now, keyed_stages, open_tasks, source_of,
+};
 use crate::task::{Stopped, Suspect, Task};
 use crate::telemetry::Status;
 use crate::worker::{KeyedWorker, Outgoing, Worker};
 use crate::writer::Writer;
 
-pub use crate::wiring::{OnError, OperatorWiring, RunConfig, RunSummary, SinkWiring, Wiring};
+pub use crate::wiring::{
+    OnError, OperatorWiring, RunConfig, RunSummary, SinkWiring, SourceConfig, Wiring,
+};
 
 /// What happens, as the threads and tasks of the run tell it.
 pub(crate) enum Event {
@@ -183,7 +187,8 @@ impl Run {
         }
 
         let newest = start.newest.as_ref().map(|(_, manifest)| Arc::clone(manifest));
-        let (position, source) = assign(source, newest, partitions.clone(), config.start).await?;
+        let (position, source) =
+            assign(source, newest, partitions.clone(), self.starts(&partitions)?).await?;
         for facts in &partitions {
             let next_offset = position.0[&facts.topic_partition];
             status.update_task(&facts.topic_partition, |it| {
@@ -224,8 +229,10 @@ impl Run {
         reader.batch_records_max = config.batch_records_max;
         let watermarks = tasks.source.iter().map(|it| (it.task.clone(), it.watermark));
         let watermarks = Arc::new(Watermarks::of(watermarks));
-        reader.idle = config.event_time.and_then(|it| it.idle_after).map(|after| {
-            IdleWatch::new(after, Arc::clone(&self.clock), Arc::clone(&watermarks), &partitions)
+        let idle_after = self.idle_after(&watermarks);
+        reader.idle = (!idle_after.is_empty()).then(|| {
+            let (clock, watermarks) = (Arc::clone(&self.clock), Arc::clone(&watermarks));
+            IdleWatch::new(idle_after, clock, watermarks, &partitions)
         });
         if let Driving::InTurn(_) = config.driving {
             reader.poll_timeout = Duration::ZERO;
@@ -302,6 +309,27 @@ impl Run {
                 Ok((Ended::Poisoned(suspect, Connected { source, writers, log }), summary))
             }
         }
+    }
+}
+
+impl Run {
+    /// Where each partition begins without a checkpoint: as its source says.
+    fn starts(&self, partitions: &[PartitionFacts]) -> Result<Starts> {
+        let start = |it: &PartitionFacts| {
+            let source = source_of(&self.graph, &it.topic_partition)?;
+            Ok((it.topic_partition.clone(), self.config.sources[source].start))
+        };
+        partitions.iter().map(start).collect()
+    }
+
+    /// The tasks whose partitions may be idle, and after what time they are.
+    fn idle_after(&self, watermarks: &Watermarks) -> BTreeMap<TopicPartition, Duration> {
+        let after = |task: &TopicPartition| {
+            let source = self.graph.source_of(task)?;
+            let after = self.config.sources[source].event_time?.idle_after?;
+            Some((task.clone(), after))
+        };
+        watermarks.tasks().filter_map(after).collect()
     }
 }
 

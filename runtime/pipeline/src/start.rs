@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use floe_core::event_time::{EventTime, WatermarkRule};
 use floe_core::exchange::KeyColumns;
-use floe_core::graph::{Graph, Port, Stage, Wires};
+use floe_core::graph::{Graph, Keyed, Port, Stage, Wires};
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity, TopicIdentity};
 use floe_core::ports::{
@@ -73,23 +73,38 @@ pub(crate) fn identity_now(
     }
 }
 
+/// The source that a partition's records are of.
+pub(crate) fn source_of(graph: &Graph, partition: &TopicPartition) -> Result<usize> {
+    graph
+        .source_of(partition)
+        .ok_or_else(|| Error::invalid(format!("{partition} is of no source: none names its topic")))
+}
+
+/// Where partitions begin that no checkpoint knows.
+pub(crate) type Starts = BTreeMap<TopicPartition, StartAt>;
+
 /// Assigns the checkpoint's position, and the start for partitions that it does not know.
 pub(crate) async fn assign(
     mut source: Box<dyn Source>,
     newest: Option<Arc<CheckpointManifest>>,
     partitions: Vec<PartitionFacts>,
-    start: StartAt,
+    starts: Starts,
 ) -> Result<(Position, Box<dyn Source>)> {
     blocking(move || {
         let known = newest.as_ref().map(|it| it.position()).unwrap_or_default();
-        let unknown: Vec<TopicPartition> = partitions
-            .iter()
-            .map(|it| it.topic_partition.clone())
-            .filter(|it| !known.0.contains_key(it))
-            .collect();
-        // A partition that appears beside a checkpoint is read whole: nothing of it was ever seen.
-        let start = if newest.is_some() { StartAt::Earliest } else { start };
-        let fresh = source.resolve_start(&unknown, start)?;
+        let mut unknown: Vec<(StartAt, Vec<TopicPartition>)> = Vec::new();
+        for (partition, start) in starts.into_iter().filter(|it| !known.0.contains_key(&it.0)) {
+            // A partition that appears beside a checkpoint is read whole: nothing of it was ever seen.
+            let start = if newest.is_some() { StartAt::Earliest } else { start };
+            match unknown.iter_mut().find(|it| it.0 == start) {
+                Some((_, of_start)) => of_start.push(partition),
+                None => unknown.push((start, vec![partition])),
+            }
+        }
+        let mut fresh = Position::default();
+        for (start, partitions) in unknown {
+            fresh.0.extend(source.resolve_start(&partitions, start)?.0);
+        }
         for facts in &partitions {
             if let Some(wanted) = known.0.get(&facts.topic_partition)
                 && (*wanted < facts.earliest || *wanted > facts.end)
@@ -155,14 +170,15 @@ pub(crate) async fn open_tasks(
         links: operators.iter().map(OperatorLink::of).collect(),
         stages: graph.stages.iter().map(|it| it.operators.clone()).collect(),
         wires: (0..graph.stages.len()).map(|it| Arc::new(graph.wires(it))).collect(),
-        watermark_rule: config.event_time,
+        readers: graph.readers.clone(),
+        watermark_rules: config.sources.iter().map(|it| it.event_time).collect(),
     });
     let mut wanted = Vec::new();
     for (number, (task, offset)) in (0..).zip(&position.0) {
-        wanted.push(Wanted { stage: 0, number, task: task.clone(), next_offset: *offset });
+        let stage = source_of(graph, task)?;
+        wanted.push(Wanted { stage, number, task: task.clone(), next_offset: *offset });
     }
-    for (stage, of) in graph.stages.iter().enumerate() {
-        let Some(keyed) = &of.keyed else { continue };
+    for (stage, of, keyed) in graph.keyed_stages() {
         for number in 0..keyed.tasks {
             let task = TopicPartition::of_stage(&operators[of.operators.start].name, number);
             wanted.push(Wanted { stage, number, task, next_offset: Offset(0) });
@@ -186,11 +202,12 @@ pub(crate) async fn open_tasks(
         .try_collect()
         .await?;
     let mut tasks = Tasks { source: Vec::new(), keyed: Vec::new() };
-    tasks.keyed.resize_with(graph.stages.len() - 1, Vec::new);
+    let sources = graph.sources.len();
+    tasks.keyed.resize_with(graph.stages.len() - sources, Vec::new);
     for opened in opened {
         match opened {
             Opened::Source(task) => tasks.source.push(*task),
-            Opened::Keyed(stage, task) => tasks.keyed[stage - 1].push(*task),
+            Opened::Keyed(stage, task) => tasks.keyed[stage - sources].push(*task),
         }
     }
     // Each knows how far those before it have come.
@@ -205,7 +222,7 @@ pub(crate) async fn open_tasks(
 /// A task that is to be there.
 struct Wanted {
     stage: usize,
-    /// Among the tasks of its stage.
+    /// Among the tasks of its stage; among those of all partitions, whatever their source.
     number: u32,
     task: TopicPartition,
     next_offset: Offset,
@@ -241,7 +258,9 @@ struct Opening {
     /// The operators of each stage.
     stages: Vec<Range<usize>>,
     wires: Vec<Arc<Wires>>,
-    watermark_rule: Option<WatermarkRule>,
+    /// For each source, which is a stage, too.
+    readers: Vec<usize>,
+    watermark_rules: Vec<Option<WatermarkRule>>,
 }
 
 impl Opening {
@@ -269,7 +288,7 @@ impl Opening {
         let watermark = captured.as_ref().map_or(EventTime::MIN, |it| it.watermark);
         let records = captured.as_ref().map_or(0, |it| it.records);
         let journal = Journal::default();
-        if stage > 0 {
+        let Some(reader) = self.readers.get(stage) else {
             return Ok(Opened::Keyed(
                 stage,
                 Box::new(KeyedTask {
@@ -285,23 +304,23 @@ impl Opening {
                     careful: false,
                 }),
             ));
-        }
-        let first = &self.links[0];
+        };
+        let reader = &self.links[*reader];
         Ok(Opened::Source(Box::new(Task {
+            decoder: self.decoder.decoder_of(&task),
             task,
             number,
-            decoder: self.decoder.decoder(),
             decodes_for: DecodesFor {
-                name: Arc::clone(&first.name),
-                on_error: first.on_error,
-                module_hash: first.factory.describe().module_hash,
+                name: Arc::clone(&reader.name),
+                on_error: reader.on_error,
+                module_hash: reader.factory.describe().module_hash,
             },
             chain,
             wires,
             next_offset,
             virtual_time,
             watermark,
-            watermark_rule: self.watermark_rule,
+            watermark_rule: self.watermark_rules[stage],
             records,
             journal,
             careful_from: None,
@@ -311,14 +330,13 @@ impl Opening {
 
 /// For each keyed stage, what parts its rows; who runs its tasks is known later.
 pub(crate) fn keyed_stages(graph: &Graph, operators: &[OperatorWiring]) -> Result<Vec<Next>> {
-    let next = |stage: &Stage| -> Option<Result<Next>> {
-        let keyed = stage.keyed.as_ref()?;
+    let next = |(_, stage, keyed): (usize, &Stage, &Keyed)| -> Result<Next> {
         let operator = &operators[stage.operators.start];
         let key = KeyColumns::find(&operator.factory.describe().input, &keyed.columns);
         let key = key.map_err(|it| it.context(format!("operator {}: key-by", operator.name)));
-        Some(key.map(|key| Next { key, tasks: keyed.tasks, workers: 1 }))
+        key.map(|key| Next { key, tasks: keyed.tasks, workers: 1 })
     };
-    graph.stages.iter().filter_map(next).collect()
+    graph.keyed_stages().map(next).collect()
 }
 
 /// The seed of an operator's random numbers: the same for the same pipeline, task and operator.

@@ -27,15 +27,23 @@ pub struct RunConfig {
     pub batch_records_max: usize,
     /// Stop at the ends that the partitions have at the start.
     pub until_end: bool,
-    pub start: StartAt,
-    /// `None`: no operator is told a watermark.
-    pub event_time: Option<WatermarkRule>,
+    /// In the order of the graph's sources.
+    pub sources: Vec<SourceConfig>,
     pub new_partitions: NewPartitions,
     /// Dead letters between two checkpoints and a worker, before the pipeline stops.
     pub dead_letters_max: u64,
     pub engine: String,
     pub isa: String,
     pub driving: Driving,
+}
+
+/// How one of the sources is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// Where a partition without a checkpoint begins.
+    pub start: StartAt,
+    /// `None`: no operator is told a watermark.
+    pub event_time: Option<WatermarkRule>,
 }
 
 /// What to do with a record that the decoder or an operator would not take.
@@ -61,10 +69,11 @@ pub struct SinkWiring {
 }
 
 pub struct Wiring {
+    /// All sources as one.
     pub source: Box<dyn Source>,
     pub decoder: Arc<dyn DecoderFactory>,
     pub operators: Vec<OperatorWiring>,
-    /// Which outputs operators and sinks take.
+    /// Which sources and outputs operators and sinks take.
     pub graph: Graph,
     /// In the order of the graph, which is that of their commits.
     pub sinks: Vec<SinkWiring>,

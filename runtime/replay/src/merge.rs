@@ -32,7 +32,9 @@ pub(crate) struct NextStage {
 impl NextStage {
     /// Behind the last stage there is none.
     pub(crate) fn of(graph: &Graph, stage: usize, links: &[Link]) -> Result<Option<NextStage>> {
-        let Some(next) = graph.stages.get(stage + 1) else { return Ok(None) };
+        let Some(next) = graph.stage_behind(stage).map(|it| &graph.stages[it]) else {
+            return Ok(None);
+        };
         let Some(keyed) = &next.keyed else { return Ok(None) };
         let input = &links[next.operators.start].factory.describe().input;
         let key = KeyColumns::find(input, &keyed.columns)?;
@@ -106,11 +108,18 @@ pub(crate) fn rows_hash(batch: &RecordBatch) -> u64 {
 
 /// The stage of a task.
 pub(crate) fn stage_of(graph: &Graph, links: &[Link], task: &TopicPartition) -> Result<usize> {
-    let Some(name) = task.stage() else { return Ok(0) };
-    let begins = |stage: &usize| *links[graph.stages[*stage].operators.start].name == *name;
-    (1..graph.stages.len()).find(begins).ok_or_else(|| {
+    let Some(name) = task.stage() else {
+        return graph.source_of(task).ok_or_else(|| {
+            Error::invalid(format!(
+                "the checkpoint has task {task}, and no source of the pipeline has its topic"
+            ))
+        });
+    };
+    let mut keyed = graph.keyed_stages();
+    let found = keyed.find(|(_, stage, _)| *links[stage.operators.start].name == *name);
+    found.map(|it| it.0).ok_or_else(|| {
         Error::invalid(format!(
-            "the checkpoint has task {task}, and no operator {name:?} of the pipeline has key-by"
+            "the checkpoint has task {task}, and no operator {name:?} of the pipeline takes rows by key"
         ))
     })
 }

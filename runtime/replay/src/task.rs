@@ -33,7 +33,7 @@ pub struct Link {
 
 pub struct TaskReplay {
     task: TopicPartition,
-    stage: usize,
+    level: usize,
     /// Of the stage of this task.
     links: Vec<Link>,
     /// The operator whose columns records are decoded to.
@@ -130,7 +130,9 @@ impl TaskReplay {
     ) -> Result<TaskReplay> {
         let stage = stage_of(graph, links, task)?;
         let next = NextStage::of(graph, stage, links)?;
-        let decodes_for = links[0].clone();
+        let reader =
+            graph.readers.get(stage).copied().unwrap_or(graph.stages[stage].operators.start);
+        let decodes_for = links[reader].clone();
         let links = &links[graph.stages[stage].operators.clone()];
         let instances = match captured {
             Some(captured) => restore(links, task, &captured.operators)?,
@@ -145,11 +147,11 @@ impl TaskReplay {
         }
         Ok(TaskReplay {
             task: task.clone(),
-            stage,
+            level: stage.saturating_sub(graph.sources.len() - 1),
             links: links.to_vec(),
             decodes_for,
             instances,
-            decoder: decoder.decoder(),
+            decoder: decoder.decoder_of(task),
             now: captured.map_or(EventTime::MIN, |it| it.virtual_time),
             pending: Pending::new(task.clone()),
             waiting: Waiting::default(),
@@ -168,9 +170,9 @@ impl TaskReplay {
         })
     }
 
-    /// 0 for a task of a partition.
-    pub fn stage(&self) -> usize {
-        self.stage
+    /// How many stages are between it and the sources: 0 for a task of a partition.
+    pub fn level(&self) -> usize {
+        self.level
     }
 
     pub fn task(&self) -> &TopicPartition {

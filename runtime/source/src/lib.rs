@@ -3,7 +3,9 @@
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod recording;
+mod several;
 
 #[cfg(feature = "kafka")]
 pub use kafka::{KafkaConfig, KafkaSource, Topics};
 pub use recording::RecordingSource;
+pub use several::{Member, SeveralSources};

@@ -12,7 +12,9 @@ use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, Start
 use floe_core::protocol::advance::Backlog;
 use floe_core::protocol::identity::NewPartitions;
 use floe_pipeline::Driving;
-use floe_pipeline::run::{OnError, OperatorWiring, RunConfig, SinkWiring, Wiring, run};
+use floe_pipeline::run::{
+    OnError, OperatorWiring, RunConfig, SinkWiring, SourceConfig, Wiring, run,
+};
 use floe_pipeline::telemetry::Status;
 use tokio::sync::watch;
 
@@ -150,8 +152,10 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         workers: plan.workers,
         batch_records_max: plan.batch_records_max,
         until_end: true,
-        start: StartAt::Earliest,
-        event_time: plan.event_time.then(|| watermark_rule(plan.idle_after)),
+        sources: vec![SourceConfig {
+            start: StartAt::Earliest,
+            event_time: plan.event_time.then(|| watermark_rule(plan.idle_after)),
+        }],
         new_partitions: NewPartitions::Fail,
         dead_letters_max: u64::MAX,
         engine: "simulated".to_owned(),

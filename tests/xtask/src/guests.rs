@@ -15,6 +15,7 @@ const GUESTS: &[(&str, Option<&str>)] = &[
     ("floe-example-nexmark", Some("examples/nexmark/nexmark.wasm")),
     ("floe-example-prices", Some("examples/05-replay-a-crash/prices.wasm")),
     ("floe-example-prices-fixed", Some("examples/05-replay-a-crash/prices-fixed.wasm")),
+    ("floe-example-rates", Some("examples/07-exchange-rates/rates.wasm")),
 ];
 
 /// Builds all guests; gives the path of the payments operator.

@@ -123,19 +123,25 @@ fn readme(plan: &Plan, records: u64, redacted: &str) -> String {
 fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<String> {
     let spec: &PipelineSpec = &subject.spec;
     let mut text = String::new();
-    let format = match spec.source.format {
-        Format::Json => "json",
-        Format::Raw => "raw",
-    };
     // Writing to a string does not fail.
-    let _ = write!(
-        text,
-        "[pipeline]\nid = {}\n\n[source]\nrecording = \"input.jsonl\"\nformat = \"{format}\"\n",
-        quoted(&spec.id)
-    );
-    if let Some(columns) = &spec.source.columns {
-        let columns: Vec<String> = columns::texts(columns).iter().map(|it| quoted(it)).collect();
-        let _ = writeln!(text, "columns = [{}]", columns.join(", "));
+    let _ = writeln!(text, "[pipeline]\nid = {}", quoted(&spec.id));
+    for source in &spec.sources {
+        let format = match source.format {
+            Format::Json => "json",
+            Format::Raw => "raw",
+        };
+        let _ = match spec.sources.len() {
+            1 => writeln!(text, "\n[source]"),
+            _ => write!(text, "\n[[source]]\n{}", list("topics", &source.topics())),
+        };
+        let _ = writeln!(
+            text,
+            "name = {}\nrecording = \"input.jsonl\"\nformat = \"{format}\"",
+            quoted(&source.name)
+        );
+        if let Some(columns) = &source.columns {
+            text.push_str(&list("columns", &columns::texts(columns)));
+        }
     }
     for (index, operator) in spec.operators.iter().enumerate() {
         let name = &subject.links[index].name;

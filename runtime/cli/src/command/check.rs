@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use floe_core::ports::PartitionFacts;
+use floe_core::ports::{DecoderFactory, PartitionFacts};
 use floe_core::{Error, ErrorKind, Result};
-use floe_pipeline::config::PipelineSpec;
+use floe_pipeline::config::{PipelineSpec, SourceSpec};
 use serde::Serialize;
 
 use super::graph::{self, GraphFormat};
@@ -93,7 +93,9 @@ async fn look(spec: &Arc<PipelineSpec>, fix_table: bool) -> Report {
             for module in &modules.chain {
                 checks.push(Check::of("module", Ok(module_text(module))));
             }
-            checks.push(Check::of("decoder", decoder_text(spec, &modules)));
+            let decoders = spec.sources.iter().zip(&modules.graph.readers);
+            let decoders = decoders.map(|(it, reader)| decoder_text(spec, &modules, it, *reader));
+            checks.extend(decoders.map(|it| Check::of("decoder", it)));
             if fix_table {
                 let fixed = wire::fix_tables(spec, &modules).await;
                 checks.extend(fixed.into_iter().map(|it| Check::of("fixed", it)));
@@ -122,12 +124,21 @@ fn module_text(module: &wire::Module) -> String {
     )
 }
 
-fn decoder_text(spec: &PipelineSpec, modules: &Modules) -> Result<String> {
-    let decoder = wire::decoder(spec, modules)?;
-    let input = &modules.chain[0].factory.describe().input;
+fn decoder_text(
+    spec: &PipelineSpec,
+    modules: &Modules,
+    source: &SourceSpec,
+    reader: usize,
+) -> Result<String> {
+    let decoder = wire::source_decoder(source, modules, reader)?;
+    let input = &modules.chain[reader].factory.describe().input;
     let columns: Vec<String> =
         input.fields().iter().map(|it| format!("{} {}", it.name(), it.data_type())).collect();
-    Ok(format!("{} fills {}", decoder.name(), columns.join(", ")))
+    let of = match spec.sources.len() {
+        1 => String::new(),
+        _ => format!("{}: ", source.name),
+    };
+    Ok(format!("{of}{} fills {}", decoder.name(), columns.join(", ")))
 }
 
 async fn look_at_source(spec: &PipelineSpec) -> Result<String> {

@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use clap::ValueEnum;
 use floe_core::graph::Port;
-use floe_pipeline::config::PipelineSpec;
+use floe_pipeline::config::{PipelineSpec, SourceSpec};
 
-use crate::telemetry::facts::source_text;
+use crate::telemetry::facts::origin_text;
 use crate::wire::Modules;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -34,6 +34,7 @@ struct Edge {
 }
 
 struct Drawing {
+    sources: usize,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
 }
@@ -50,26 +51,38 @@ pub(super) fn draw(spec: &PipelineSpec, modules: &Modules, format: GraphFormat) 
 impl Drawing {
     fn of(spec: &PipelineSpec, modules: &Modules) -> Drawing {
         let graph = &modules.graph;
-        let source = Node {
-            title: "source".to_owned(),
-            lines: vec![source_text(spec)],
+        let source = |it: &SourceSpec| Node {
+            title: match spec.sources.len() {
+                1 => "source".to_owned(),
+                _ => format!("source {}", it.name),
+            },
+            lines: vec![origin_text(&it.origin)],
             column: 0,
             is_operator: false,
         };
-        let mut drawing = Drawing { nodes: vec![source], edges: Vec::new() };
+        let nodes: Vec<Node> = spec.sources.iter().map(source).collect();
+        let mut drawing = Drawing { sources: nodes.len(), nodes, edges: Vec::new() };
         for (index, module) in modules.chain.iter().enumerate() {
             let stage = &graph.stages[graph.stage_of(index)];
             let tasks = match &stage.keyed {
                 None => "a task for each partition".to_owned(),
+                Some(keyed) if keyed.columns.is_empty() => "one task".to_owned(),
                 Some(keyed) => format!("{} tasks by key", keyed.tasks),
             };
             let lines = vec![module.file_name(), tasks];
             let key = stage.keyed.as_ref().filter(|_| stage.operators.start == index);
-            let key = key.map(|it| format!("key-by {}", it.columns.join(", ")));
+            let key = key.map(|it| match it.columns.is_empty() {
+                true => "all rows".to_owned(),
+                false => format!("key-by {}", it.columns.join(", ")),
+            });
             let inputs = &graph.inputs[index];
             let column = 1 + drawing.column_of(inputs);
             let title = module.name.clone();
             drawing.nodes.push(Node { title, lines, column, is_operator: true });
+            let read = graph.readers.iter().enumerate().filter(|it| *it.1 == index);
+            for (source, _) in read {
+                drawing.connect_source(source, key.as_deref());
+            }
             drawing.connect(modules, inputs, key.as_deref());
         }
         for (number, sink) in spec.sinks.iter().enumerate() {
@@ -82,27 +95,28 @@ impl Drawing {
         drawing
     }
 
-    /// The source is node 0, operator n is node n + 1.
+    /// Sources are the first nodes, then come the operators.
     fn column_of(&self, inputs: &[Port]) -> usize {
-        inputs.iter().map(|it| self.nodes[it.operator + 1].column).max().unwrap_or(0)
+        let of = |it: &Port| self.nodes[self.sources + it.operator].column;
+        inputs.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// To the newest node.
+    fn connect_source(&mut self, source: usize, key: Option<&str>) {
+        let (to, label) = (self.nodes.len() - 1, key.unwrap_or_default().to_owned());
+        self.edges.push(Edge { from: source, to, label, keyed: key.is_some() });
     }
 
     /// Edges to the newest node.
     fn connect(&mut self, modules: &Modules, inputs: &[Port], key: Option<&str>) {
         let to = self.nodes.len() - 1;
-        let label_of = |output: Option<&str>| {
-            let parts: Vec<&str> = output.into_iter().chain(key).collect();
-            parts.join(", ")
-        };
-        if inputs.is_empty() {
-            let label = label_of(None);
-            self.edges.push(Edge { from: 0, to, label, keyed: key.is_some() });
-        }
         for port in inputs {
             let outputs = &modules.chain[port.operator].factory.describe().outputs;
             let name = outputs.get(port.output as usize).map(|it| it.0.as_str());
-            let label = label_of(name.filter(|_| outputs.len() > 1));
-            self.edges.push(Edge { from: port.operator + 1, to, label, keyed: key.is_some() });
+            let output = name.filter(|_| outputs.len() > 1);
+            let label = output.into_iter().chain(key).collect::<Vec<_>>().join(", ");
+            let from = self.sources + port.operator;
+            self.edges.push(Edge { from, to, label, keyed: key.is_some() });
         }
     }
 
@@ -181,7 +195,7 @@ impl Drawing {
             if !edge.label.is_empty() {
                 let _ = writeln!(
                     out,
-                    "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                    "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\" stroke=\"white\" stroke-width=\"4\" paint-order=\"stroke\">{}</text>",
                     label_y - 5,
                     escaped(&edge.label)
                 );

@@ -12,13 +12,13 @@ use arrow_array::{RecordBatch, StructArray};
 use floe_core::ports::Source;
 use floe_core::{Error, Offset, Record, Records, Result, TopicPartition};
 use floe_operator::{Engine, Optimisation};
-use floe_pipeline::config::{LogFormat, Origin};
+use floe_pipeline::config::LogFormat;
 use floe_replay::step::{Detail, Stepped};
 use floe_replay::{Difference, Examine, Plan, SinkRows, Watch};
 
 use crate::args::ReplayArgs;
 use crate::exit::Differs;
-use crate::replay::input::{Input, Ranges, Reading};
+use crate::replay::input::{Input, Ranges, Reading, topic_of};
 use crate::replay::report::Report;
 use crate::replay::run::{Replayed, Running, run};
 use crate::replay::subject::Subject;
@@ -158,20 +158,16 @@ fn beyond(plan: &Plan, args: &ReplayArgs) -> bool {
 /// What the journals name; behind them, what there is, up to `--until`.
 async fn ranges(subject: &Subject, plan: &Plan, args: &ReplayArgs, beyond: bool) -> Result<Ranges> {
     let mut ranges = plan.input();
-    let own = match &subject.spec.source.origin {
-        Origin::Recording { file } => Some(file),
-        Origin::Kafka { .. } => None,
-    };
     // A bundle may hold no record at all.
-    let is_empty = |it: &PathBuf| std::fs::metadata(it).is_ok_and(|it| it.len() == 0);
-    if !beyond || args.recording.as_ref().or(own).is_some_and(is_empty) {
+    let is_empty = |it: &Path| std::fs::metadata(it).is_ok_and(|it| it.len() == 0);
+    if !beyond || args.recording.as_deref().or(subject.spec.recording_file()).is_some_and(is_empty)
+    {
         return Ok(ranges);
     }
     let mut source: Box<dyn Source> = match &args.recording {
         None => crate::wire::source(&subject.spec).await?,
         Some(file) => {
-            let topic =
-                plan.all_tasks().first().map_or_else(String::new, |it| it.topic.to_string());
+            let topic = topic_of(&subject.spec, &plan.all_tasks(), file);
             Box::new(floe_source::RecordingSource::open(file, &topic)?)
         }
     };

@@ -8,7 +8,7 @@ use floe_core::protocol::advance::Backlog;
 use floe_core::{Error, Result};
 use floe_pipeline::Driving;
 use floe_pipeline::config::{LogFormat, PipelineSpec};
-use floe_pipeline::run::{RunConfig, RunSummary, Wiring};
+use floe_pipeline::run::{RunConfig, RunSummary, SourceConfig, Wiring};
 use floe_pipeline::telemetry::Status;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -168,9 +168,14 @@ pub(super) fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool
         workers: spec.run.workers.unwrap_or(cores),
         batch_records_max: spec.run.batch_records_max,
         until_end,
-        start: spec.source.start,
-        event_time: modules.event_time,
-        new_partitions: spec.source.new_partitions,
+        sources: spec
+            .sources
+            .iter()
+            .zip(&modules.event_time)
+            .map(|(it, event_time)| SourceConfig { start: it.start, event_time: *event_time })
+            .collect(),
+        // The same in all of them.
+        new_partitions: spec.sources[0].new_partitions,
         dead_letters_max: spec.dead_letters.as_ref().map_or(0, |it| it.max),
         engine: modules.engine.clone(),
         isa: std::env::consts::ARCH.to_owned(),

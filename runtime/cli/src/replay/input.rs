@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use floe_checkpoint::Recordings;
 use floe_core::ports::{ObjectStore, Source};
 use floe_core::{Error, ErrorKind, Offset, Position, Records, Result, TopicPartition};
-use floe_pipeline::config::{Origin, PipelineSpec};
+use floe_pipeline::config::PipelineSpec;
 use floe_replay::Plan;
 use floe_source::RecordingSource;
 use floe_source::recording::write_line;
@@ -40,10 +40,9 @@ impl Input {
         ranges: &Ranges,
         terminal: &Terminal,
     ) -> Result<Input> {
-        let file = match (recording, &from.spec.source.origin) {
-            (Some(file), _) => file.to_owned(),
-            (None, Origin::Recording { file }) => file.clone(),
-            (None, Origin::Kafka { .. }) => {
+        let file = match recording.or(from.spec.recording_file()) {
+            Some(file) => file.to_owned(),
+            None => {
                 let folder = TemporaryFolder::new()?;
                 let file = folder.path().join("input.jsonl");
                 record(from, ranges, &file, terminal, &mut |_| {}).await?;
@@ -51,13 +50,25 @@ impl Input {
             }
         };
         // The lines of a recording that is named here may name no topic: it is the tasks'.
-        let of_tasks = ranges.keys().next().map(|it| it.topic.to_string());
-        let topic = of_tasks.unwrap_or_else(|| wire::recording_topic(&file));
+        let topic = topic_of(from.spec, ranges.keys(), &file);
         Ok(Input { file, topic, _folder: None })
     }
 
     pub(crate) fn open(&self) -> Result<RecordingSource> {
         RecordingSource::open(&self.file, &self.topic)
+    }
+}
+
+/// The topic of lines that name none: the one that tasks have, where there is one source.
+pub(crate) fn topic_of<'a>(
+    spec: &PipelineSpec,
+    tasks: impl IntoIterator<Item = &'a TopicPartition>,
+    file: &Path,
+) -> String {
+    let mut of_tasks = tasks.into_iter().filter(|it| it.stage().is_none());
+    match of_tasks.next().filter(|_| spec.sources.len() == 1) {
+        Some(task) => task.topic.to_string(),
+        None => wire::recording_topic(file),
     }
 }
 
@@ -90,8 +101,8 @@ pub(crate) async fn record(
     // Behind the epochs that are done with.
     let mut done: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
     let mut not_recorded = Ranges::new();
-    let of_kafka = matches!(from.spec.source.origin, Origin::Kafka { .. });
-    for epoch in from.plan.epochs.iter().filter(|_| of_kafka) {
+    let is_recording = from.spec.recording_file().is_some();
+    for epoch in from.plan.epochs.iter().filter(|_| !is_recording) {
         let mut of_epoch = Ranges::new();
         epoch.add_input(&mut of_epoch);
         if of_epoch.is_empty() {

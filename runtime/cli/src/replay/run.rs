@@ -42,18 +42,18 @@ pub(crate) fn run<W: Watch + Send>(
     running: Running<'_>,
 ) -> Result<Vec<Replayed<W>>> {
     let (mut of_stage, mut behind): (Vec<_>, Vec<_>) =
-        tasks.into_iter().partition(|it| it.0.stage() == 0);
+        tasks.into_iter().partition(|it| it.0.level() == 0);
     let (beyond, threads, terminal) = (running.beyond, running.threads, running.terminal);
     if behind.is_empty() {
         of_stage.iter_mut().for_each(|it| it.0.is_last());
     }
     let mut all = run_stage(of_stage, running)?;
     let mut before = 0..all.len();
-    for stage in 1.. {
+    for level in 1.. {
         if behind.is_empty() {
             break;
         }
-        (of_stage, behind) = behind.into_iter().partition(|it| it.0.stage() == stage);
+        (of_stage, behind) = behind.into_iter().partition(|it| it.0.level() == level);
         of_stage.sort_by(|a, b| a.0.task().cmp(b.0.task()));
         if behind.is_empty() {
             of_stage.iter_mut().for_each(|it| it.0.is_last());

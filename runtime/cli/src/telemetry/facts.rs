@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use floe_pipeline::config::{Origin, PipelineSpec, Topics};
+use floe_pipeline::config::{Origin, PipelineSpec, SourceSpec, Topics};
 use floe_pipeline::telemetry::{EpochStatus, Status, TaskStatus};
 use serde::Serialize;
 
@@ -160,8 +160,23 @@ pub(crate) fn lag_seconds(task: &TaskStatus, now_ms: i64) -> f64 {
 
 /// "kafka payments at 127.0.0.1:9092".
 pub(crate) fn source_text(spec: &PipelineSpec) -> String {
-    match &spec.source.origin {
-        Origin::Recording { file } => format!("recording {}", file.display()),
+    match spec.sources.as_slice() {
+        [one] => origin_text(&one.origin),
+        several => {
+            let named = |it: &SourceSpec| format!("{}: {}", it.name, origin_text(&it.origin));
+            several.iter().map(named).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+pub(crate) fn origin_text(origin: &Origin) -> String {
+    match origin {
+        Origin::Recording { file, topics } if topics.is_empty() => {
+            format!("recording {}", file.display())
+        }
+        Origin::Recording { file, topics } => {
+            format!("{} of recording {}", topics.join(", "), file.display())
+        }
         Origin::Kafka { topics: Topics::Named(names), bootstrap_servers, .. } => {
             format!("kafka {} at {bootstrap_servers}", names.join(", "))
         }

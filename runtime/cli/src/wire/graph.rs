@@ -2,10 +2,10 @@
 
 use arrow_schema::SchemaRef;
 use floe_core::exchange::KeyColumns;
-use floe_core::graph::{self, Graph, GraphError, OperatorNode, Port, SinkNode};
+use floe_core::graph::{self, Graph, GraphError, OperatorNode, Port, SinkNode, SourceNode, Taken};
 use floe_core::ports::OperatorDescription;
 use floe_core::{Error, Result};
-use floe_pipeline::config::{OperatorSpec, PipelineSpec, error_at};
+use floe_pipeline::config::{OperatorSpec, PipelineSpec, SourceSpec, error_at};
 
 use super::Module;
 
@@ -26,7 +26,12 @@ pub(super) fn node(
 pub(super) fn graph(spec: &PipelineSpec, operators: &[OperatorNode]) -> Result<Graph> {
     let sink = |input: &Vec<String>| SinkNode { input: input.clone() };
     let sinks: Vec<SinkNode> = spec.sinks.iter().map(|it| sink(&it.input)).collect();
-    Graph::new(operators, &sinks).map_err(|error| placed(spec, error))
+    Graph::new(&sources(spec), operators, &sinks).map_err(|error| placed(spec, error))
+}
+
+fn sources(spec: &PipelineSpec) -> Vec<SourceNode> {
+    let node = |it: &SourceSpec| SourceNode { name: it.name.clone(), topics: it.topics() };
+    spec.sources.iter().map(node).collect()
 }
 
 /// The columns of a `key-by` are there.
@@ -45,12 +50,9 @@ pub(super) fn check_key(
 }
 
 /// What the operator behind these takes.
-pub(super) fn taken(
-    spec: &PipelineSpec,
-    before: &[OperatorNode],
-    input: &[String],
-) -> Result<Vec<Port>> {
-    graph::input(before, input).map_err(|error| placed(spec, error))
+pub(super) fn taken(spec: &PipelineSpec, before: &[OperatorNode], index: usize) -> Result<Taken> {
+    let input = &spec.operators[index].input;
+    graph::input(&sources(spec), before, index, input).map_err(|error| placed(spec, error))
 }
 
 /// With the line of the pipeline file, where it is still there.

@@ -4,6 +4,7 @@ mod cell;
 mod column;
 pub(crate) mod json;
 mod record_field;
+mod several;
 
 use std::sync::Arc;
 
@@ -15,6 +16,8 @@ use floe_core::{Error, Records, Result};
 use column::Column;
 use json::RowParser;
 use record_field::RecordField;
+
+pub use several::{SeveralDecoders, SourceDecoder};
 
 /// How values are decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,11 @@ pub enum Format {
 pub struct InputDecoder {
     format: Format,
     schema: SchemaRef,
+    source: Arc<str>,
 }
+
+/// The name of a source that is alone and has been given none.
+const SOURCE: &str = "source";
 
 impl InputDecoder {
     /// Refuses schemas that the format cannot fill.
@@ -43,7 +50,12 @@ impl InputDecoder {
                 )));
             }
         }
-        Ok(InputDecoder { format, schema })
+        Ok(InputDecoder { format, schema, source: Arc::from(SOURCE) })
+    }
+
+    /// What `_source` says.
+    pub fn of_source(self, name: &str) -> InputDecoder {
+        InputDecoder { source: Arc::from(name), ..self }
     }
 }
 
@@ -70,7 +82,8 @@ impl DecoderFactory for InputDecoder {
             }
         }
         let parser = RowParser::new(value_fields);
-        Box::new(RowDecoder { schema: Arc::clone(&self.schema), sources, parser, columns })
+        let (schema, source) = (Arc::clone(&self.schema), Arc::clone(&self.source));
+        Box::new(RowDecoder { schema, source, sources, parser, columns })
     }
 }
 
@@ -83,6 +96,8 @@ enum Source {
 
 struct RowDecoder {
     schema: SchemaRef,
+    /// Its name.
+    source: Arc<str>,
     sources: Vec<Source>,
     parser: RowParser,
     columns: Vec<Column>,
@@ -128,7 +143,7 @@ impl Decoder for RowDecoder {
             .iter()
             .zip(self.schema.fields())
             .map(|(source, field)| match source {
-                Source::Record(own) => own.column(field, records, rows.as_deref()),
+                Source::Record(own) => own.column(field, (&self.source, records), rows.as_deref()),
                 Source::Value(index) => {
                     decoded[*index].take().expect("each decoded column is used once")
                 }

@@ -19,6 +19,8 @@ pub(super) enum RecordField {
     Key,
     Value,
     Headers,
+    /// The name of the source that the record came by.
+    Source,
 }
 
 impl RecordField {
@@ -37,17 +39,19 @@ impl RecordField {
             ("key", Binary) => RecordField::Key,
             ("value", Binary) => RecordField::Value,
             ("headers", List(item)) if is_header(item) => RecordField::Headers,
+            ("source", Utf8) => RecordField::Source,
             (
-                "topic" | "partition" | "offset" | "timestamp" | "key" | "value" | "headers",
+                "topic" | "partition" | "offset" | "timestamp" | "key" | "value" | "headers"
+                | "source",
                 other,
             ) => {
                 return Err(Error::invalid(format!(
-                    "column _{name} of the operator's input is declared as {other}: _topic is string, _partition int, _offset long, _timestamp long or timestamp (ms, us), _key and _value nullable binary, _headers a list of {{name string, value nullable binary}}"
+                    "column _{name} of the operator's input is declared as {other}: _topic is string, _partition int, _offset long, _timestamp long or timestamp (ms, us), _key and _value nullable binary, _headers a list of {{name string, value nullable binary}}, _source string"
                 )));
             }
             _ => {
                 return Err(Error::invalid(format!(
-                    "column _{name} of the operator's input is no field of a record: there are _topic, _partition, _offset, _timestamp, _key, _value and _headers"
+                    "column _{name} of the operator's input is no field of a record: there are _topic, _partition, _offset, _timestamp, _key, _value, _headers and _source"
                 )));
             }
         };
@@ -61,11 +65,16 @@ impl RecordField {
     }
 
     /// The column for all records, or for those at `rows`.
-    pub(super) fn column(self, field: &Field, records: &Records, rows: Option<&[u32]>) -> ArrayRef {
+    pub(super) fn column(
+        self,
+        field: &Field,
+        (source, records): (&str, &Records),
+        rows: Option<&[u32]>,
+    ) -> ArrayRef {
         match rows {
-            None => self.build(field, records, records.iter()),
+            None => self.build(field, source, records, records.iter()),
             Some(rows) => {
-                self.build(field, records, rows.iter().map(|it| records.get(*it as usize)))
+                self.build(field, source, records, rows.iter().map(|it| records.get(*it as usize)))
             }
         }
     }
@@ -73,6 +82,7 @@ impl RecordField {
     fn build<'a>(
         self,
         field: &Field,
+        source: &str,
         records: &Records,
         rows: impl Iterator<Item = Record<'a>>,
     ) -> ArrayRef {
@@ -81,6 +91,7 @@ impl RecordField {
             RecordField::Topic => {
                 Arc::new(StringArray::from_iter_values(rows.map(|_| &*task.topic)))
             }
+            RecordField::Source => Arc::new(StringArray::from_iter_values(rows.map(|_| source))),
             RecordField::Partition => {
                 Arc::new(Int32Array::from_iter_values(rows.map(|_| task.partition)))
             }

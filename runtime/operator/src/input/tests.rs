@@ -7,7 +7,7 @@ use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 use floe_core::ports::{Decoded, DecoderFactory};
 use floe_core::{EventTime, Offset, Records, TopicPartition};
 
-use super::{Format, InputDecoder};
+use super::{Format, InputDecoder, SeveralDecoders, SourceDecoder};
 
 fn decode(fields: Vec<Field>, values: &[Option<&[u8]>]) -> Decoded {
     let factory = InputDecoder::new(Format::Json, Arc::new(Schema::new(fields))).unwrap();
@@ -278,4 +278,34 @@ fn a_rejection_leaves_no_half_row() {
     let mixed = decode(fields(), &mixed);
     assert_eq!(mixed.rejected.len(), 4);
     assert_eq!(mixed.batch, alone.batch);
+}
+
+/// Of several sources each record is decoded by its own, which it names.
+#[test]
+fn each_source_decodes_its_own_topics() {
+    let fields = vec![
+        Field::new("_source", DataType::Utf8, false),
+        Field::new("_value", DataType::Binary, true),
+    ];
+    let with_column = [fields.clone(), vec![Field::new("id", DataType::Utf8, true)]].concat();
+    let member = |name: &str, format, fields| SourceDecoder {
+        name: name.to_owned(),
+        topics: vec![format!("{name}-topic")],
+        decoder: Arc::new(
+            InputDecoder::new(format, Arc::new(Schema::new(fields))).unwrap().of_source(name),
+        ),
+    };
+    let several = SeveralDecoders::new(vec![
+        member("orders", Format::Json, with_column),
+        member("rates", Format::Raw, fields),
+    ]);
+    assert_eq!(several.name(), "orders (orders-topic): json-1; rates (rates-topic): raw-1");
+    for (source, columns) in [("orders", 3), ("rates", 2)] {
+        let partition = TopicPartition::new(&format!("{source}-topic"), 0);
+        let mut records = Records::new(partition.clone(), Offset(0));
+        records.push(Offset(0), EventTime(1), None, Some(br#"{"id":"a"}"#));
+        let decoded = several.decoder_of(&partition).decode(&records).unwrap();
+        assert_eq!(decoded.batch.num_columns(), columns);
+        assert_eq!(decoded.batch.column(0).as_string::<i32>().value(0), source);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use crate::config::units::{HumanBytes, HumanDuration};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Document {
     pub(super) pipeline: PipelineTable,
-    pub(super) source: SourceTable,
+    pub(super) source: SourceTables,
     /// The operators in order; each takes what the one before it emits, unless it says another `input`.
     #[serde(default)]
     pub(super) operator: Vec<OperatorTable>,
@@ -53,14 +54,46 @@ pub(super) enum GuaranteeName {
     AtMostOnce,
 }
 
+/// `[source]`, or `[[source]]` once for each of several.
+#[derive(Debug)]
+pub(super) struct SourceTables {
+    pub(super) all: Vec<SourceTable>,
+    /// They stand in a list, also where it is one.
+    pub(super) listed: bool,
+}
+
+impl<'de> Deserialize<'de> for SourceTables {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (all, listed) = deserializer.deserialize_any(OneOrList {
+            expecting: "[source], or [[source]] once for each of several",
+            item: PhantomData,
+        })?;
+        Ok(SourceTables { all, listed })
+    }
+}
+
+impl JsonSchema for SourceTables {
+    fn schema_name() -> Cow<'static, str> {
+        "Sources".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        one_or_list(&generator.subschema_for::<SourceTable>())
+    }
+}
+
 /// Where records come from: `kafka` or `recording`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct SourceTable {
+    /// What operators call it in `input`, and what `_source` says. Of several sources each has one.
+    pub(super) name: Option<String>,
     /// A topic, a list of topics, or a pattern between slashes: "/payments-.*/".
     pub(super) kafka: Option<OneOrMany>,
     /// A recording file: one JSON record a line, in place of Kafka.
     pub(super) recording: Option<String>,
+    /// Of a recording, where there are several sources: the topics of its lines that are this source's. Default:
+    /// the file's name without its ending.
+    pub(super) topics: Option<OneOrMany>,
     /// host:port, several with commas. Default: the environment variable FLOE_KAFKA.
     pub(super) bootstrap_servers: Option<String>,
     /// Where a pipeline without a checkpoint begins: "earliest" (default), "latest" or a timestamp.
@@ -132,8 +165,8 @@ pub(super) struct OperatorTable {
     /// Anything; the operator's `open` gets it as JSON.
     #[serde(default)]
     pub(super) config: serde_json::Map<String, serde_json::Value>,
-    /// The outputs that it takes, of operators before it: "operator" or "operator.output". Default: the
-    /// first output of the operator before it.
+    /// What it takes: sources by their names, and outputs of operators before it, "operator" or
+    /// "operator.output". Default: the first output of the operator before it.
     pub(super) input: Option<OneOrMany>,
     /// Outputs whose rows go nowhere.
     #[serde(default)]
@@ -200,26 +233,45 @@ pub(super) struct SinkTables {
 
 impl<'de> Deserialize<'de> for SinkTables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SinksVisitor;
-        impl<'de> Visitor<'de> for SinksVisitor {
-            type Value = SinkTables;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("[sink], or [[sink]] once for each of several")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<SinkTables, A::Error> {
-                let one = SinkTable::deserialize(MapAccessDeserializer::new(keys))?;
-                Ok(SinkTables { all: vec![one], listed: false })
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<SinkTables, A::Error> {
-                let mut all = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    all.push(item);
-                }
-                Ok(SinkTables { all, listed: true })
-            }
-        }
-        deserializer.deserialize_any(SinksVisitor)
+        let (all, listed) = deserializer.deserialize_any(OneOrList {
+            expecting: "[sink], or [[sink]] once for each of several",
+            item: PhantomData,
+        })?;
+        Ok(SinkTables { all, listed })
     }
+}
+
+/// A table, or an array of tables; gives them, and whether they stand in an array.
+struct OneOrList<T> {
+    expecting: &'static str,
+    item: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrList<T> {
+    type Value = (Vec<T>, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expecting)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<Self::Value, A::Error> {
+        let one = T::deserialize(MapAccessDeserializer::new(keys))?;
+        Ok((vec![one], false))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element()? {
+            all.push(item);
+        }
+        Ok((all, true))
+    }
+}
+
+fn one_or_list(one: &Schema) -> Schema {
+    json_schema!({
+        "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }]
+    })
 }
 
 impl JsonSchema for SinkTables {
@@ -227,10 +279,7 @@ impl JsonSchema for SinkTables {
         "Sinks".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let one = generator.subschema_for::<SinkTable>();
-        json_schema!({
-            "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }]
-        })
+        one_or_list(&generator.subschema_for::<SinkTable>())
     }
 }
 

@@ -2,14 +2,17 @@
 
 use crate::config::diagnose::Problem;
 use crate::config::document::RecordingTable;
-use crate::config::{Origin, RecordingSpec};
+use crate::config::{Origin, RecordingSpec, SourceSpec};
 
 /// Of one epoch, compressed: it is in memory until the epoch is complete.
 const EPOCH_BYTES_MAX: u64 = 256 << 20;
 
-pub(super) fn recording(table: RecordingTable, origin: &Origin) -> Result<RecordingSpec, Problem> {
-    if let Origin::Recording { .. } = origin {
-        let what = "[recording] is for kafka, and this source is a recording";
+pub(super) fn recording(
+    table: RecordingTable,
+    sources: &[SourceSpec],
+) -> Result<RecordingSpec, Problem> {
+    if sources.iter().any(|it| matches!(it.origin, Origin::Recording { .. })) {
+        let what = "[recording] is for kafka, and a source is a recording";
         return Err(Problem::new("recording", what)
             .help("take it out: the file has the input of all epochs"));
     }

@@ -3,36 +3,29 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use arrow_schema::TimeUnit;
 use floe_core::graph::Keyed;
-use floe_core::ports::StartAt;
-use floe_core::protocol::identity::NewPartitions;
 
-use crate::config::columns;
 use crate::config::dead_letters::dead_letters;
 use crate::config::diagnose::Problem;
 use crate::config::document::{
-    CatalogTable, CheckpointTable, Document, EventTimeTable, FormatName, GuaranteeName,
-    LimitsTable, LogName, NewPartitionsName, OnDivergenceName, OnErrorName, OneOrMany,
-    OperatorTable, RunTable, SourceTable, TelemetryTable, UnitName, VerifyTable,
+    CatalogTable, CheckpointTable, Document, GuaranteeName, LimitsTable, LogName, OnDivergenceName,
+    OnErrorName, OperatorTable, RunTable, TelemetryTable, VerifyTable,
 };
 use crate::config::document::{DirtyPagesName, MeteringName};
 use crate::config::paths::Base;
 use crate::config::recording::recording;
-use crate::config::sink::{check_topic, sinks};
-use crate::config::time::parse_start;
+use crate::config::sink::sinks;
+use crate::config::source::sources;
 use crate::config::{
-    CatalogKind, CatalogSpec, CheckpointSpec, EventTimeSpec, Format, Guarantee, LimitsSpec,
-    LogFormat, OnDivergence, OnError, OperatorSpec, Origin, PipelineSpec, Properties, RunSpec,
-    Secret, SinkSpec, SourceSpec, TableSpec, TelemetrySpec, Topics, VerifySpec,
+    CatalogKind, CatalogSpec, CheckpointSpec, Guarantee, LimitsSpec, LogFormat, OnDivergence,
+    OnError, OperatorSpec, PipelineSpec, Properties, RunSpec, Secret, SinkSpec, TableSpec,
+    TelemetrySpec, VerifySpec,
 };
 use crate::config::{DirtyPages, Metering};
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Below this, checkpoints would cost more than the records between them.
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
-/// Below this, every partition would be idle between two batches.
-const IDLE_AFTER_MIN: Duration = Duration::from_millis(10);
 const KEEP: usize = 10;
 const COMMITS_PENDING_MAX: usize = 4;
 /// At a gigabyte a minute an outage of a minute is bridged.
@@ -71,7 +64,7 @@ pub(super) fn resolve(
         Some(GuaranteeName::AtLeastOnce) => Guarantee::AtLeastOnce,
         Some(GuaranteeName::AtMostOnce) => Guarantee::AtMostOnce,
     };
-    let source = source(document.source, &base, env)?;
+    let sources = sources(document.source, &base, env)?;
     if document.operator.is_empty() {
         return Err(Problem::new("operator", "there is no [[operator]]")
             .help("add [[operator]] with module = \"….wasm\""));
@@ -115,7 +108,7 @@ pub(super) fn resolve(
     }
     let table = sinks.iter().find_map(|it| it.spec.table());
     let checkpoint = checkpoint(document.checkpoint, table, &base)?;
-    let recording = document.recording.map(|it| recording(it, &source.origin)).transpose()?;
+    let recording = document.recording.map(|it| recording(it, &sources)).transpose()?;
     if guarantee == Guarantee::AtLeastOnce && checkpoint.commit_every > 1 {
         return Err(Problem::new(
             "checkpoint.commit-every",
@@ -129,7 +122,7 @@ pub(super) fn resolve(
         path: path.to_owned(),
         id: document.pipeline.id,
         guarantee,
-        source,
+        sources,
         operators,
         sinks,
         checkpoint,
@@ -149,109 +142,6 @@ fn check_id(id: &str) -> Result<(), Problem> {
             .help(format!("letters, digits, '-' and '_', 1 to {ID_LEN_MAX} of them")));
     }
     Ok(())
-}
-
-fn source(table: SourceTable, base: &Base<'_>, env: Env<'_>) -> Result<SourceSpec, Problem> {
-    let start = match &table.start {
-        None => StartAt::Earliest,
-        Some(text) => parse_start(text).map_err(|it| Problem::new("source.start", it))?,
-    };
-    let format = match table.format {
-        None | Some(FormatName::Json) => Format::Json,
-        Some(FormatName::Raw) => Format::Raw,
-    };
-    let event_time = table.event_time.map(event_time).transpose()?;
-    let columns = match table.columns {
-        None => None,
-        Some(columns) => Some(columns::schema(&columns).map_err(|(index, what)| {
-            Problem::new(&format!("source.columns.{index}"), what).help(columns::HELP)
-        })?),
-    };
-    let new_partitions = match table.new_partitions {
-        None | Some(NewPartitionsName::Fail) => NewPartitions::Fail,
-        Some(NewPartitionsName::Start) => NewPartitions::Start,
-    };
-    let origin = match (table.kafka, table.recording) {
-        (Some(_), Some(_)) => {
-            return Err(Problem::new("source.recording", "[source] has both kafka and recording")
-                .help("keep one of them"));
-        }
-        (None, None) => {
-            return Err(Problem::new("source", "[source] says neither kafka nor recording")
-                .help("kafka = \"topic\", or recording = \"file.jsonl\""));
-        }
-        (None, Some(file)) => {
-            for (given, key) in [
-                (table.bootstrap_servers.is_some(), "bootstrap-servers"),
-                (!table.properties.is_empty(), "properties"),
-            ] {
-                if given {
-                    return Err(Problem::new(
-                        &format!("source.{key}"),
-                        format!("{key} is for kafka, and this source is a recording"),
-                    )
-                    .help("take it out"));
-                }
-            }
-            Origin::Recording { file: base.path(&file) }
-        }
-        (Some(topics), None) => {
-            let bootstrap_servers =
-                table.bootstrap_servers.or_else(|| env("FLOE_KAFKA")).ok_or_else(|| {
-                    Problem::new("source.bootstrap-servers", "no Kafka server is named").help(
-                        "bootstrap-servers = \"host:9092\" in [source], or FLOE_KAFKA=host:9092",
-                    )
-                })?;
-            Origin::Kafka {
-                topics: topic_names(topics)?,
-                bootstrap_servers,
-                properties: table.properties,
-            }
-        }
-    };
-    Ok(SourceSpec { origin, start, format, columns, event_time, new_partitions })
-}
-
-fn event_time(table: EventTimeTable) -> Result<EventTimeSpec, Problem> {
-    if table.unit.is_some() && table.field.is_none() {
-        return Err(Problem::new(
-            "source.event-time.unit",
-            "unit is for a field, and without one event time is the records' own timestamp",
-        )
-        .help("add field = \"…\", or take unit out"));
-    }
-    let idle_after = table.idle_after.map(|it| it.0);
-    if idle_after.is_some_and(|it| it < IDLE_AFTER_MIN) {
-        return Err(Problem::new("source.event-time.idle-after", "idle-after is below 10ms")
-            .help("longer than records are on their way: \"30s\" is a beginning"));
-    }
-    Ok(EventTimeSpec {
-        field: table.field,
-        unit: table.unit.map(|it| match it {
-            UnitName::S => TimeUnit::Second,
-            UnitName::Ms => TimeUnit::Millisecond,
-            UnitName::Us => TimeUnit::Microsecond,
-            UnitName::Ns => TimeUnit::Nanosecond,
-        }),
-        out_of_order: table.out_of_order.map_or(Duration::ZERO, |it| it.0),
-        idle_after,
-    })
-}
-
-fn topic_names(OneOrMany(mut names): OneOrMany) -> Result<Topics, Problem> {
-    if let [one] = names.as_slice()
-        && let Some(pattern) = one.strip_prefix('/').and_then(|it| it.strip_suffix('/'))
-        && !pattern.is_empty()
-    {
-        return Ok(Topics::Pattern(pattern.to_owned()));
-    }
-    names.sort();
-    names.dedup();
-    names.iter().try_for_each(|it| check_topic(it, "source.kafka"))?;
-    match names.is_empty() {
-        true => Err(Problem::new("source.kafka", "the list of topics is empty")),
-        false => Ok(Topics::Named(names)),
-    }
 }
 
 fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<OperatorSpec, Problem> {

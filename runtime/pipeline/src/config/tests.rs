@@ -98,10 +98,10 @@ fn parse(text: &str) -> Result<PipelineSpec, ConfigError> {
 fn the_smallest_has_every_default() {
     let spec = parse(SMALLEST).unwrap();
     assert_eq!(spec.guarantee, Guarantee::ExactlyOnce);
-    assert_eq!(spec.source.start, StartAt::Earliest);
-    assert_eq!(spec.source.format, Format::Json);
-    assert_eq!(spec.source.new_partitions, NewPartitions::Fail);
-    assert_eq!(spec.source.event_time, None);
+    assert_eq!(spec.sources[0].start, StartAt::Earliest);
+    assert_eq!(spec.sources[0].format, Format::Json);
+    assert_eq!(spec.sources[0].new_partitions, NewPartitions::Fail);
+    assert_eq!(spec.sources[0].event_time, None);
     assert_eq!(spec.operators[0].module, Path::new("/pipe/totals.wasm"));
     assert_eq!(spec.operators[0].config, "{}");
     assert_eq!(spec.operators[0].on_error, OnError::Fail);
@@ -125,15 +125,15 @@ fn the_smallest_has_every_default() {
 #[test]
 fn the_full_one_is_read_whole() {
     let spec = parse(FULL).unwrap();
-    let Origin::Kafka { topics, bootstrap_servers, properties } = &spec.source.origin else {
+    let Origin::Kafka { topics, bootstrap_servers, properties } = &spec.sources[0].origin else {
         panic!("kafka");
     };
     assert_eq!(*topics, Topics::Named(vec!["payments".into(), "refunds".into()]));
     assert_eq!(bootstrap_servers, "broker:9092");
     assert_eq!(properties.get("sasl.password"), Some("hunter2"));
     assert_eq!(properties.get("fetch.wait.max.ms"), Some("20"));
-    assert_eq!(spec.source.start, StartAt::Timestamp(floe_core::EventTime(1_769_839_200_000)));
-    let event_time = spec.source.event_time.as_ref().unwrap();
+    assert_eq!(spec.sources[0].start, StartAt::Timestamp(floe_core::EventTime(1_769_839_200_000)));
+    let event_time = spec.sources[0].event_time.as_ref().unwrap();
     assert_eq!(event_time.field.as_deref(), Some("ts"));
     assert_eq!(event_time.unit, Some(TimeUnit::Second));
     assert_eq!(event_time.out_of_order, Duration::from_secs(5));
@@ -420,4 +420,77 @@ fn there_may_be_several_sinks() {
         assert!(error.to_string().contains(word), "{error}");
         assert_eq!(error.place.map(|it| it.0), Some(line), "{error}");
     }
+}
+
+const TWO_SOURCES: &str = r#"[pipeline]
+id = "priced"
+
+[[source]]
+name = "orders"
+kafka = ["orders", "returns"]
+bootstrap-servers = "127.0.0.1:9092"
+start = "latest"
+event-time = {}
+
+[[source]]
+name = "rates"
+recording = "rates-2026.jsonl"
+format = "raw"
+event-time = { field = "ts" }
+
+[[operator]]
+module = "pricing.wasm"
+input = ["orders", "rates"]
+
+[sink]
+iceberg = "lake.priced"
+catalog = { type = "sql", uri = "sqlite://lake.db", warehouse = "file://./lake" }
+"#;
+
+#[test]
+fn each_source_has_its_own_settings_and_topics() {
+    let spec = parse(TWO_SOURCES).unwrap();
+    let [orders, rates] = spec.sources.as_slice() else { panic!("two sources") };
+    assert_eq!((orders.name.as_str(), rates.name.as_str()), ("orders", "rates"));
+    assert_eq!((orders.start, rates.start), (StartAt::Latest, StartAt::Earliest));
+    assert_eq!((orders.format, rates.format), (Format::Json, Format::Raw));
+    assert_eq!(orders.topics(), ["orders", "returns"]);
+    assert_eq!(rates.topics(), ["rates-2026"]);
+    assert_eq!(spec.operators[0].input, ["orders", "rates"]);
+    assert_eq!(spec.recording_file(), None);
+    let shared = TWO_SOURCES
+        .replace("kafka = [\"orders\", \"returns\"]", "recording = \"all.jsonl\"\ntopics = \"a\"")
+        .replace("bootstrap-servers = \"127.0.0.1:9092\"\n", "")
+        .replace("\"rates-2026.jsonl\"", "\"all.jsonl\"\ntopics = [\"b\", \"c\"]");
+    let spec = parse(&shared).unwrap();
+    assert_eq!(spec.sources[1].topics(), ["b", "c"]);
+    assert_eq!(spec.recording_file(), Some(Path::new("/pipe/all.jsonl")));
+    // One that stands in a list is as one that does not.
+    let one = parse(&SMALLEST.replace("[source]", "[[source]]")).unwrap();
+    assert_eq!((one.sources.len(), one.sources[0].name.as_str()), (1, "source"));
+}
+
+#[test]
+fn sources_that_do_not_go_together_are_refused_in_their_place() {
+    for (what, by, line, wanted) in [
+        ("name = \"rates\"\n", "", 11, "of several sources each has a name"),
+        ("\"rates\"\nrec", "\"orders\"\nrec", 12, "two sources are named \"orders\""),
+        ("\"rates\"\nrec", "\"ra.tes\"\nrec", 12, "\"ra.tes\" cannot be a source's name"),
+        ("rates-2026.jsonl", "orders.jsonl", 11, "topic orders is read by source \"orders\""),
+        ("event-time = { field = \"ts\" }", "", 11, "source \"rates\" has no event-time"),
+        ("format = \"raw\"", "new-partitions = \"start\"", 14, "not the same in all sources"),
+        ("[\"orders\", \"returns\"]", "\"/orders.*/\"", 6, "a pattern of topics is for a source"),
+        ("format = \"raw\"", "topics = []", 14, "the list of topics is empty"),
+        ("start = \"latest\"", "topics = \"x\"", 8, "topics is for a recording"),
+        ("start = \"latest\"", "start = \"late\"", 8, "\"late\" is not \"earliest\""),
+    ] {
+        let text = TWO_SOURCES.replace(what, by);
+        assert_ne!(text, TWO_SOURCES, "{what}");
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{by}: {error}");
+        assert!(error.contains(&format!("payments.toml:{line}:")), "{by}: {error}");
+    }
+    let alone = SMALLEST.replace("kafka = \"payments\"", "recording = \"r.jsonl\"\ntopics = \"x\"");
+    let alone = alone.replace("bootstrap-servers = \"127.0.0.1:9092\"\n", "");
+    assert!(parse(&alone).unwrap_err().to_string().contains("topics is for several sources"));
 }

@@ -51,6 +51,32 @@ fn the_story_of_a_crash_works() {
 }
 
 #[test]
+fn the_chain_of_three_languages_works() {
+    check("readme::the_chain_of_three_languages", &[], |lab| {
+        let place = Checkout::new(lab, "languages")?;
+        let example = "examples/06-three-languages";
+        place.add(example)?;
+        for (operator, guest) in [("unique", "unique_go.wasm"), ("totals", "totals_c.wasm")] {
+            let built = lab.payments.with_file_name(guest);
+            if !built.exists() && std::env::var_os("CI").is_none() {
+                println!("skipped: {} is not built (cargo xtask guests)", built.display());
+                return place.done();
+            }
+            let there = place.folder.join(example).join(operator).join("target/floe");
+            std::fs::create_dir_all(&there)?;
+            std::fs::copy(&built, there.join("operator.wasm"))
+                .with_context(|| format!("copy {}", built.display()))?;
+        }
+        let commands = block(&format!("{example}/README.md"), "## Run it")?;
+        // What these two make was put there.
+        let run = commands.lines().filter(|it| !it.starts_with("floe build "));
+        let said = place.run(&run.collect::<Vec<_>>().join("\n"), &[])?;
+        ensure!(said.contains("190 rows, all as expected"), "{said}");
+        place.done()
+    });
+}
+
+#[test]
 fn the_readmes_commands_for_kafka_work() {
     check("readme::the_readmes_commands", Place::RestS3.needs(), |lab| {
         let place = Checkout::new(lab, "kafka")?;
@@ -112,7 +138,16 @@ impl<'a> Checkout<'a> {
     pub(crate) fn of(lab: &'a Lab, name: &str, example: &str) -> Result<Checkout<'a>> {
         let unique = std::process::id();
         let folder = std::env::temp_dir().join(format!("floe-kill-{unique}-readme-{name}"));
-        let there = folder.join(example);
+        let place = Checkout { lab, folder };
+        place.add(example)?;
+        let tests = root().join("tests").canonicalize()?;
+        std::os::unix::fs::symlink(tests, place.folder.join("tests"))?;
+        Ok(place)
+    }
+
+    /// The files of another example, its folders left out.
+    fn add(&self, example: &str) -> Result<()> {
+        let there = self.folder.join(example);
         std::fs::create_dir_all(&there)?;
         for entry in std::fs::read_dir(root().join(example))? {
             let entry = entry?;
@@ -120,8 +155,7 @@ impl<'a> Checkout<'a> {
                 std::fs::copy(entry.path(), there.join(entry.file_name()))?;
             }
         }
-        std::os::unix::fs::symlink(root().join("tests").canonicalize()?, folder.join("tests"))?;
-        Ok(Checkout { lab, folder })
+        Ok(())
     }
 
     /// Runs lines of shell as a person would who types them, but stops at the first that fails.

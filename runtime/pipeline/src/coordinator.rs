@@ -61,6 +61,8 @@ pub(crate) struct Coordinator {
     pub(crate) records_at_barrier: u64,
     pub(crate) rows_at_barrier: u64,
     pub(crate) finished: bool,
+    /// When it was last said that input is held back, by the clock that never goes back.
+    pub(crate) said_waiting: Option<Duration>,
 }
 
 /// How far a savepoint has come that a person asked for.
@@ -82,6 +84,8 @@ pub(crate) struct OpenEpoch {
 
 /// Between two calls of a committer's upkeep.
 const COMMITS_PER_MAINTENANCE: u64 = 20;
+/// What may go on for hours is said this often.
+const SAY_INTERVAL: Duration = Duration::from_secs(10);
 /// Lag and partition counts are looked at this often.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -196,8 +200,11 @@ impl Coordinator {
     }
 
     /// At a stop input is held back for good, which was said already.
-    fn say_what_waits(&self) {
-        if !self.state.is_stopping() {
+    fn say_what_waits(&mut self) {
+        let now = self.clock.monotonic();
+        let is_new = self.said_waiting.is_none_or(|it| now.saturating_sub(it) >= SAY_INTERVAL);
+        if is_new && !self.state.is_stopping() {
+            self.said_waiting = Some(now);
             let checkpoints = self.pending.len();
             let bytes: u64 = self.pending.iter().map(|(_, it)| rows_bytes(it)).sum();
             tracing::warn!(checkpoints, bytes, "input is held back: so much waits to be committed");

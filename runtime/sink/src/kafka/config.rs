@@ -35,7 +35,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 const DEFAULTS: [(&str, &str); 6] = [
     ("client.id", "floe"),
     ("compression.type", "lz4"),
-    ("linger.ms", "5"),
+    // An epoch's records come all at once: there is nothing to wait for.
+    ("linger.ms", "1"),
     // The partition of a key is the one that Java's clients choose.
     ("partitioner", "murmur2_random"),
     ("queue.buffering.max.messages", "200000"),

@@ -1,7 +1,7 @@
 //! One transaction: the epoch's records and the marker, seen together or not at all.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::epoch::EntryId;
@@ -10,7 +10,7 @@ use floe_core::{Error, Result};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
 use super::config::{DEADLINE, TopicConfig};
 use super::encode::OutRecord;
@@ -18,7 +18,7 @@ use super::marker;
 
 /// A producer that has fenced every older one of this pipeline and sink, and what it then found.
 pub(super) struct Session {
-    producer: ThreadedProducer<Deliveries>,
+    producer: BaseProducer<Deliveries>,
     /// Nobody else can move it while this producer is not fenced.
     pub(super) marker: Option<Marker>,
 }
@@ -40,11 +40,14 @@ impl ProducerContext for Deliveries {
     }
 }
 
+/// So often deliveries are served while records go out.
+const SENDS_PER_POLL: usize = 256;
+
 impl Session {
     /// Initialises the transactional id first: what an older producer had in the air is then aborted or
     /// committed, and the marker that is read next is the last word.
     pub(super) fn open(config: &TopicConfig) -> Result<Session> {
-        let producer: ThreadedProducer<Deliveries> = config
+        let producer: BaseProducer<Deliveries> = config
             .producer()?
             .create_with_context(Deliveries::default())
             .map_err(|it| Error::invalid(format!("[sink] properties: {it}")))?;
@@ -62,7 +65,10 @@ impl Session {
     ) -> Result<()> {
         self.producer.begin_transaction().map_err(|it| failed(config, "begin", &it))?;
         for records in segments {
-            for record in &records? {
+            for (index, record) in records?.iter().enumerate() {
+                if index % SENDS_PER_POLL == 0 {
+                    self.producer.poll(Duration::ZERO);
+                }
                 let mut out = BaseRecord::<[u8], [u8]>::to(&config.topic).payload(&record.value);
                 if let Some(key) = &record.key {
                     out = out.key(key);
@@ -79,7 +85,7 @@ impl Session {
             .key(key.as_bytes())
             .payload(text.as_bytes());
         self.send(config, record)?;
-        self.producer.flush(DEADLINE).map_err(|it| failed(config, "send to", &it))?;
+        self.flush(config)?;
         let refused =
             self.producer.context().0.lock().expect("no holder of this lock panics").take();
         if let Some(why) = refused {
@@ -102,6 +108,21 @@ impl Session {
         }
     }
 
+    /// Until every record is delivered or refused. The binding's own flush serves deliveries for 100 ms at a
+    /// time, whether any are left or not.
+    fn flush(&self, config: &TopicConfig) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            match self.producer.flush(Duration::ZERO) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Flush(Code::OperationTimedOut)) if begin.elapsed() < DEADLINE => {
+                    self.producer.poll(Duration::from_millis(1));
+                }
+                Err(error) => return Err(failed(config, "send to", &error)),
+            }
+        }
+    }
+
     /// Waits while the client's queue is full.
     fn send(&self, config: &TopicConfig, record: BaseRecord<'_, [u8], [u8]>) -> Result<()> {
         let mut record = record;
@@ -110,7 +131,7 @@ impl Session {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
                     record = back;
-                    std::thread::sleep(Duration::from_millis(2));
+                    self.producer.poll(Duration::from_millis(2));
                 }
                 Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), back)) => {
                     let bytes = back.payload.map_or(0, <[u8]>::len);

@@ -47,10 +47,13 @@ impl Records {
         let number = self.number;
         self.number += 1;
         let ts = BEGIN_MS + 7 * number as i64 - self.random.below(OUT_OF_ORDER_MS) as i64;
-        let currency = format!("C{}", self.random.below(CURRENCIES));
         // The first four are of the four partitions.
+        let currency = if number < 4 { number } else { self.random.below(CURRENCIES) };
         let is_rate = if number < 4 { number >= 2 } else { self.random.below(3) == 0 };
-        let partition = if number < 4 { number % 2 } else { self.random.below(2) };
+        // The rates of a currency are in order: of two of one time the last one holds.
+        let is_any = !is_rate && number >= 4;
+        let partition = if is_any { self.random.below(2) } else { currency % 2 };
+        let currency = format!("C{currency}");
         let value = match is_rate {
             true => {
                 let rate = 500_000 + self.random.below(1_000_000_000);
@@ -63,14 +66,14 @@ impl Records {
                 )
             }
         };
-        self.line(usize::from(is_rate), partition, ts, &value)
+        self.line(usize::from(is_rate), partition, &value)
     }
 
-    fn line(&mut self, source: usize, partition: u64, ts: i64, value: &str) -> String {
+    fn line(&mut self, source: usize, partition: u64, value: &str) -> String {
         let offset = self.offsets.entry((source, partition)).or_default();
         let value = Value::from(value);
         let line = format!(
-            r#"{{"topic":"{}","partition":{partition},"offset":{offset},"timestamp":{ts},"value":{value}}}"#,
+            r#"{{"topic":"{}","partition":{partition},"offset":{offset},"timestamp":{BEGIN_MS},"value":{value}}}"#,
             self.topics[source]
         );
         *offset += 1;
@@ -82,7 +85,7 @@ impl Records {
             format!(r#"{{"order_id":"end","currency":"C0","ts":{END_MS},"amount_minor":1}}"#);
         let rate = format!(r#"{{"currency":"C0","ts":{END_MS},"rate_micro":1}}"#);
         let both = [(0, 0, &order), (0, 1, &order), (1, 0, &rate), (1, 1, &rate)];
-        both.map(|(source, partition, value)| self.line(source, partition, END_MS, value)).into()
+        both.map(|(source, partition, value)| self.line(source, partition, value)).into()
     }
 }
 
@@ -283,6 +286,47 @@ fn two_topics_are_joined_in_one_task_under_kills() {
         scene.run_until_end()?;
         compare(&scene, &scene.input())?;
         replays(&scene, 5)?;
+        scene.done();
+        Ok(())
+    });
+}
+
+#[test]
+fn the_example_prices_each_order() {
+    check("sources::the_example", &[], |lab| {
+        let scene = scene(lab, "example-rates", Place::Local)?;
+        let example = root().join("examples/07-exchange-rates");
+        for file in ["orders.jsonl", "rates.jsonl", "pipeline.toml"] {
+            std::fs::copy(example.join(file), scene.folder.join(file))?;
+        }
+        std::fs::copy(module(lab), scene.folder.join("rates.wasm"))?;
+        scene.run_until_end()?;
+        let rows = |lines: &mut dyn Iterator<Item = &str>| -> Result<BTreeSet<String>> {
+            let row = |line: &str| -> Result<String> {
+                let row: Value = serde_json::from_str(line)?;
+                Ok(["order_id", "currency", "amount_minor", "home_minor"]
+                    .map(|it| row[it].to_string())
+                    .join(" "))
+            };
+            lines.map(row).collect()
+        };
+        let found = scene.rows()?;
+        let wanted = std::fs::read_to_string(example.join("expect.jsonl"))?;
+        let wanted = rows(&mut wanted.lines())?;
+        ensure!(found.len() == 60, "{} rows", found.len());
+        ensure!(rows(&mut found.iter().map(String::as_str))? == wanted, "{found:?}");
+        must(
+            &scene,
+            0,
+            &["source orders", "⇉ pricing  (key-by currency)"],
+            &["check", "pipeline.toml", "--graph"],
+        )?;
+        must(
+            &scene,
+            0,
+            &["source rates<br>", "n1 ==>|\"key-by currency\"| n2"],
+            &["check", "pipeline.toml", "--graph", "mermaid"],
+        )?;
         scene.done();
         Ok(())
     });

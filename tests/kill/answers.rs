@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use floe_tests::proxy::{Exchange, Fault, Proxy, Rule, Storm};
 
-use crate::lab::{Lab, Random, check, number, variable, wait_for};
+use crate::lab::{Lab, Random, check, number, variable};
 use crate::process::{End, PATIENCE, Process};
 use crate::scene::{Place, Scene};
 
@@ -26,6 +26,22 @@ impl<'a> Proxied<'a> {
         scene.settings.s3 = Some(s3.url());
         scene.settings.interval = "100ms";
         Ok(Proxied { scene, rest, s3 })
+    }
+
+    /// Commits go on until each fault has met one; then the process is killed.
+    pub(crate) fn meet_each(&self, faults: &[Fault]) -> Result<()> {
+        for fault in faults {
+            self.rest.add(Rule { skip: 1, ..Rule::once("POST", &self.table(), *fault) });
+        }
+        let feed = self.scene.feed_endlessly(2_000)?;
+        let mut process = self.scene.start(&["run"])?;
+        process.until("each fault meets a commit", || {
+            let seen = self.rest.seen();
+            Ok(faults.iter().all(|fault| seen.iter().any(|it| it.fault == Some(*fault))))
+        })?;
+        ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
+        feed.stop()?;
+        Ok(())
     }
 
     /// No fault any more: the rest is read, and everything is right.
@@ -78,20 +94,7 @@ fn a_commits_answer_lost_makes_one_snapshot() {
         let it = Proxied::new(lab, "commit-answers", Place::Rest)?;
         it.scene.make_input(24_000, 41)?;
         it.scene.write_pipeline()?;
-        for fault in OF_A_COMMIT {
-            it.rest.add(Rule { skip: 1, ..Rule::once("POST", &it.table(), *fault) });
-        }
-        // Records for so long that every fault meets a commit of its own.
-        let feed = it.scene.feed_all(2_000)?;
-        let mut process = it.scene.start(&["run"])?;
-        let all_were = wait_for(PATIENCE, || {
-            ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-            let seen = it.rest.seen();
-            Ok(OF_A_COMMIT.iter().all(|fault| seen.iter().any(|it| it.fault == Some(*fault))))
-        })?;
-        ensure!(all_were, "a fault was not met: {:?}", it.rest.seen());
-        ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
-        feed.finish()?;
+        it.meet_each(OF_A_COMMIT)?;
         let lost = applied(&it.rest, |it| it.fault.is_some());
         ensure!(lost >= 9, "{lost} commits were applied of which floe did not learn at once");
         let epochs = it.finish()?;
@@ -127,10 +130,9 @@ fn a_second_committer_of_an_epoch_makes_one_snapshot() {
 
 fn second_committer(lab: &Lab, name: &str, race: &Race) -> Result<()> {
     let it = Proxied::new(lab, &format!("second-{name}"), Place::Rest)?;
-    // More than what is read until the commit that is meant, however slowly the process starts.
     it.scene.make_input(16_000, 42)?;
     it.scene.write_pipeline()?;
-    let feed = it.scene.feed_all(2_000)?;
+    let feed = it.scene.feed_endlessly(2_000)?;
     let (fault, times) = match race {
         Race::LandsAfter(time) => (Fault::Late(*time), 1),
         Race::AtOnce => (Fault::Meet, 2),
@@ -142,22 +144,20 @@ fn second_committer(lab: &Lab, name: &str, race: &Race) -> Result<()> {
         let seen = proxy.seen();
         seen.iter().filter(|it| it.method == "POST" && it.path.contains("/tables/payments")).count()
     };
-    wait(&mut first, || Ok(posts(&it.rest) >= 1))?;
+    first.until("a commit", || Ok(posts(&it.rest) >= 1))?;
     match race {
         Race::LandsAfter(_) => {
             // The request is at the proxy, which notes it when it lands: what shows is that floe asks no more.
-            wait(&mut first, || Ok(first_is_sent(&it.rest)))?;
+            first.until("the next commit is sent", || Ok(it.rest.held() > 0))?;
             ensure!(first.kill()?, "it ended by itself\n{}", first.last_words());
         }
-        Race::AtOnce => wait(&mut first, || Ok(first_is_sent(&it.rest)))?,
+        Race::AtOnce => first.until("the next commit is sent", || Ok(it.rest.held() > 0))?,
     }
     let mut second = it.scene.start(&["run", "--take-over"])?;
-    let landed = wait_for(PATIENCE, || {
-        ensure!(!second.has_ended()?, "it ended by itself\n{}", second.last_words());
+    second.until("the commits land", || {
         let seen = it.rest.seen();
         Ok(seen.iter().filter(|it| it.fault == Some(fault)).count() == times)
     })?;
-    ensure!(landed, "it was not met: {:?}", it.rest.seen());
     if matches!(race, Race::AtOnce) {
         let end = first.wait(PATIENCE)?;
         ensure!(end == End::Code(3), "the first ended with {end:?}\n{}", first.last_words());
@@ -166,22 +166,8 @@ fn second_committer(lab: &Lab, name: &str, race: &Race) -> Result<()> {
         ensure!(both.iter().filter(|it| it.is_applied()).count() == 1, "{both:?}");
     }
     ensure!(second.kill()?, "it ended by itself\n{}", second.last_words());
-    feed.finish()?;
+    feed.stop()?;
     it.finish()?;
-    Ok(())
-}
-
-/// The commit with the fault is at the proxy.
-fn first_is_sent(proxy: &Proxy) -> bool {
-    proxy.held() > 0
-}
-
-fn wait(process: &mut Process, mut come: impl FnMut() -> Result<bool>) -> Result<()> {
-    let there = wait_for(PATIENCE, || {
-        ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-        come()
-    })?;
-    ensure!(there, "it does not come\n{}", process.last_words());
     Ok(())
 }
 
@@ -198,22 +184,25 @@ fn a_storm_of_faults_loses_nothing() {
         let it = Proxied::new(lab, "storm", Place::Rest)?;
         it.scene.make_input(records, seed)?;
         it.scene.write_pipeline()?;
-        let share = records / (kills + 1);
-        let mut feed = it.scene.feed(share)?;
+        let feed = it.scene.feed_endlessly(records / (kills + 1))?;
         it.rest.storm(Storm::new(seed, 120));
         it.s3.storm(Storm::new(seed ^ 1, 40));
+        let faults = |proxy: &Proxy| proxy.seen().iter().filter(|it| it.fault.is_some()).count();
         let mut starts = 0;
         for number in 1..=kills {
-            feed.allow(number * share)?;
             let life = Duration::from_millis(300 + random.below(2_000));
             let mut supervisor = Supervisor::start(&it.scene)?;
-            supervisor.for_a_time(life).with_context(|| format!("seed {seed}"))?;
+            let begin = Instant::now();
+            // It lives on until the storm has struck each server once more.
+            let is_struck = |proxy| faults(proxy) as u64 >= number;
+            let lived = supervisor.until(life + PATIENCE, || {
+                Ok(begin.elapsed() >= life && is_struck(&it.rest) && is_struck(&it.s3))
+            });
+            lived.with_context(|| format!("seed {seed}"))?;
             starts += supervisor.kill()?;
         }
-        feed.finish()?;
-        let faults = |proxy: &Proxy| proxy.seen().iter().filter(|it| it.fault.is_some()).count();
+        let records = feed.stop()?;
         let (of_rest, of_s3) = (faults(&it.rest), faults(&it.s3));
-        ensure!(of_rest > 5 && of_s3 > 5, "{of_rest} and {of_s3} faults are no storm");
         let epochs = it.finish().with_context(|| format!("seed {seed}"))?;
         println!(
             "{records} records, {kills} kills, {starts} starts, {of_rest} faults of the catalog, {of_s3} of S3, {epochs} epochs"
@@ -254,6 +243,25 @@ impl<'a> Supervisor<'a> {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(())
+    }
+
+    /// Until no commit has come for so long; an error when they go on.
+    pub(crate) fn until_quiet(
+        &mut self,
+        time: Duration,
+        mut meanwhile: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let scene = self.scene;
+        let (mut commits, mut since) = (scene.commits()?, Instant::now());
+        self.until(PATIENCE, || {
+            meanwhile()?;
+            let now = scene.commits()?;
+            if now != commits {
+                (commits, since) = (now, Instant::now());
+            }
+            Ok(since.elapsed() >= time)
+        })
+        .context("commits go on")
     }
 
     pub(crate) fn for_a_time(&mut self, time: Duration) -> Result<()> {

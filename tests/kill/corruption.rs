@@ -54,12 +54,12 @@ fn a_damaged_object_is_named_or_does_no_harm() {
         scene.make_input(RECORDS, 61)?;
         scene.write_pipeline()?;
         // Several epochs, so that the newest checkpoint is built upon older ones; the last is not committed.
-        let feed = scene.feed_all(3_000)?;
+        let feed = scene.feed_endlessly(3_000)?;
         let mut process = scene.start_armed("after-manifest:4")?;
         let end = process.wait(PATIENCE)?;
         let died = end == End::Signal(libc::SIGABRT);
         ensure!(died, "it ended with {end:?}\n{}", process.last_words());
-        feed.finish()?;
+        feed.stop()?;
 
         let good = scene.folder.join("good");
         copy(&scene.folder, &good, KEPT)?;

@@ -4,7 +4,6 @@
 use std::fs::OpenOptions;
 use std::io::{Seek, SeekFrom, Write};
 use std::net::TcpListener;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use floe_tests::proxy::http;
@@ -26,14 +25,14 @@ fn lines(offsets: std::ops::Range<u64>, amount: u64) -> String {
     offsets.map(line).collect()
 }
 
-/// The value of the first metric whose line begins so and has the label.
-fn metric(port: u16, name: &str, label: &str) -> Result<u64> {
+/// The sum of the metrics whose lines begin so and have the label.
+pub(crate) fn metric(port: u16, name: &str, label: &str) -> Result<u64> {
     // Nobody listens before the pipeline is ours.
     let Ok(text) = http::get(&format!("http://127.0.0.1:{port}/metrics")) else { return Ok(0) };
     let text = String::from_utf8(text)?;
-    let found = text.lines().find(|it| it.starts_with(name) && it.contains(label));
-    let value = found.and_then(|it| it.rsplit(' ').next()?.parse::<f64>().ok());
-    Ok(value.unwrap_or_default() as u64)
+    let found = text.lines().filter(|it| it.starts_with(name) && it.contains(label));
+    let values = found.filter_map(|it| it.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok(values.sum::<f64>() as u64)
 }
 
 fn diverge(lab: &Lab, on_divergence: &str) -> Result<()> {
@@ -75,7 +74,7 @@ fn diverge(lab: &Lab, on_divergence: &str) -> Result<()> {
             end => anyhow::bail!("it ended with {end:?}\n{}", process.last_words()),
         },
         _ => {
-            let counted = wait_for(Duration::from_secs(20), || {
+            let counted = wait_for(PATIENCE, || {
                 Ok(metric(port, "floe_verified_epochs_total", "result=\"differs\"")? == 1)
             })?;
             ensure!(counted, "it is not counted");

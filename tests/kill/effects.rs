@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -12,20 +12,19 @@ use crate::lab::{Lab, Random, check, root, variable};
 use crate::process::{End, PATIENCE, Process};
 use crate::scene::{Place, Scene};
 
-const RECORDS: u64 = 1_200;
+const RECORDS: u64 = 10_000;
 const RECORDS_PER_SECOND: u64 = 400;
 const NEEDS: &[&str] = &["FLOE_TEST_KAFKA"];
-/// While records come in.
-const KILLS_FOR: Duration = Duration::from_secs(4);
+/// While records come in, of runtime, worker and server by turns.
+const KILLS: u64 = 12;
 
 #[test]
 fn each_intent_is_done_once_whoever_dies() {
     check("effects::each_intent_is_done_once", NEEDS, |lab| {
         let parts = Parts::new(lab, "effects", 51, false)?;
-        let deaths = parts.live_and_die()?;
+        parts.live_and_die()?;
         let charged = parts.charges()?;
         let intents = parts.intents()?;
-        ensure!(deaths >= 6, "only {deaths} deaths");
         ensure!(
             charged.len() == intents.len(),
             "{} charges, {} intents",
@@ -131,14 +130,14 @@ impl<'a> Parts<'a> {
 
     /// Kills one of the three again and again, then lets them finish. How often worker and server died.
     fn live_and_die(&self) -> Result<u64> {
-        let feed = self.scene.feed_all(RECORDS_PER_SECOND)?;
+        let feed = self.scene.feed_endlessly(RECORDS_PER_SECOND)?;
         let mut random = Random::from_environment();
         let mut runtime = self.scene.start(&["run"])?;
         let (mut server, mut worker) = (self.server()?, self.worker(&[])?);
-        let (begin, mut deaths) = (Instant::now(), 0);
-        while begin.elapsed() < KILLS_FOR {
+        let mut deaths = 0;
+        for kill in 0..KILLS {
             std::thread::sleep(Duration::from_millis(150 + random.below(400)));
-            match random.below(3) {
+            match kill % 3 {
                 0 => {
                     ensure!(runtime.kill()?, "the runtime ended\n{}", runtime.last_words());
                     runtime = self.scene.start(&["run"])?;
@@ -157,7 +156,7 @@ impl<'a> Parts<'a> {
         }
         runtime.kill()?;
         worker.kill()?;
-        feed.finish()?;
+        feed.stop()?;
         self.scene.run_until_end()?;
         let mut last = self.worker(&["--until-end"])?;
         let end = last.wait(PATIENCE)?;
@@ -189,7 +188,8 @@ impl<'a> Parts<'a> {
             *seen.entry(txn_id(value)?).or_default() += 1;
         }
         ensure!(seen.values().all(|it| *it == 1), "an intent was published twice");
-        ensure!(seen.len() as u64 > RECORDS / 2, "{} intents are too few", seen.len());
+        let records = std::fs::read_to_string(self.scene.input())?.lines().count();
+        ensure!(seen.len() > records / 2, "{} intents of {records} records", seen.len());
         Ok(seen.into_keys().collect())
     }
 }

@@ -1,8 +1,8 @@
 //! The input, handed out at a pace while floe is killed: a recording that grows, or records produced to Kafka.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,30 +14,49 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::lab::{Lab, root};
 
 /// It hands out no more than what was allowed, and that at its pace; `finish` allows all of it, at once.
-pub(crate) enum Feed {
+pub(crate) struct Feed {
+    input: PathBuf,
+    /// Lines of the input.
+    records: u64,
+    hand: Hand,
+}
+
+/// Who hands out.
+enum Hand {
     Recording {
         allowed: Arc<AtomicU64>,
-        thread: Option<JoinHandle<Result<()>>>,
+        thread: Option<JoinHandle<Result<u64>>>,
     },
-    /// What is allowed is said on its stdin; the end of it allows all.
+    /// What is allowed is said on its stdin; the end of it allows all. Says how many it handed out.
     Kafka {
         child: Child,
         stdin: Option<ChildStdin>,
     },
 }
 
+/// In place of a number of records that are allowed.
 const ALL: u64 = u64::MAX;
+const STOPPED: u64 = u64::MAX - 1;
+const ENDLESSLY: u64 = u64::MAX - 2;
+
+/// What is handed out endlessly comes slowly from the middle of the input on: a record in so many
+/// milliseconds is enough for an epoch, and the other half lasts.
+const TRICKLE_MS: u64 = 50;
+/// So long at the least it lasts, on a machine of any speed: longer than a test waits.
+const LASTS_SECONDS_MIN: u64 = 240;
 
 /// Among so many lines each partition comes, of inputs with few or many.
 const FIRST_LINES_MAX: usize = 64;
 
 impl Feed {
     pub(crate) fn recording(input: &Path, recording: &Path, per_second: u64) -> Result<Feed> {
+        let records = count_lines(input)?;
         let lines = BufReader::new(File::open(input).context("open the input")?);
         // The partitions must be there when floe starts, as a topic's are.
         let mut writer = Appender::create(recording)?;
         let mut lines = lines.lines();
         let mut seen = Vec::new();
+        let mut done = 0;
         for line in lines.by_ref().take(FIRST_LINES_MAX) {
             let line = line?;
             let end = line.find(",\"offset\"").unwrap_or(line.len());
@@ -45,6 +64,7 @@ impl Feed {
                 seen.push(line[..end].to_owned());
             }
             writer.append(&line)?;
+            done += 1;
             if seen.len() == 4 {
                 break;
             }
@@ -53,9 +73,11 @@ impl Feed {
         let allowed = Arc::new(AtomicU64::new(0));
         let thread = std::thread::spawn({
             let allowed = Arc::clone(&allowed);
-            move || append_paced(lines, writer, &allowed, per_second)
+            let pace = Pace { per_second, slowly_from: records / 2 };
+            move || append_paced(done, lines, writer, &allowed, pace)
         });
-        Ok(Feed::Recording { allowed, thread: Some(thread) })
+        let hand = Hand::Recording { allowed, thread: Some(thread) };
+        Ok(Feed { input: input.to_owned(), records, hand })
     }
 
     pub(crate) fn kafka(
@@ -73,57 +95,104 @@ impl Feed {
         };
         let made = producer(&["create", "--partitions", "4"]).status().context("start kafka.py")?;
         ensure!(made.success(), "kafka.py create: {made}");
+        let records = count_lines(input)?;
         let mut command = producer(&["produce", "--rate", &per_second.to_string()]);
-        command.arg("--input").arg(input).stdin(Stdio::piped());
+        command.args(["--slowly-from", &(records / 2).to_string()]);
+        command.args(["--slowly-ms", &TRICKLE_MS.to_string()]);
+        command.arg("--input").arg(input).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().context("start kafka.py")?;
         let stdin = child.stdin.take();
-        Ok(Feed::Kafka { child, stdin })
+        Ok(Feed { input: input.to_owned(), records, hand: Hand::Kafka { child, stdin } })
     }
 
     /// So many records of the input, counted from its begin, may be handed out.
     pub(crate) fn allow(&mut self, records: u64) -> Result<()> {
-        match self {
-            Feed::Recording { allowed, .. } => allowed.store(records, Ordering::SeqCst),
-            Feed::Kafka { stdin, .. } => {
+        match &mut self.hand {
+            Hand::Recording { allowed, .. } => allowed.store(records, Ordering::SeqCst),
+            Hand::Kafka { stdin, .. } => {
                 let stdin = stdin.as_mut().context("a feed that is finished allows all")?;
-                writeln!(stdin, "{records}").context("tell the producer")?;
+                match records {
+                    ENDLESSLY => writeln!(stdin, "endlessly"),
+                    STOPPED => writeln!(stdin, "stop"),
+                    _ => writeln!(stdin, "{records}"),
+                }
+                .context("tell the producer")?;
             }
         }
         Ok(())
     }
 
+    /// At its pace until `stop`, which comes before the input's end on a machine of any speed.
+    pub(crate) fn allow_endlessly(&mut self) -> Result<()> {
+        let lasts = self.records / 2 * TRICKLE_MS / 1000;
+        ensure!(
+            lasts >= LASTS_SECONDS_MIN,
+            "{} records may run dry before a slow machine is done: make more",
+            self.records
+        );
+        self.allow(ENDLESSLY)
+    }
+
     /// Hands out what is left, as fast as it can.
     pub(crate) fn finish(mut self) -> Result<()> {
-        match &mut self {
-            Feed::Recording { allowed, thread } => {
-                allowed.store(ALL, Ordering::SeqCst);
+        if let Hand::Recording { allowed, .. } = &self.hand {
+            allowed.store(ALL, Ordering::SeqCst);
+        }
+        let records = self.hand.wait()?;
+        ensure!(records == self.records, "{records} of {} are handed out", self.records);
+        Ok(())
+    }
+
+    /// Hands out no more, and cuts the input off behind what was handed out. Gives the number of records.
+    pub(crate) fn stop(mut self) -> Result<u64> {
+        self.allow(STOPPED)?;
+        let records = self.hand.wait()?;
+        ensure!(records < self.records, "it ran dry: all {records} records are handed out");
+        let text = std::fs::read_to_string(&self.input)?;
+        let lines = text.split_inclusive('\n').take(records as usize);
+        std::fs::write(&self.input, lines.collect::<String>()).context("cut the input off")?;
+        Ok(records)
+    }
+}
+
+impl Hand {
+    /// Until it is done; how many records it has handed out.
+    fn wait(&mut self) -> Result<u64> {
+        match self {
+            Hand::Recording { thread, .. } => {
                 let thread = thread.take().context("a feed is finished once")?;
                 match thread.join() {
                     Ok(done) => done,
                     Err(_) => bail!("the feed panicked"),
                 }
             }
-            Feed::Kafka { child, stdin } => {
+            Hand::Kafka { child, stdin } => {
                 drop(stdin.take());
+                let mut said = String::new();
+                child
+                    .stdout
+                    .take()
+                    .context("a feed is finished once")?
+                    .read_to_string(&mut said)?;
                 let status = child.wait()?;
                 ensure!(status.success(), "kafka.py produce: {status}");
-                Ok(())
+                said.trim().parse().with_context(|| format!("kafka.py produce said {said:?}"))
             }
         }
     }
 }
 
-impl Drop for Feed {
+impl Drop for Hand {
     fn drop(&mut self) {
         match self {
-            Feed::Recording { allowed, thread } => {
-                allowed.store(ALL, Ordering::SeqCst);
+            Hand::Recording { allowed, thread } => {
+                allowed.store(STOPPED, Ordering::SeqCst);
                 if let Some(thread) = thread.take() {
                     // The test has failed already; why the feed did too is of no use.
                     let _ = thread.join();
                 }
             }
-            Feed::Kafka { child, .. } => {
+            Hand::Kafka { child, .. } => {
                 // It may have ended: then there is nobody to kill.
                 let _ = child.kill();
                 let _ = child.wait();
@@ -132,29 +201,52 @@ impl Drop for Feed {
     }
 }
 
+fn count_lines(input: &Path) -> Result<u64> {
+    let text = std::fs::read(input).with_context(|| format!("read {}", input.display()))?;
+    Ok(text.iter().filter(|it| **it == b'\n').count() as u64)
+}
+
+struct Pace {
+    per_second: u64,
+    /// Where endless handing out becomes slow.
+    slowly_from: u64,
+}
+
+/// The lines behind those that are done. Gives how many of the input are handed out.
 fn append_paced(
+    mut done: u64,
     lines: impl Iterator<Item = std::io::Result<String>>,
     mut writer: Appender,
     allowed: &AtomicU64,
-    per_second: u64,
-) -> Result<()> {
+    pace: Pace,
+) -> Result<u64> {
     const TICK: Duration = Duration::from_millis(10);
-    let per_tick = (per_second / 100).max(1);
-    for (index, line) in (0_u64..).zip(lines) {
-        let mut ticked = false;
+    let per_tick = (pace.per_second / 100).max(1);
+    for line in lines {
+        let mut ticks = 0;
         loop {
-            let allowed = allowed.load(Ordering::Relaxed);
-            let is_due = !index.is_multiple_of(per_tick) || ticked;
-            if allowed == ALL || (index < allowed && is_due) {
+            let wait = match allowed.load(Ordering::Relaxed) {
+                ALL => 0,
+                STOPPED => {
+                    writer.flush()?;
+                    return Ok(done);
+                }
+                ENDLESSLY if done >= pace.slowly_from => TRICKLE_MS / 10,
+                allowed if done >= allowed => u64::MAX,
+                _ => u64::from(done.is_multiple_of(per_tick)),
+            };
+            if ticks >= wait {
                 break;
             }
             writer.flush()?;
             std::thread::sleep(TICK);
-            ticked = true;
+            ticks += 1;
         }
         writer.append(&line?)?;
+        done += 1;
     }
-    writer.flush()
+    writer.flush()?;
+    Ok(done)
 }
 
 /// Appends whole lines, so that a reader never sees half of one: a write within a page of the file becomes

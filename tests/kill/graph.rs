@@ -11,8 +11,7 @@ use crate::points::crash;
 use crate::replay::json;
 use crate::scene::{Place, Scene};
 
-const RECORDS: u64 = 36_000;
-/// Slowly, so that there is something left for each life also where a start takes long.
+const RECORDS: u64 = 12_000;
 const RECORDS_PER_SECOND: u64 = 3_000;
 /// In minor units: about half of the payments are below.
 const LARGE: i64 = 400_000;
@@ -138,7 +137,7 @@ fn two_tables_have_each_epoch_once() {
         scene.settings.interval = "30ms";
         scene.make_input(RECORDS, 5)?;
         parted(&mut scene)?;
-        let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+        let feed = scene.feed_endlessly(RECORDS_PER_SECOND)?;
         for (point, nth) in [
             (CrashPoint::AfterCommit, 3),
             (CrashPoint::BeforeCommit, 3),
@@ -149,7 +148,7 @@ fn two_tables_have_each_epoch_once() {
         ] {
             crash(&scene, point, nth).with_context(|| format!("{} {nth}", point.name()))?;
         }
-        feed.finish()?;
+        feed.stop()?;
         scene.run_until_end()?;
         compare(&scene)?;
         let newest = newest_epochs(&scene)?;

@@ -89,7 +89,8 @@ fn another_guarantee_waits_until_the_last_epoch_is_settled() {
                 scene.write_pipeline()
             };
             with(&mut scene, from)?;
-            let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+            let mut feed = scene.feed(RECORDS_PER_SECOND)?;
+            feed.allow(RECORDS / 2)?;
             crash(&scene, point, 1)?;
             feed.finish()?;
             with(&mut scene, to)?;

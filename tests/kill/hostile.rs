@@ -5,7 +5,7 @@ mod table;
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -14,7 +14,7 @@ use crate::lab::{Lab, check, root};
 use crate::process::{End, PATIENCE};
 use crate::scene::{Place, Scene};
 
-/// From a start to its end, whatever the module does.
+/// Of the processor, from a start to its end, whatever the module does.
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// What an instance may have, by the pipeline file.
 const GUEST_MIB: u64 = 64;
@@ -72,12 +72,11 @@ fn one(lab: &Lab, case: &Case) -> Result<()> {
     std::fs::write(scene.recording(), recording())?;
     scene.write_pipeline()?;
 
-    let begin = Instant::now();
     let mut process = scene.start(&["run", "--until-end"])?;
     let end = process.wait(PATIENCE)?;
-    let (took, said) = (begin.elapsed(), process.said());
+    let (took, said) = (process.processor_time(), process.said());
     let peak_mib = process.peak_mib();
-    println!("{}: {end:?} in {:.2} s, {peak_mib} MiB", case.name, took.as_secs_f64());
+    println!("{}: {end:?} in {:.2} s of CPU, {peak_mib} MiB", case.name, took.as_secs_f64());
     let expected = match case.outcome {
         Outcome::Works => End::Code(0),
         Outcome::Fails => End::Code(1),

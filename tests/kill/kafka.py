@@ -2,7 +2,8 @@
 """The tests' hands in Kafka: makes topics, produces recordings at a pace, and meddles with consumer groups.
 
     kafka.py BOOTSTRAP TOPIC create --partitions 4
-    kafka.py BOOTSTRAP TOPIC produce --input input.jsonl --rate 10000     (stdin: how many it may; its end: all, at once)
+    kafka.py BOOTSTRAP TOPIC produce --input input.jsonl --rate 10000     (stdin: how many it may, "endlessly" or
+                                                                           "stop"; its end: all, at once; prints how many)
     kafka.py BOOTSTRAP TOPIC reset-group --group payments --offset 3
     kafka.py BOOTSTRAP TOPIC group --group payments                       (prints its offsets)
     kafka.py BOOTSTRAP TOPIC delete-records                               (all that is there, as retention does)
@@ -49,15 +50,30 @@ def content(value):
 
 
 def produce(options):
-    allowed = [0]
+    # A number, or one of the words.
+    said = [0]
 
     def listen():
         for line in sys.stdin:
-            allowed[0] = int(line)
-        allowed[0] = float("inf")
+            said[0] = int(line) if line.strip().isdigit() else line.strip()
+        if said[0] != "stop":
+            said[0] = "all"
 
     threading.Thread(target=listen, daemon=True).start()
     per_tick = max(1, int(options.rate / 100))
+
+    def ticks_before(number):
+        """So many hundredths of a second pass before this record, by what was said last."""
+        order = said[0]
+        if order in ("all", "stop"):
+            return 0
+        if order == "endlessly" and number >= options.slowly_from:
+            return options.slowly_ms / 10
+        if order != "endlessly" and number >= order:
+            return float("inf")
+        return 1 if number % per_tick == 0 else 0
+
+    done = 0
     failed = []
     producer = Producer(
         {
@@ -74,11 +90,13 @@ def produce(options):
     with open(options.input, encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             record = json.loads(line)
-            due = number % per_tick != 0
-            while not (number < allowed[0] and (due or allowed[0] == float("inf"))):
+            ticks = 0
+            while ticks < ticks_before(number):
                 producer.poll(0)
                 time.sleep(0.01)
-                due = True
+                ticks += 1
+            if said[0] == "stop":
+                break
             while True:
                 try:
                     producer.produce(
@@ -92,11 +110,13 @@ def produce(options):
                     break
                 except BufferError:
                     producer.poll(0.05)
+            done = number + 1
             if number % 1024 == 0:
                 producer.poll(0)
     left = producer.flush(120)
     if left or failed:
         sys.exit(f"{left} records are not delivered, {len(failed)} failed: {failed[:1]}")
+    print(done)
 
 
 def group_partitions(options, offset=None):
@@ -172,6 +192,8 @@ def main():
     verb = verbs.add_parser("produce")
     verb.add_argument("--input", required=True)
     verb.add_argument("--rate", type=float, default=1e9)
+    verb.add_argument("--slowly-from", type=int, default=0, help="said endlessly, records come slowly from this one on")
+    verb.add_argument("--slowly-ms", type=int, default=50)
     verb.set_defaults(act=produce)
     verb = verbs.add_parser("reset-group")
     verb.add_argument("--group", required=True)

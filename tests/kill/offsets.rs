@@ -1,7 +1,6 @@
 //! Somebody resets the consumer group's offsets by hand: nothing changes, the checkpoint's offsets rule.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,11 +20,7 @@ fn resetting_the_groups_offsets_changes_nothing() {
         for (number, offset) in (1..).zip([0, 3, 1_000_000]) {
             feed.allow(number * RECORDS / 4)?;
             let mut process = scene.start(&["run"])?;
-            let worked = wait_for(PATIENCE, || {
-                ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-                Ok(process.said().contains("committed epoch="))
-            })?;
-            ensure!(worked, "no commits\n{}", process.last_words());
+            process.until_commits(1)?;
             ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
             kafka(&scene, &["reset-group", "--group", &scene.id, "--offset", &offset.to_string()])?;
         }
@@ -34,7 +29,7 @@ fn resetting_the_groups_offsets_changes_nothing() {
         scene.compare(&[])?;
 
         // And what people see on their dashboards is where the table is.
-        let reported = wait_for(Duration::from_secs(20), || {
+        let reported = wait_for(PATIENCE, || {
             let text = kafka(&scene, &["group", "--group", &scene.id])?;
             let offsets = text.lines().filter_map(|it| it.split(' ').nth(1)?.parse::<u64>().ok());
             Ok(offsets.sum::<u64>() == RECORDS)

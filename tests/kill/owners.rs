@@ -1,15 +1,21 @@
 //! Two processes of one pipeline: one of them writes, the other one is refused or fenced, and the rows are exact.
 
-use std::time::Duration;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::TcpListener;
 
 use anyhow::{Result, ensure};
 
-use crate::lab::{check, wait_for};
+use crate::diverged::metric;
+use crate::lab::check;
 use crate::process::{End, PATIENCE, Process};
 use crate::scene::{Place, Scene};
 
-const RECORDS: u64 = 60_000;
+const RECORDS: u64 = 20_000;
 const RECORDS_PER_SECOND: u64 = 8_000;
+
+/// Of the test that stops it.
+const STOPPED_RECORDS: u64 = 5_000;
 
 const FENCED: End = End::Code(3);
 const REFUSED: End = End::Code(4);
@@ -21,9 +27,9 @@ fn a_second_process_is_refused_until_it_takes_over() {
         scene.settings.interval = "200ms";
         scene.make_input(RECORDS, 11)?;
         scene.write_pipeline()?;
-        let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+        let feed = scene.feed_endlessly(RECORDS_PER_SECOND)?;
         let mut first = scene.start(&["run"])?;
-        wait_for_commits(&scene, &mut first, 3)?;
+        first.until_commits(3)?;
 
         let mut refused = scene.start(&["run"])?;
         let end = refused.wait(PATIENCE)?;
@@ -37,9 +43,9 @@ fn a_second_process_is_refused_until_it_takes_over() {
         let started_by = format!("pid {}", second.id());
         ensure_says(&first, &["fenced: generation 2", "generation 1", "started by", &started_by])?;
 
-        wait_for_commits(&scene, &mut second, 2)?;
+        second.until_commits(2)?;
         ensure!(second.kill()?, "the second ended\n{}", second.last_words());
-        feed.finish()?;
+        feed.stop()?;
         scene.run_until_end()?;
         scene.compare(&[])?;
         scene.done();
@@ -63,15 +69,15 @@ fn zombies(test: &str, place: Place, count: u32) {
         scene.settings.interval = "100ms";
         scene.make_input(RECORDS, 12)?;
         scene.write_pipeline()?;
-        let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+        let feed = scene.feed_endlessly(RECORDS_PER_SECOND)?;
         let mut zombie = scene.start(&["run"])?;
         let mut successor = None;
         // Each sleeper is woken again when its successor is at work, and becomes the next one's zombie.
         for _ in 0..count {
-            wait_for_commits(&scene, &mut zombie, 2)?;
+            zombie.until_commits(2)?;
             zombie.signal(libc::SIGSTOP)?;
             let mut next = scene.start(&["run", "--take-over"])?;
-            wait_for_commits(&scene, &mut next, 1)?;
+            next.until_commits(1)?;
             zombie.signal(libc::SIGCONT)?;
             let end = zombie.wait(PATIENCE)?;
             ensure!(end == FENCED, "the zombie ended with {end:?}\n{}", zombie.last_words());
@@ -80,7 +86,7 @@ fn zombies(test: &str, place: Place, count: u32) {
             successor = Some(());
         }
         ensure!(successor.is_some() && zombie.kill()?, "{}", zombie.last_words());
-        feed.finish()?;
+        feed.stop()?;
         scene.run_until_end()?;
         scene.compare(&[])?;
         scene.done();
@@ -94,15 +100,20 @@ fn told_to_stop_it_commits_and_ends_well() {
         let mut scene = Scene::new(lab, "told-to-stop", Place::Local)?;
         // Nothing but the stop makes a checkpoint.
         scene.settings.interval = "1h";
-        scene.make_input(5_000, 13)?;
+        scene.make_input(STOPPED_RECORDS, 13)?;
         scene.write_pipeline()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let listen = format!("\n[telemetry]\nlisten = \"127.0.0.1:{port}\"\n");
+        OpenOptions::new().append(true).open(scene.pipeline())?.write_all(listen.as_bytes())?;
         scene.feed(1)?.finish()?;
         for signal in [libc::SIGTERM, libc::SIGINT] {
             let mut process = scene.start(&["run"])?;
-            let ready =
-                wait_for(Duration::from_secs(20), || Ok(process.said().contains("is ours")))?;
-            ensure!(ready, "it does not start\n{}", process.last_words());
-            std::thread::sleep(Duration::from_millis(500));
+            process.until_says("is ours")?;
+            if signal == libc::SIGTERM {
+                process.until("it has taken all records", || {
+                    Ok(metric(port, "floe_records_total", "direction=\"in\"")? >= STOPPED_RECORDS)
+                })?;
+            }
             process.signal(signal)?;
             let end = process.wait(PATIENCE)?;
             ensure!(end == End::Code(0), "it ended with {end:?}\n{}", process.last_words());
@@ -112,16 +123,6 @@ fn told_to_stop_it_commits_and_ends_well() {
         scene.done();
         Ok(())
     });
-}
-
-/// Until this process itself has committed so often.
-fn wait_for_commits(scene: &Scene<'_>, process: &mut Process, count: usize) -> Result<()> {
-    let come = wait_for(PATIENCE, || {
-        ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-        Ok(process.said().matches("committed epoch=").count() >= count)
-    })?;
-    ensure!(come, "{}: no {count} commits\n{}", scene.id, process.last_words());
-    Ok(())
 }
 
 fn ensure_says(process: &Process, words: &[&str]) -> Result<()> {

@@ -2,22 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use floe_core::crash_point::CrashPoint;
 
 use crate::lab::{Lab, check};
-use crate::process::End;
+use crate::process::{End, PATIENCE};
 use crate::savepoints::json;
 use crate::scene::{Place, Scene};
 
-/// Enough for some dozens of epochs at the feed's pace.
 const RECORDS: u64 = 12_000;
-const RECORDS_PER_SECOND: u64 = 12_000;
-
-/// A point that is not passed within this time after a start will not be.
-const PATIENCE: Duration = Duration::from_secs(20);
+const RECORDS_PER_SECOND: u64 = 3_000;
 
 #[test]
 fn dying_at_each_point_leaves_the_table_right() {
@@ -88,20 +83,14 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
     let mut scene = Scene::new(lab, &name, place)?;
     scene.settings.interval = "30ms";
     scene.settings.keep = 2;
-    let mut records = RECORDS;
     if is_of_maintenance(point) {
         // It comes once in some dozens of commits of a run, and has something to do.
-        records = 10 * RECORDS;
         scene.settings.interval = "10ms";
         scene.settings.properties = "\"history.expire.min-snapshots-to-keep\" = \"1\", \"history.expire.max-snapshot-age-ms\" = \"1\", \"commit.manifest.min-count-to-merge\" = \"10\", \"floe.compaction.min-input-files\" = \"3\"";
     }
-    if is_of_savepoints(point) {
-        // The feed goes on while the savepoints are made.
-        records = 8 * RECORDS;
-    }
-    scene.make_input(records, point as u64)?;
+    scene.make_input(RECORDS, point as u64)?;
     scene.write_pipeline()?;
-    let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+    let feed = scene.feed_endlessly(RECORDS_PER_SECOND)?;
     if is_of_recovery(point) {
         // Something must be left to do: a checkpoint that is complete and not in the table.
         crash(&scene, CrashPoint::AfterManifest, 3)?;
@@ -121,7 +110,7 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
     }
     // A second time, now from a checkpoint.
     crash(&scene, point, 1)?;
-    feed.finish()?;
+    feed.stop()?;
     scene.run_until_end().context("the run after the crashes")?;
     scene.compare(&[]).context("after the crashes")?;
     scene.done();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::lab::wait_for;
 
 /// Longer than anything in these tests takes on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -17,6 +19,8 @@ pub(crate) struct Process {
     ended: Option<ExitStatus>,
     /// The most memory that it was seen to have while it was waited for.
     peak_kib: u64,
+    /// Of the processor, as it was last seen.
+    ticks: u64,
 }
 
 /// How a process ended.
@@ -29,7 +33,7 @@ pub(crate) enum End {
 impl Process {
     pub(crate) fn start(mut command: Command, log: PathBuf) -> Result<Process> {
         let child = command.spawn().with_context(|| format!("start {command:?}"))?;
-        Ok(Process { child, log, ended: None, peak_kib: 0 })
+        Ok(Process { child, log, ended: None, peak_kib: 0, ticks: 0 })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -62,6 +66,34 @@ impl Process {
         Ok(true)
     }
 
+    /// Until it has come; an error when the process ends before, or when it does not come.
+    pub(crate) fn until(
+        &mut self,
+        what: &str,
+        mut come: impl FnMut() -> Result<bool>,
+    ) -> Result<()> {
+        let there = wait_for(PATIENCE, || {
+            ensure!(!self.has_ended()?, "it ended by itself before {what}\n{}", self.last_words());
+            come()
+        })?;
+        ensure!(there, "{what}: not within {PATIENCE:?}\n{}", self.last_words());
+        Ok(())
+    }
+
+    /// Until it has said that.
+    pub(crate) fn until_says(&mut self, words: &str) -> Result<()> {
+        let log = self.log.clone();
+        self.until(words, || Ok(std::fs::read_to_string(&log)?.contains(words)))
+    }
+
+    /// Until this process itself has committed so often.
+    pub(crate) fn until_commits(&mut self, count: usize) -> Result<()> {
+        let log = self.log.clone();
+        self.until(&format!("{count} commits"), || {
+            Ok(std::fs::read_to_string(&log)?.matches("committed epoch=").count() >= count)
+        })
+    }
+
     pub(crate) fn wait(&mut self, limit: Duration) -> Result<End> {
         let begin = Instant::now();
         while !self.has_ended()? {
@@ -69,7 +101,7 @@ impl Process {
                 self.kill()?;
                 bail!("floe did not end within {limit:?}\n{}", self.last_words());
             }
-            self.look_at_memory();
+            self.look();
             std::thread::sleep(Duration::from_millis(2));
         }
         let status = self.ended.context("it ended")?;
@@ -81,8 +113,20 @@ impl Process {
     }
 
     /// The kernel keeps the peak, so a look every now and then misses only its last moments.
-    fn look_at_memory(&mut self) {
+    fn look(&mut self) {
         self.peak_kib = self.peak_kib.max(self.memory_kib("VmHWM:"));
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        // Behind the name, which may hold anything: the 14th and 15th fields are its own time and the kernel's.
+        let text = stat.unwrap_or_default();
+        let fields = text.rsplit_once(") ").map_or("", |it| it.1).split(' ').skip(11).take(2);
+        let ticks: u64 = fields.filter_map(|it| it.parse::<u64>().ok()).sum();
+        self.ticks = self.ticks.max(ticks);
+    }
+
+    /// What it had taken of the processor when it was last seen while it was waited for.
+    pub(crate) fn processor_time(&self) -> Duration {
+        // A tick is a hundredth of a second on every Linux that we know.
+        Duration::from_millis(10 * self.ticks)
     }
 
     /// The memory that it has now.

@@ -3,9 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::feed::Feed;
-use crate::lab::{check, wait_for};
+use crate::lab::check;
 use crate::offsets::kafka;
-use crate::process::PATIENCE;
 use crate::replay::{epochs, json, must, without_network};
 use crate::scene::{Place, Scene};
 
@@ -22,11 +21,7 @@ pub(crate) fn epoch_by_epoch(
     let mut process = scene.start(&["run"])?;
     for number in 1..=epochs {
         feed.allow(number * records)?;
-        let committed = wait_for(PATIENCE, || {
-            ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-            Ok(process.said().matches("committed epoch=").count() as u64 >= number)
-        })?;
-        ensure!(committed, "no commits\n{}", process.last_words());
+        process.until_commits(number as usize)?;
     }
     ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
     Ok(())

@@ -45,14 +45,19 @@ pub(crate) fn epochs(scene: &Scene<'_>) -> Result<u64> {
     kept.as_array().and_then(|it| it.last()).and_then(|it| it["epoch"].as_u64()).context("no epoch")
 }
 
+/// In three runs, so that there are three epochs at the least on a machine of any speed.
 fn ran<'a>(lab: &'a crate::lab::Lab, name: &str, records: u64) -> Result<Scene<'a>> {
     let mut scene = Scene::new(lab, name, Place::Local)?;
     scene.settings.keep = 1000;
     scene.settings.interval = "20ms";
     scene.make_input(records, 11)?;
-    std::fs::copy(scene.input(), scene.recording())?;
     scene.write_pipeline()?;
-    scene.run_until_end()?;
+    let input = std::fs::read_to_string(scene.input())?;
+    let lines: Vec<&str> = input.split_inclusive('\n').collect();
+    for third in 1..=3 {
+        std::fs::write(scene.recording(), lines[..lines.len() * third / 3].concat())?;
+        scene.run_until_end()?;
+    }
     Ok(scene)
 }
 
@@ -68,7 +73,9 @@ fn every_epoch_comes_out_identical() {
         ensure!(report["identical"] == true && report["epochs_identical"] == last, "{report}");
         ensure!(report["records"] == 40_000, "{report}");
         let number = |name: &str| report[name].as_u64().unwrap_or_default();
-        ensure!(number("journal_bytes") <= 16 * number("steps"), "{report}");
+        // A task's journal of an epoch has a head.
+        let heads = number("epochs") * number("tasks");
+        ensure!(number("journal_bytes") <= 16 * (number("steps") + heads), "{report}");
         ensure!(number("rows") == scene.row_count()? as u64, "{report}");
         for from in [1, last - 1] {
             must(
@@ -324,15 +331,11 @@ fn sampled_epochs_are_run_again_beside_the_pipeline() {
         let verify =
             "\n[verify]\nsample = \"1 of 2 epochs\"\ncpu = \"100%\"\non-divergence = \"stop\"\n";
         std::fs::write(scene.pipeline(), pipeline + verify)?;
-        let _feed = scene.feed_all(4_000)?;
+        let _feed = scene.feed_endlessly(4_000)?;
         let mut process = scene.start(&["run"])?;
-        let verified = || -> Result<bool> {
-            Ok(process.said().contains("verified: run again, state hashes identical"))
-        };
-        let found = crate::lab::wait_for(std::time::Duration::from_secs(60), verified)?;
+        process.until_says("verified: run again, state hashes identical")?;
         let said = process.said();
         process.kill()?;
-        ensure!(found, "{said}");
         ensure!(!said.contains("it differs"), "{said}");
         scene.done();
         Ok(())

@@ -146,10 +146,10 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Hands all of the input out while processes come and go, so many records a second.
-    pub(crate) fn feed_all(&self, records_per_second: u64) -> Result<Feed> {
+    /// Hands records out while processes come and go, at first so many a second, until the feed is stopped.
+    pub(crate) fn feed_endlessly(&self, records_per_second: u64) -> Result<Feed> {
         let mut feed = self.feed(records_per_second)?;
-        feed.allow(u64::MAX - 1)?;
+        feed.allow_endlessly()?;
         Ok(feed)
     }
 

@@ -17,6 +17,8 @@ const RECORDS: u64 = 30_000;
 const RECORDS_PER_SECOND: u64 = 8_000;
 const NEEDS: &[&str] = &["FLOE_TEST_KAFKA"];
 const FENCED: End = End::Code(3);
+/// What a process says that may write.
+const OURS: &str = "is ours";
 
 /// Between every two durable steps of an epoch that goes to a topic.
 const POINTS: [CrashPoint; 9] = [
@@ -58,15 +60,17 @@ fn dying_between_two_steps_publishes_each_record_once() {
 fn a_zombie_cannot_publish_after_its_successor() {
     check("topics::a_zombie", NEEDS, |lab| {
         let scene = scene(lab, "topic-zombie", 42)?;
-        let feed = scene.feed_all(RECORDS_PER_SECOND)?;
+        let feed = scene.feed_endlessly(RECORDS_PER_SECOND)?;
         let mut zombie = scene.start(&["run"])?;
         for round in 0..3u64 {
             // At no moment in particular: before, in and after a transaction.
-            std::thread::sleep(Duration::from_millis(700 + 37 * round));
+            zombie.until_says(OURS)?;
+            std::thread::sleep(Duration::from_millis(300 + 37 * round));
             ensure!(!zombie.has_ended()?, "it ended early\n{}", zombie.last_words());
             zombie.signal(libc::SIGSTOP)?;
             let mut next = scene.start(&["run", "--take-over"])?;
-            std::thread::sleep(Duration::from_millis(900));
+            next.until_says(OURS)?;
+            std::thread::sleep(Duration::from_millis(400));
             zombie.signal(libc::SIGCONT)?;
             let end = zombie.wait(PATIENCE)?;
             ensure!(end == FENCED, "the zombie ended with {end:?}\n{}", zombie.last_words());
@@ -74,7 +78,7 @@ fn a_zombie_cannot_publish_after_its_successor() {
             zombie = next;
         }
         ensure!(zombie.kill()?, "{}", zombie.last_words());
-        feed.finish()?;
+        feed.stop()?;
         scene.run_until_end()?;
         compare(&scene)?;
         scene.done();

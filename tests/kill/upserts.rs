@@ -7,7 +7,7 @@ use floe_core::crash_point::CrashPoint;
 use floe_tests::proxy::{Fault, Rule};
 
 use crate::answers::Proxied;
-use crate::lab::{Lab, check, wait_for};
+use crate::lab::{Lab, check};
 use crate::points::crash;
 use crate::process::PATIENCE;
 use crate::scene::{Place, Scene, Settings};
@@ -94,22 +94,9 @@ fn an_upserts_answer_lost_makes_one_snapshot() {
     check("upserts::an_upserts_answer", Place::Rest.needs(), |lab| {
         let mut it = Proxied::new(lab, "upsert-answers", Place::Rest)?;
         upserts(&mut it.scene.settings);
-        // Enough for as many commits as there are faults, however slow the machine.
-        it.scene.make_input(60_000, 15)?;
+        it.scene.make_input(24_000, 15)?;
         it.scene.write_pipeline()?;
-        for fault in OF_A_COMMIT {
-            it.rest.add(Rule { skip: 1, ..Rule::once("POST", &it.table(), *fault) });
-        }
-        let feed = it.scene.feed_all(2_000)?;
-        let mut process = it.scene.start(&["run"])?;
-        let all_were = wait_for(PATIENCE, || {
-            ensure!(!process.has_ended()?, "it ended by itself\n{}", process.last_words());
-            let seen = it.rest.seen();
-            Ok(OF_A_COMMIT.iter().all(|fault| seen.iter().any(|it| it.fault == Some(*fault))))
-        })?;
-        ensure!(all_were, "a fault was not met: {:?}", it.rest.seen());
-        ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
-        feed.finish()?;
+        it.meet_each(OF_A_COMMIT)?;
         let epochs = it.finish()?;
         println!("{} faults of commits, {epochs} epochs, each one snapshot", OF_A_COMMIT.len());
         Ok(())
@@ -124,22 +111,21 @@ fn two_owners_of_an_upsert_make_one_snapshot() {
         upserts(&mut it.scene.settings);
         it.scene.make_input(16_000, 16)?;
         it.scene.write_pipeline()?;
-        let feed = it.scene.feed_all(2_000)?;
+        let feed = it.scene.feed_endlessly(2_000)?;
         it.rest.add(Rule { skip: 1, times: 2, ..Rule::once("POST", &it.table(), Fault::Meet) });
         let mut first = it.scene.start(&["run"])?;
-        ensure!(wait_for(PATIENCE, || Ok(it.rest.held() > 0))?, "{}", first.last_words());
+        first.until("a commit is sent", || Ok(it.rest.held() > 0))?;
         let mut second = it.scene.start(&["run", "--take-over"])?;
         let both = |fault: &Fault| {
             it.rest.seen().into_iter().filter(|it| it.fault == Some(*fault)).collect::<Vec<_>>()
         };
-        let met = wait_for(PATIENCE, || Ok(both(&Fault::Meet).len() == 2))?;
-        ensure!(met, "they do not meet\n{}", second.last_words());
+        second.until("the commits meet", || Ok(both(&Fault::Meet).len() == 2))?;
         let end = first.wait(PATIENCE)?;
         ensure!(end == crate::process::End::Code(3), "{end:?}\n{}", first.last_words());
         let applied = both(&Fault::Meet).iter().filter(|it| it.is_applied()).count();
         ensure!(applied == 1, "{applied} of two requests for one epoch were applied");
         ensure!(second.kill()?, "it ended by itself\n{}", second.last_words());
-        feed.finish()?;
+        feed.stop()?;
         it.finish()?;
         Ok(())
     });

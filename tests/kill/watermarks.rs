@@ -73,7 +73,7 @@ fn a_silent_partition_follows_the_others() {
         let mut process = scene.start(&["run"])?;
         // Partition 0 must not be silent itself, so it goes on.
         let mut second = 200;
-        let closed = wait_for(Duration::from_secs(60), || {
+        let closed = wait_for(PATIENCE, || {
             append(&scene.recording(), &bids(0, second..second + 1)?)?;
             second += 1;
             std::thread::sleep(Duration::from_millis(50));

@@ -12,6 +12,9 @@
 #include <string.h>
 
 #define FLOE_HAS_WATERMARK
+#ifdef FLOE_STATE /* defined before this file is included: the operator tells its state (floe_state.h) */
+#define FLOE_HAS_STATE
+#endif
 #include "../abi/operator.h"
 
 #ifdef __cplusplus
@@ -130,6 +133,11 @@ struct floe_row {
 
 /* ---- The operator. ---- */
 
+#ifdef FLOE_STATE
+struct floe_tell;                                    /* JSON that is written */
+typedef struct { const char *at, *end; } floe_told; /* a value of JSON that is read */
+#endif
+
 struct floe_output_row {
   const char *name;
   const struct floe_row *row;
@@ -144,6 +152,10 @@ struct floe_operator {
   void (*open)(void);                      /* optional; reads the configuration */
   void (*process)(const void *row);        /* takes one row */
   void (*watermark)(int64_t event_time_ms); /* optional; no record before it will come any more */
+#ifdef FLOE_STATE
+  void (*export_state)(struct floe_tell *tell); /* tells the state as JSON (floe_state.h) */
+  bool (*import_state)(uint32_t version, floe_told told); /* takes it; false: a version that is not known */
+#endif
 };
 
 /* FLOE_OPERATOR(.name = "dedup", .version = "1.0.0", .state_version = 1, .input = &click_row,
@@ -176,6 +188,9 @@ static bool floe_config_bool(const char *key, bool otherwise) __attribute__((unu
 
 #include "floe_impl.h"
 #include "floe_map.h"
+#ifdef FLOE_STATE
+#include "floe_state.h"
+#endif
 
 #ifdef __cplusplus
 }

@@ -14,9 +14,13 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "../c/floe.h"
+#ifdef FLOE_STATE
+#include "floe_state.hpp"
+#endif
 
 namespace floe {
 
@@ -291,6 +295,13 @@ struct running {
   static void watermark(std::int64_t event_time_ms) {
     if constexpr (requires { instance->watermark(event_time_ms, out); }) instance->watermark(event_time_ms, out);
   }
+#ifdef FLOE_STATE
+  static void export_state(struct floe_tell *to) {
+    floe::tell tell(to);
+    std::as_const(*instance).export_state(tell);
+  }
+  static bool import_state(std::uint32_t version, floe_told of) { return instance->import_state(version, told(of)); }
+#endif
 };
 
 template <class Operator, class... Rows>
@@ -305,6 +316,10 @@ constexpr ::floe_operator made(const about &about, outputs<Rows...>) {
   made.open = running<Operator>::open;
   made.process = running<Operator>::process;
   made.watermark = running<Operator>::watermark;
+#ifdef FLOE_STATE
+  made.export_state = running<Operator>::export_state;
+  made.import_state = running<Operator>::import_state;
+#endif
   return made;
 }
 

@@ -3,8 +3,10 @@
 package floe
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"unsafe"
 )
 
@@ -78,12 +80,12 @@ func isRuntime(file string) bool {
 var region []byte
 
 //go:wasmexport floe_v1_input
-func exportInput(bytes uint32) unsafe.Pointer {
+func exportInput(size uint32) unsafe.Pointer {
 	defer failOnPanic()
-	if int(bytes)+64 > len(region) {
+	if int(size)+64 > len(region) {
 		// What was input is no state.
 		clear(region)
-		region = make([]byte, int(bytes)+64)
+		region = make([]byte, int(size)+64)
 	}
 	start := uintptr(unsafe.Pointer(unsafe.SliceData(region)))
 	return unsafe.Add(unsafe.Pointer(unsafe.SliceData(region)), (64-start%64)%64)
@@ -116,6 +118,43 @@ func exportProcess(array unsafe.Pointer) int32 {
 func exportWatermark(timeMs int64) int32 {
 	defer failOnPanic()
 	if err := watermark(timeMs); err != nil {
+		fail(err.Error())
+	}
+	return 0
+}
+
+// stateTold is a floe_state (A24): version, address and length of the text.
+var stateTold struct {
+	layout [3]address
+	text   []byte
+}
+
+//go:wasmexport floe_v1_export_state
+func exportExportState() unsafe.Pointer {
+	defer failOnPanic()
+	// The host drops the instance afterwards: what is collected later need not be collected now.
+	debug.SetGCPercent(1000)
+	text, err := exportState()
+	if err != nil {
+		fail(err.Error())
+	}
+	stateTold.text = text
+	stateTold.layout = [3]address{
+		address(module.options.StateVersion), addressOf(unsafe.Pointer(unsafe.SliceData(text))), address(len(text)),
+	}
+	return unsafe.Pointer(&stateTold.layout)
+}
+
+//go:wasmexport floe_v1_import_state
+func exportImportState(states unsafe.Pointer, count uint32) int32 {
+	defer failOnPanic()
+	if count != 1 {
+		fail("several states cannot be merged by this operator")
+	}
+	state := (*[3]uint32)(states)
+	text := unsafe.Slice((*byte)(unsafe.Pointer(uintptr(state[1]))), state[2])
+	// The host's text is no state, and an operator may keep a part of what it gets.
+	if err := importState(state[0], bytes.Clone(text)); err != nil {
 		fail(err.Error())
 	}
 	return 0

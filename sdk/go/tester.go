@@ -52,6 +52,14 @@ func (t *Tester[In]) Process(rows ...In) {
 // Watermark tells the operator that no record before timeMs will come any more.
 func (t *Tester[In]) Watermark(timeMs int64) error { return watermark(timeMs) }
 
+// ExportState gives the operator's state as JSON.
+func (t *Tester[In]) ExportState() ([]byte, error) { return exportState() }
+
+// ImportState gives the operator a state that it told, in this version or in another.
+func (t *Tester[In]) ImportState(version uint32, state []byte) error {
+	return importState(version, state)
+}
+
 // Emitted takes the rows of an output that came since the last look.
 func Emitted[In, Out any](t *Tester[In], output *Output[Out]) []Out {
 	var all []Out

@@ -3,6 +3,7 @@
 const std = @import("std");
 const columns = @import("columns.zig");
 const floe = @import("floe.zig");
+const state = @import("state.zig");
 
 const raw = struct {
     extern "floe_v1" fn emit(output: u32, array: *columns.Array) void;
@@ -138,7 +139,22 @@ pub fn Exports(comptime Operator: type) type {
             return 0;
         }
 
+        var told: state.State = undefined;
+
+        fn exportState() callconv(.c) *const state.State {
+            told = state.tell(Operator, &running.operator) catch |problem| fail(@errorName(problem));
+            return &told;
+        }
+
+        fn importState(states: [*]const state.State, count: u32) callconv(.c) i32 {
+            if (count != 1) fail("several states cannot be merged by this operator");
+            state.take(Operator, &running.operator, states[0]) catch |problem| fail(@errorName(problem));
+            return 0;
+        }
+
         pub fn export_all() void {
+            if (@hasDecl(Operator, "exportState")) @export(&exportState, .{ .name = "floe_v1_export_state" });
+            if (@hasDecl(Operator, "importState")) @export(&importState, .{ .name = "floe_v1_import_state" });
             @export(&describe, .{ .name = "floe_v1_describe" });
             @export(&input, .{ .name = "floe_v1_input" });
             @export(&open, .{ .name = "floe_v1_open" });

@@ -4,6 +4,7 @@
 const std = @import("std");
 const builtin = @import("builtin");
 const columns = @import("columns.zig");
+const state = @import("state.zig");
 const host = if (is_wasm) @import("abi.zig") else @import("stub.zig");
 pub const is_wasm = builtin.target.cpu.arch.isWasm();
 
@@ -191,6 +192,11 @@ pub fn Running(comptime Operator: type) type {
 pub fn register(comptime Operator: type) void {
     if (is_wasm) host.Exports(Operator).export_all();
 }
+
+/// For `exportState` and `importState`.
+pub const Json = state.Json;
+pub const writeMap = state.writeMap;
+pub const readMap = state.readMap;
 
 /// Native tests: `var tester = try floe.Tester(Dedup).open("{}");`.
 pub const Tester = @import("testing.zig").Tester;

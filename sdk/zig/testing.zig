@@ -3,6 +3,7 @@
 const std = @import("std");
 const columns = @import("columns.zig");
 const floe = @import("floe.zig");
+const state = @import("state.zig");
 const stub = @import("stub.zig");
 
 /// An operator in a test. `rows` and `rejected` are what came of the last call; nothing is freed.
@@ -40,6 +41,16 @@ pub fn Tester(comptime Operator: type) type {
             emitted.clearRetainingCapacity();
             self.running.watermark(time_ms);
             return emitted.items;
+        }
+
+        /// The state as JSON.
+        pub fn exportState(self: *Self) ![]const u8 {
+            const told = try state.tell(Operator, &self.running.operator);
+            return told.text[0..told.text_len];
+        }
+
+        pub fn importState(self: *Self, version: u32, text: []const u8) !void {
+            try state.take(Operator, &self.running.operator, .{ .version = version, .text = text.ptr, .text_len = @intCast(text.len) });
         }
 
         pub fn rejected(_: *Self, index: usize) struct { row: usize, reason: []const u8 } {

@@ -3,3 +3,4 @@
 pub mod simulation;
 pub mod checkers;
 pub mod proxy;
+pub mod sdks;

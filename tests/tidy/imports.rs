@@ -66,8 +66,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "floe-conformance",
             // The native side of the benchmark has the operator's own collections.
             "floe-sdk",
+            "floe-bench-totals",
         ],
     ),
+    ("floe-bench-totals", &["floe-sdk"]),
     ("floe-xtask", &[]),
 ];
 

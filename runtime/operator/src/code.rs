@@ -44,8 +44,8 @@ impl Code {
         match limits.metering {
             Metering::Fuel => drop(code.counted()?),
             Metering::Time => {
-                let make = || poll::with_polls(&code.wasm);
-                let pre = code.prepared(&engine.polled, poll::VERSION, make)?;
+                let make = || poll::with_polls(&code.wasm, engine.polls);
+                let pre = code.prepared(&engine.polled, engine.polls.version(), make)?;
                 code.polled = Some(pre);
             }
         }

@@ -9,6 +9,7 @@ use wasmtime::{Config, Inlining, OperatorCost, OptLevel, Strategy, WasmBacktrace
 use crate::cache::Cache;
 use crate::dirty::memory::Creator;
 use crate::dirty::{DirtyPages, Method};
+use crate::poll::Polls;
 use crate::staging::Staging;
 
 /// Compiles and runs modules. One for the process.
@@ -17,6 +18,7 @@ pub struct Engine {
     pub(crate) wasm: wasmtime::Engine,
     /// Runs modules with polls.
     pub(crate) polled: wasmtime::Engine,
+    pub(crate) polls: Polls,
     pub(crate) cache: Option<Cache>,
     pub(crate) memories: Arc<Creator>,
     pub(crate) staging: Staging,
@@ -36,25 +38,31 @@ const WASMTIME: &str = "48";
 impl Engine {
     /// `cache` is the folder for compiled modules; without one, each start compiles.
     pub fn new(cache: Option<PathBuf>) -> Result<Arc<Engine>> {
-        Engine::build(cache, DirtyPages::Auto, Optimisation::Speed)
+        Engine::build(cache, DirtyPages::Auto, Optimisation::Speed, Polls::Everywhere)
+    }
+
+    /// For measuring what metering costs: where `Metering::Time` is asked for, a call without an end has none.
+    pub fn without_metering(cache: Option<PathBuf>) -> Result<Arc<Engine>> {
+        Engine::build(cache, DirtyPages::Auto, Optimisation::Speed, Polls::Nowhere)
     }
 
     /// With the method by which captures find what was written; it decides no result.
     pub fn with_dirty_pages(cache: Option<PathBuf>, wanted: DirtyPages) -> Result<Arc<Engine>> {
-        Engine::build(cache, wanted, Optimisation::Speed)
+        Engine::build(cache, wanted, Optimisation::Speed, Polls::Everywhere)
     }
 
     pub fn with_optimisation(
         cache: Option<PathBuf>,
         optimisation: Optimisation,
     ) -> Result<Arc<Engine>> {
-        Engine::build(cache, DirtyPages::Auto, optimisation)
+        Engine::build(cache, DirtyPages::Auto, optimisation, Polls::Everywhere)
     }
 
     fn build(
         cache: Option<PathBuf>,
         wanted: DirtyPages,
         optimisation: Optimisation,
+        polls: Polls,
     ) -> Result<Arc<Engine>> {
         let method = Method::choose(wanted).map_err(|why| {
             Error::invalid(format!(
@@ -82,7 +90,7 @@ impl Engine {
                 .inspect_err(|error| tracing::warn!("compiled modules are not cached: {error}"))
                 .ok(),
         };
-        Ok(Arc::new(Engine { wasm, polled, cache, memories, staging: Staging::default() }))
+        Ok(Arc::new(Engine { wasm, polled, polls, cache, memories, staging: Staging::default() }))
     }
 
     /// The method by which captures find written pages here, and why if it is not the kernel's.

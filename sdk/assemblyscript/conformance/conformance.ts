@@ -4,6 +4,8 @@ import {
   configText, fail, input, log, now, random, register, reject, within,
 } from "../assembly";
 export { floe_v1_describe, floe_v1_input, floe_v1_open, floe_v1_process, floe_v1_watermark } from "../assembly";
+import { Json, registerState } from "../assembly/state";
+export { floe_v1_export_state, floe_v1_import_state } from "../assembly/state";
 
 class Pair {
   a: Plain<i64>;
@@ -50,10 +52,15 @@ const second = new Output("second");
 const secondText = second.text("text");
 
 let greeting: string = "";
-const counts = new Map<string, i64>();
+let counts = new Map<string, i64>();
 const kept: Uint8Array[] = [];
 
 register("conformance", "1.0.0", 7, open, process, watermark);
+registerState(7, () => Json.map(counts), (version: i32, state: Json) => {
+  if (version != 7) return false;
+  counts = state.asMap;
+  return true;
+});
 
 function open(): void {
   greeting = configText("greeting", "");

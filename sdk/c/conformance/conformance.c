@@ -1,4 +1,5 @@
 /* The conformance operator in C: what it must do is written in sdk/abi/CONFORMANCE.md. */
+#define FLOE_STATE
 #include "../floe.h"
 
 #include <time.h>
@@ -154,6 +155,14 @@ static void watermark(int64_t event_time_ms) {
   floe_emit_row(&row);
 }
 
+static void export_state(struct floe_tell *tell) { floe_tell_map(tell, &counts); }
+
+static bool import_state(uint32_t version, floe_told told) {
+  if (version != 7) return false;
+  floe_told_map(told, &counts);
+  return true;
+}
+
 FLOE_OPERATOR(.name = "conformance", .version = "1.0.0", .state_version = 7, .input = &row_row,
               .outputs = {{"main", &row_row}, {"second", &second_row}}, .open = open, .process = process,
-              .watermark = watermark);
+              .watermark = watermark, .export_state = export_state, .import_state = import_state);

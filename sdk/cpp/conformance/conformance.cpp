@@ -1,4 +1,5 @@
 // The conformance operator in C++: what it must do is written in sdk/abi/CONFORMANCE.md.
+#define FLOE_STATE
 #include "../floe.hpp"
 
 #include <chrono>
@@ -123,6 +124,14 @@ struct Conformance {
     row.command = "watermark";
     row.big = time_ms;
     out.emit(row);
+  }
+
+  void export_state(floe::tell &tell) const { tell.value(counts); }
+
+  bool import_state(std::uint32_t version, const floe::told &told) {
+    if (version != 7) return false;
+    told.read(counts);
+    return true;
   }
 };
 FLOE_OPERATOR(Conformance, .name = "conformance", .version = "1.0.0", .state_version = 7,

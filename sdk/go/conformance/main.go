@@ -2,6 +2,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -50,6 +51,8 @@ type operator struct {
 	kept     [][]byte
 }
 
+var the = &operator{counts: map[string]int64{}}
+
 var (
 	main0 = floe.NewOutput[row]("main")
 	extra = floe.NewOutput[second]("second")
@@ -57,7 +60,7 @@ var (
 
 func init() {
 	options := floe.Options{Name: "conformance", Version: "1.0.0", StateVersion: 7}
-	floe.Register(options, &operator{counts: map[string]int64{}})
+	floe.Register(options, the)
 }
 
 func (o *operator) Open(config *floe.Config) error {
@@ -139,6 +142,15 @@ func (o *operator) Process(r *row) error {
 func (o *operator) Watermark(timeMs int64) error {
 	main0.Emit(&row{Do: "watermark", Big: &timeMs})
 	return nil
+}
+
+func (o *operator) ExportState() (any, error) { return o.counts, nil }
+
+func (o *operator) ImportState(version uint32, state []byte) error {
+	if version != 7 {
+		return errors.New("it is not known")
+	}
+	return json.Unmarshal(state, &o.counts)
 }
 
 func main() {}

@@ -38,3 +38,29 @@ func TestEchoesEveryType(t *testing.T) {
 		t.Errorf("rejected %v", tester.Rejected)
 	}
 }
+
+// The state is told in the order of the keys, and taken as it was told.
+func TestTellsItsState(t *testing.T) {
+	tester, err := floe.NewTester[row]("{}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keep := func(text string) row { return row{Do: "keep", Text: &text} }
+	tester.Process(keep("b"), keep("a\"\n"), keep("b"))
+	floe.Emitted(tester, main0)
+	const want = `{"a\"\n":1,"b":2}`
+	told, err := tester.ExportState()
+	if err != nil || string(told) != want {
+		t.Errorf("told %s, %v", told, err)
+	}
+	the.counts = map[string]int64{}
+	if err := tester.ImportState(7, told); err != nil {
+		t.Error(err)
+	}
+	if again, err := tester.ExportState(); err != nil || string(again) != want {
+		t.Errorf("told %s, %v", again, err)
+	}
+	if tester.ImportState(8, told) == nil {
+		t.Error("version 8 is taken")
+	}
+}

@@ -102,6 +102,15 @@ const Conformance = struct {
     pub fn watermark(_: *Conformance, time_ms: i64, out: *floe.Outputs(Conformance)) !void {
         out.emit(.main, .{ .do = "watermark", .big = time_ms });
     }
+
+    pub fn exportState(self: *const Conformance, json: *floe.Json) !void {
+        try floe.writeMap(json, self.counts);
+    }
+
+    pub fn importState(self: *Conformance, told_version: u32, told: std.json.Value) !void {
+        if (told_version != state_version) return error.UnknownStateVersion;
+        try floe.readMap(&self.counts, told);
+    }
 };
 
 pub const panic = floe.panic;

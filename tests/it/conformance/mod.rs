@@ -1,6 +1,5 @@
 //! Every SDK against every clause of ABI.md that a guest can show; the table of it stands in sdk/README.md.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -10,51 +9,18 @@ use floe_conformance::{CLAUSES, Outcome, Report};
 use floe_core::image::Capture;
 use floe_core::ports::OperatorFactory;
 use floe_core::{EventTime, TopicPartition};
-use floe_operator::{Engine, Factory, Limits, with_script};
-
-/// In the table's order: the language, and its conformance operator in target/guest; of a language whose
-/// scripts run in an interpreter, the interpreter.
-const LANGUAGES: &[(&str, &str)] = &[
-    ("Rust", "floe_conformance_rust.wasm"),
-    ("C", "conformance_c.wasm"),
-    ("C++", "conformance_cpp.wasm"),
-    ("Go", "conformance_go.wasm"),
-    ("AssemblyScript", "conformance_as.wasm"),
-    ("Zig", "conformance_zig.wasm"),
-    ("JavaScript", "javascript.wasm"),
-];
-
-/// What is put into the interpreter.
-const SCRIPT: &str = "sdk/javascript/conformance/conformance.js";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-/// `cargo xtask guests` puts them there.
-fn guests() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("guest")
-}
+use floe_operator::{Engine, Factory, Limits};
+use floe_tests::sdks::{SDKS, Sdk, guests, root};
 
 #[test]
 fn every_sdk_keeps_every_clause() {
     let engine = Engine::new(Some(guests().join("compiled"))).unwrap();
     let mut reports = Vec::new();
-    for (language, file) in LANGUAGES {
-        let path = guests().join(file);
-        let Ok(bytes) = std::fs::read(&path) else {
-            assert!(std::env::var_os("CI").is_none(), "{} is not built", path.display());
+    for sdk @ Sdk { language, file, .. } in SDKS {
+        let Some(bytes) = sdk.module().unwrap() else {
+            assert!(std::env::var_os("CI").is_none(), "{file} is not built");
             eprintln!("skipped: {file} is not built (cargo xtask guests)");
             continue;
-        };
-        let bytes = match *language {
-            "JavaScript" => {
-                let script = std::fs::read_to_string(root().join(SCRIPT)).unwrap();
-                with_script(&bytes, &script).unwrap()
-            }
-            _ => bytes,
         };
         let report = floe_conformance::run(&engine, file, &bytes);
         let failed: Vec<_> =
@@ -62,7 +28,7 @@ fn every_sdk_keeps_every_clause() {
         assert!(failed.is_empty(), "{language}: {failed:#?}");
         reports.push((*language, report));
     }
-    if reports.len() == LANGUAGES.len() {
+    if reports.len() == SDKS.len() {
         compare_with_readme(&table(&reports));
     }
 }

@@ -4,18 +4,22 @@ use anyhow::{Result, bail};
 
 use crate::build::{self, cargo};
 use crate::components::Components;
-use crate::{children, guests, languages};
+use crate::{bench_languages, children, guests, languages};
 
 pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     let (name, rest) = match arguments.split_first() {
         Some((name, rest)) if !name.starts_with("--") => (*name, rest),
         _ => ("payments", arguments),
     };
-    if !["payments", "guarantees", "replay", "checkpoint"].contains(&name) {
-        bail!("there is no bench {name:?}: there are payments, guarantees, replay and checkpoint");
+    if !["payments", "guarantees", "replay", "checkpoint", "languages"].contains(&name) {
+        bail!(
+            "there is no bench {name:?}: there are payments, guarantees, replay, checkpoint and languages"
+        );
     }
-    // The bench of checkpoints has a guest of its own, as text.
-    if name != "checkpoint" {
+    let modules = (name == "languages").then(bench_languages::build).transpose()?;
+    // The bench of checkpoints has a guest of its own, as text; that of languages has many.
+    let runs_floe = !["checkpoint", "languages"].contains(&name);
+    if runs_floe {
         guests::build()?;
         if rest.contains(&"--operators") {
             languages::build()?;
@@ -34,7 +38,10 @@ pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
     }
     cargo.args(rest);
     components.iter().for_each(|it| it.export(&mut cargo));
-    if name != "checkpoint" {
+    if let Some(modules) = modules {
+        cargo.env("FLOE_BENCH_MODULES", modules);
+    }
+    if runs_floe {
         cargo.env("FLOE_TEST_GUEST_PAYMENTS", guests::payments());
         cargo.env("FLOE_TEST_BIN", build::floe_path());
     }

@@ -25,9 +25,7 @@ pub(crate) fn build() -> Result<PathBuf> {
     let out = target().join("guest");
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
     let plugins = plugin_names()?;
-    let mut cargo = Command::new(&toolchain.cargo);
-    cargo.current_dir(root()).args(["build", "--quiet", "--profile", "guest"]);
-    cargo.args(["--target", &toolchain.target, "--target-dir"]).arg(&out);
+    let mut cargo = toolchain.build_guests(&out);
     // One call for all, so that what they share is built once and they are built side by side.
     for (package, _) in GUESTS {
         cargo.args(["--package", package]);
@@ -35,8 +33,6 @@ pub(crate) fn build() -> Result<PathBuf> {
     for plugin in &plugins {
         cargo.args(["--package", &format!("floe-plugin-{plugin}")]);
     }
-    // Flags for the host's processor are none for wasm.
-    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
     children::run(&mut cargo)?;
     let built = out.join(&toolchain.target).join("guest");
     for (package, example) in GUESTS {
@@ -75,7 +71,7 @@ fn plugin_names() -> Result<Vec<String>> {
 }
 
 /// Through another name: whoever reads it meanwhile sees the old file or the new one.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     let next = to.with_extension("next");
     std::fs::copy(from, &next)
         .and_then(|_| std::fs::rename(&next, to))
@@ -88,13 +84,23 @@ pub(crate) fn payments() -> PathBuf {
 }
 
 /// A cargo that can build for wasm, as tests/components/guest-rust-toolchain.sh finds or makes it.
-struct Toolchain {
+pub(crate) struct Toolchain {
     cargo: String,
-    target: String,
+    pub(crate) target: String,
 }
 
 impl Toolchain {
-    fn find() -> Result<Toolchain> {
+    /// `cargo build` for guests into a target folder; packages are to be named.
+    pub(crate) fn build_guests(&self, out: &Path) -> Command {
+        let mut cargo = Command::new(&self.cargo);
+        cargo.current_dir(root()).args(["build", "--quiet", "--profile", "guest"]);
+        cargo.args(["--target", &self.target, "--target-dir"]).arg(out);
+        // Flags for the host's processor are none for wasm.
+        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+        cargo
+    }
+
+    pub(crate) fn find() -> Result<Toolchain> {
         let script = root().join("tests/components/guest-rust-toolchain.sh");
         let lines = format!(
             r#"set -e; lines=$("{}"); eval "$lines"; printf '%s\n' "$GUEST_CARGO" "$GUEST_TARGET""#,

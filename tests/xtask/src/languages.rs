@@ -55,7 +55,7 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// A compiler that tests/components/guest-toolchains.sh finds or fetches.
-fn toolchain(name: &str) -> Result<PathBuf> {
+pub(crate) fn toolchain(name: &str) -> Result<PathBuf> {
     let mut script = Command::new("bash");
     script.arg(root().join("tests/components/guest-toolchains.sh")).arg(name);
     let path = children::output(&mut script).with_context(|| format!("fetch {name}"))?;
@@ -63,11 +63,19 @@ fn toolchain(name: &str) -> Result<PathBuf> {
 }
 
 /// Runs to its end beside others; what it prints is shown if it fails.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let done = command.output().with_context(|| format!("start {command:?}"))?;
     if !done.status.success() {
         let said = [done.stdout, done.stderr].concat();
         bail!("{command:?}: {}\n{}", done.status, String::from_utf8_lossy(&said));
+    }
+    Ok(())
+}
+
+/// What another build made.
+pub(crate) fn is_there(file: &Path) -> Result<()> {
+    if !file.is_file() {
+        bail!("{} is not built", file.display());
     }
     Ok(())
 }
@@ -81,7 +89,7 @@ fn c(out: &Path) -> Result<()> {
         command.args(["-std=gnu2x", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"]);
         command
     };
-    for name in ["dedup", "types"] {
+    for name in ["dedup", "types", "state"] {
         let test = out.join(format!("{name}_test_c"));
         run(compile()
             .args(["-fsanitize=undefined", "-o"])
@@ -106,16 +114,14 @@ fn cpp(out: &Path) -> Result<()> {
     let folder = root().join("sdk/cpp");
     let warn = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"];
     // By the machine's own compiler: natively zig would first build another standard library.
-    let test = out.join("dedup_test_cpp");
-    let native = ["-Wno-invalid-offsetof", "-Wno-missing-field-initializers", "-o"];
-    let mut compile = Command::new("c++");
-    run(compile
-        .current_dir(&folder)
-        .args(warn)
-        .args(native)
-        .arg(&test)
-        .arg("tests/dedup_test.cpp"))?;
-    run(&mut Command::new(&test))?;
+    for name in ["dedup", "state"] {
+        let test = out.join(format!("{name}_test_cpp"));
+        let native = ["-Wno-invalid-offsetof", "-Wno-missing-field-initializers", "-o"];
+        let mut compile = Command::new("c++");
+        compile.current_dir(&folder).args(warn).args(native).arg(&test);
+        run(compile.arg(format!("tests/{name}_test.cpp")))?;
+        run(&mut Command::new(&test))?;
+    }
     for (name, source) in GUESTS {
         let mut compile = Command::new(&zig);
         compile.arg("c++").current_dir(&folder).args(warn).arg("-fno-exceptions");
@@ -168,12 +174,9 @@ fn zig(out: &Path) -> Result<()> {
         command.arg(verb).current_dir(root().join("sdk/zig"));
         command
     };
-    run(compile("test").args([
-        "--dep",
-        "floe",
-        "-Mroot=examples/dedup_test.zig",
-        "-Mfloe=floe.zig",
-    ]))?;
+    for test in ["-Mroot=examples/dedup_test.zig", "-Mroot=tests/state_test.zig"] {
+        run(compile("test").args(["--dep", "floe", test, "-Mfloe=floe.zig"]))?;
+    }
     for (name, source) in GUESTS {
         let mut build = compile("build-exe");
         build.args([

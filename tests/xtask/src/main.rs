@@ -1,6 +1,7 @@
 //! `cargo xtask`: sets up what the project's own work needs, and does it. One file per command.
 
 mod bench;
+mod bench_languages;
 mod build;
 mod children;
 mod components;
@@ -20,7 +21,7 @@ cargo xtask COMMAND
   test [FILTER]              build everything, start Kafka, REST catalog, S3 and Postgres, run all tests
   guests                     build the WebAssembly operators into target/guest
   bench [NAME] [--json] [--records N]
-                             measure; NAME is payments, replay or checkpoint
+                             measure; NAME is payments, guarantees, replay, checkpoint or languages
   soak [--records N] [--kills N] [--seeds N]
                              the proof at full size: 400,000 records and 170 kills in each of three places,
                              100,000 seeds, outages of a minute; writes target/soak.md

@@ -19,16 +19,34 @@ use crate::rewrite::export_kind;
 
 pub(crate) use watchdog::Watch;
 
-/// Part of the compile cache's key: other polls are another module.
-pub(crate) const VERSION: &str = "polls-1";
+/// Where polls are put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Polls {
+    Everywhere,
+    /// The page is there, and nothing looks at it: beside it, what polls cost can be seen.
+    Nowhere,
+}
+
+impl Polls {
+    /// Part of the compile cache's key: other polls are another module.
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Polls::Everywhere => "polls-1",
+            Polls::Nowhere => "no-polls",
+        }
+    }
+}
 
 /// Bytes of the page, which is a memory of one WebAssembly page.
 pub(crate) const PAGE_BYTES: usize = 65_536;
 
 /// The module with its polls. It is one that was checked, and rewritten as any is.
-pub(crate) fn with_polls(wasm: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
     let bodies = bodies(wasm).map_err(broken)?;
-    let places = place::places(wasm, &bodies).map_err(broken)?;
+    let places = match polls {
+        Polls::Everywhere => place::places(wasm, &bodies).map_err(broken)?,
+        Polls::Nowhere => vec![Vec::new(); bodies.len()],
+    };
     let mut code = CodeSection::new();
     for (body, at) in bodies.iter().zip(&places) {
         code.raw(&rewritten(wasm, body, at)?);

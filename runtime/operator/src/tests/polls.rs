@@ -9,7 +9,7 @@ use floe_core::ports::{Operator, OperatorFactory, Staged};
 use floe_core::{ErrorKind, EventTime, TopicPartition};
 
 use super::wat_module::{RUNNING_SUM, batch, engine, limits, module};
-use crate::poll::with_polls;
+use crate::poll::{Polls, with_polls};
 use crate::{Factory, Limits, Metering};
 
 const TOTAL: &str = "(global $total (mut i64) (i64.const 0))";
@@ -262,7 +262,7 @@ fn deepest(factory: &dyn OperatorFactory) -> i64 {
 #[test]
 fn no_two_polls_of_a_function_read_the_same_byte() {
     let text = module("(loop $on (loop $in (br $in)) (br $on))", TOTAL);
-    let wasm = with_polls(&wat::parse_str(text).unwrap()).unwrap();
+    let wasm = with_polls(&wat::parse_str(text).unwrap(), Polls::Everywhere).unwrap();
     let bytes: Vec<u8> = wasm
         .windows(7)
         .filter(|it| it[..5] == [0x41, 0, 0x2d, 0x40, 1] && it[6] == 0x1a)

@@ -16,6 +16,7 @@ mod sources;
 mod guarantees;
 mod upgrades;
 mod evolution;
+mod rewinds;
 mod nexmark;
 mod watermarks;
 mod moments;

@@ -20,6 +20,7 @@ def main() -> int:
     catalog.add_arguments(parser)
     parser.add_argument("--reader", choices=["pyiceberg", "duckdb"], default="pyiceberg")
     parser.add_argument("--snapshot", type=int, help="snapshot id; the newest by default")
+    parser.add_argument("--branch", help="its head, in place of a snapshot")
     parser.add_argument("--columns", help="names with commas; all by default")
     parser.add_argument("--order-by", help="names with commas; all columns by default")
     parser.add_argument("--format", choices=["jsonl", "parquet", "arrow"], default="jsonl")
@@ -29,6 +30,8 @@ def main() -> int:
         parser.error("--out is needed for this format")
 
     table = catalog.load(arguments)
+    if arguments.branch:
+        arguments.snapshot = table.metadata.refs[arguments.branch].snapshot_id
     with tempfile.TemporaryDirectory(prefix="floe-read-") as folder:
         connection = duck.connect(folder)
         relation = rows(connection, table, arguments, folder)

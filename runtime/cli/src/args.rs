@@ -2,6 +2,7 @@
 
 mod language;
 mod replay;
+mod rewind;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ use crate::exit;
 
 pub(crate) use language::Language;
 pub(crate) use replay::ReplayArgs;
+pub(crate) use rewind::RewindArgs;
 
 #[derive(Parser)]
 #[command(
@@ -172,6 +174,7 @@ pub(crate) struct TestArgs {
 }
 
 #[derive(ClapArgs)]
+#[command(after_help = rewind::HELP)]
 pub(crate) struct RunArgs {
     /// The pipeline file
     pub(crate) pipeline: PathBuf,
@@ -181,6 +184,8 @@ pub(crate) struct RunArgs {
     /// Fence the process that runs this pipeline now
     #[arg(long)]
     pub(crate) take_over: bool,
+    #[command(flatten)]
+    pub(crate) rewind: RewindArgs,
     /// Print the summary as JSON, and log as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -7,7 +7,9 @@ mod topic;
 
 pub(crate) use graph::port_name;
 pub(crate) use sources::{decoder, recording_topic, source, source_decoder};
-pub(crate) use tables::{check_tables, commits, fix_tables, publish, rows};
+pub(crate) use tables::{
+    begin_branches, check_tables, commits, fix_tables, publish, rows, table_histories,
+};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -30,6 +30,7 @@ use floe_core::protocol::identity::NewPartitions;
 
 pub use diagnose::ConfigError;
 pub use secret::{Properties, Secret};
+pub use time::parse_timestamp;
 
 pub use crate::wiring::OnError;
 pub use floe_core::protocol::guarantee::Guarantee;

@@ -17,6 +17,7 @@ mod inbox;
 mod keyed;
 mod refusal;
 pub mod retry;
+pub mod rewind;
 mod writer;
 mod complete;
 mod commit;

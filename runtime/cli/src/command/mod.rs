@@ -22,6 +22,7 @@ pub(crate) mod plugin;
 pub(crate) mod publish;
 pub(crate) mod rows;
 pub(crate) mod run;
+mod rewind;
 pub(crate) mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod state;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::args::RunArgs;
+use crate::command::rewind;
 use crate::exit::Differs;
 use crate::guarantee::held;
 use crate::recorded_log::recorded;
@@ -27,7 +28,8 @@ use crate::wire::{Module, Modules, Opened};
 use crate::{load, logging, made_by, show, signals, wire};
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
-    let spec = Arc::new(load::pipeline(&args.pipeline)?);
+    let file = Arc::new(load::pipeline(&args.pipeline)?);
+    let spec = rewind::spec_of(&file, &args.rewind)?;
     let terminal = Terminal::new();
     let format = if args.json { LogFormat::Json } else { spec.telemetry.log };
     logging::start(format, &terminal)?;
@@ -35,7 +37,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the async runtime")?;
-    let ended = runtime.block_on(run_until_end(spec, &args, terminal.clone()));
+    let ended = runtime.block_on(run_until_end(file, spec, &args, terminal.clone()));
     terminal.end_progress();
     // A thread may still wait inside of a call to the world; it holds nothing that counts.
     runtime.shutdown_background();
@@ -43,6 +45,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
 }
 
 async fn run_until_end(
+    file: Arc<PipelineSpec>,
     spec: Arc<PipelineSpec>,
     args: &RunArgs,
     terminal: Terminal,
@@ -56,6 +59,7 @@ async fn run_until_end(
     let started_ms = wall_ms();
     // Connecting takes as long as the slowest part, not as long as all of them.
     let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
+    let (source, begins) = rewind::look(&file, &spec, &args.rewind, source, &opened).await?;
     let Opened { modules, decoder, sinks, dead_letters } = opened;
     let facts = Arc::new(facts(&spec, &modules.chain, started_ms));
     for limit in &facts.guarantee.limits {
@@ -81,7 +85,7 @@ async fn run_until_end(
 
     let config = run_config(&spec, &modules, args.until_end);
     tracing::info!("changed pages of state are found by {}", modules.dirty_pages);
-    let wiring = Wiring {
+    let mut wiring = Wiring {
         source,
         decoder,
         operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
@@ -91,6 +95,9 @@ async fn run_until_end(
         log,
         clock: Arc::new(wire::WallClock::new()),
     };
+    if let Some(begins) = begins {
+        begins.write(&spec, &config, &mut wiring).await?;
+    }
     let (stop, verifying) = verifying(&spec, stop, &status, &verified);
     let span = tracing::info_span!("run", pipeline = %spec.id, generation);
     let ended = run_pipeline(config, wiring, stop, status).instrument(span).await;

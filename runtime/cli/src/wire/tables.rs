@@ -3,10 +3,14 @@
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use floe_checkpoint::read_log;
+use floe_core::protocol::rewind::TableHistory;
 use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 use floe_pipeline::dead_letter::dead_letter_schema;
-use floe_sink::iceberg::{IcebergSink, Published, TableCommit, fix_table, read_commits, read_rows};
+use floe_sink::iceberg::{
+    IcebergSink, Published, TableCommit, begin_branch, fix_table, read_commits, read_rows,
+    table_history,
+};
 
 use super::{
     DEAD_LETTERS, DISAGREE, Modules, catalog_config, catalog_exists, catalog_text, name_operator,
@@ -73,6 +77,33 @@ pub(super) async fn is_ours(spec: &PipelineSpec, sink: &str, table_uuid: [u8; 16
     let reading = read_log(&*store, &spec.id).await?;
     let newest = reading.newest_manifest();
     Ok(newest.and_then(|it| it.1.sink(sink)).is_some_and(|it| it.table_uuid == table_uuid))
+}
+
+/// The history of each table on the branch that the file names.
+pub(crate) async fn table_histories(spec: &PipelineSpec) -> Result<Vec<TableHistory>> {
+    let mut histories = Vec::new();
+    for (name, table) in tables(spec) {
+        let (catalog, config) = (catalog_config(&table.catalog), table_config(table));
+        histories.push(table_history(&catalog, &config, &spec.id, name).await?);
+    }
+    Ok(histories)
+}
+
+/// Begins the branch of each table at its snapshot, in the order of `table_histories`.
+pub(crate) async fn begin_branches(spec: &PipelineSpec, at: &[Option<i64>]) -> Result<()> {
+    for ((_, table), snapshot) in tables(spec).into_iter().zip(at) {
+        let Some(snapshot) = snapshot else { continue };
+        begin_branch(&catalog_config(&table.catalog), &table.table, &table.branch, *snapshot)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Each table with the name of its sink.
+fn tables(spec: &PipelineSpec) -> Vec<(&str, &TableSpec)> {
+    let dead_letters = spec.dead_letters.iter().map(|it| (DEAD_LETTERS, &it.sink));
+    let sinks = spec.sinks.iter().map(|it| (it.name.as_str(), &it.spec)).chain(dead_letters);
+    sinks.filter_map(|(name, sink)| Some((name, sink.table()?))).collect()
 }
 
 async fn check_table(

@@ -20,5 +20,6 @@ pub mod guarantee;
 pub mod identity;
 pub mod judge;
 pub mod recover;
+pub mod rewind;
 pub mod sweep;
 pub mod upgrade;

@@ -14,7 +14,7 @@ pub(super) fn parse_start(text: &str) -> Result<StartAt, String> {
     }
 }
 
-fn parse_timestamp(text: &str) -> Result<EventTime, String> {
+pub fn parse_timestamp(text: &str) -> Result<EventTime, String> {
     let wrong =
         || format!("{text:?} is not \"earliest\", \"latest\" or a timestamp such as \"{EXAMPLE}\"");
     let Datetime { date: Some(date), time: Some(time), offset } =

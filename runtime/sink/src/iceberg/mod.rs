@@ -21,6 +21,7 @@ mod commit;
 mod swap;
 mod outcome;
 mod publish;
+mod branch;
 mod evolve;
 mod evolving;
 mod upkeep;
@@ -28,6 +29,7 @@ mod rewrite;
 mod error;
 mod read;
 
+pub use branch::{begin_branch, table_history};
 pub use config::{
     CatalogConfig, CatalogKind, SchemaEvolution, TableConfig, UpsertConfig, WriteMode,
 };

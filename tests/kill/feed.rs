@@ -107,6 +107,12 @@ impl Feed {
 
     /// So many records of the input, counted from its begin, may be handed out.
     pub(crate) fn allow(&mut self, records: u64) -> Result<()> {
+        // Twice a share is more than there is at the end.
+        ensure!(records <= 2 * self.records, "{records} of {} records", self.records);
+        self.tell(records)
+    }
+
+    fn tell(&mut self, records: u64) -> Result<()> {
         match &mut self.hand {
             Hand::Recording { allowed, .. } => allowed.store(records, Ordering::SeqCst),
             Hand::Kafka { stdin, .. } => {
@@ -130,7 +136,7 @@ impl Feed {
             "{} records may run dry before a slow machine is done: make more",
             self.records
         );
-        self.allow(ENDLESSLY)
+        self.tell(ENDLESSLY)
     }
 
     /// Hands out what is left, as fast as it can.
@@ -145,7 +151,7 @@ impl Feed {
 
     /// Hands out no more, and cuts the input off behind what was handed out. Gives the number of records.
     pub(crate) fn stop(mut self) -> Result<u64> {
-        self.allow(STOPPED)?;
+        self.tell(STOPPED)?;
         let records = self.hand.wait()?;
         ensure!(records < self.records, "it ran dry: all {records} records are handed out");
         let text = std::fs::read_to_string(&self.input)?;

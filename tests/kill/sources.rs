@@ -20,6 +20,7 @@ use crate::points::crash;
 use crate::process::{End, PATIENCE};
 use crate::replay::{json, must};
 use crate::scene::{Place, Scene};
+use crate::upgrades::{ABORTED, POINTS, said};
 
 const BEGIN_MS: i64 = 1_760_000_000_000;
 /// A record of each partition stands here at the end, so that all before it is done with.
@@ -329,6 +330,53 @@ fn the_example_prices_each_order() {
             &["source rates<br>", "n1 ==>|\"key-by currency\"| n2"],
             &["check", "pipeline.toml", "--graph", "mermaid"],
         )?;
+        scene.done();
+        Ok(())
+    });
+}
+
+/// The keys are parted among other numbers of tasks, and the command is killed at each of its steps: each order
+/// has its rate, once, whatever was killed.
+#[test]
+fn keys_change_hands_wherever_it_dies() {
+    check("sources::keys_change_hands", &[], |lab| {
+        let mut scene = scene(lab, "rescaled", Place::Local)?;
+        let mut tasks = 3;
+        let mut records = Records::new("orders", "rates");
+        let mut file = Appender::create(&scene.recording())?;
+        let mut run = |scene: &mut Scene<'_>, tasks: u32, is_last: bool| -> Result<()> {
+            (0..400).try_for_each(|_| file.append(&records.next()))?;
+            if is_last {
+                records.last().iter().try_for_each(|it| file.append(it))?;
+            }
+            file.flush()?;
+            recorded(scene, &format!("{INPUT}\nkey-by = [\"currency\"]\ntasks = {tasks}"))?;
+            scene.run_until_end()?;
+            Ok(())
+        };
+        run(&mut scene, tasks, false)?;
+        // Before and behind the claim, and around the manifest.
+        let points = POINTS.iter().filter(|it| !it.ends_with("part"));
+        for (point, wanted) in points.zip([5, 2, 1, 4]) {
+            let number = wanted.to_string();
+            let upgrade = ["upgrade", "--tasks", &number, "--apply"];
+            let mut killed = scene.start_armed_with(&upgrade, point)?;
+            let end = killed.wait(PATIENCE)?;
+            ensure!(end == End::Signal(ABORTED), "{point}: {end:?}\n{}", killed.last_words());
+            said(&scene, &upgrade, 0, &[])?;
+            // Given once more it finds nothing to do; and a file that says another number is told the way.
+            said(&scene, &upgrade, 0, &["nothing to do"])?;
+            said(&scene, &["run", "--until-end"], 4, &["floe upgrade --apply parts it"])?;
+            said(&scene, &["upgrade", "--rollback"], 4, &[&format!("--tasks pricing={tasks}")])?;
+            tasks = wanted;
+            run(&mut scene, tasks, *point == "after-manifest")?;
+        }
+        compare(&scene, &scene.recording())?;
+        let kept = json(&scene, &["checkpoint", "list", "pipeline.toml", "--json"])?;
+        let kept = kept.as_array().context("a list")?;
+        let before = kept[kept.len() - 2]["epoch"].to_string();
+        let report = json(&scene, &["replay", "pipeline.toml", "--checkpoint", &before, "--json"])?;
+        ensure!(report["identical"] == true, "{report}");
         scene.done();
         Ok(())
     });

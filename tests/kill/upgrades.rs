@@ -12,7 +12,7 @@ use crate::process::{End, PATIENCE};
 use crate::scene::{Place, Scene};
 
 /// The steps of an upgrade's one checkpoint.
-const POINTS: &[&str] = &[
+pub(crate) const POINTS: &[&str] = &[
     "before-claim",
     "after-claim",
     "before-part",
@@ -22,7 +22,7 @@ const POINTS: &[&str] = &[
 ];
 
 /// SIGABRT, by which a crash point ends the process.
-const ABORTED: i32 = 6;
+pub(crate) const ABORTED: i32 = 6;
 
 const RECORDS_EACH: usize = 400;
 
@@ -100,7 +100,7 @@ fn build(lab: &Lab, scene: &Scene<'_>, number: usize) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn said(scene: &Scene<'_>, arguments: &[&str], code: i32, words: &[&str]) -> Result<()> {
+pub(crate) fn said(scene: &Scene<'_>, arguments: &[&str], code: i32, words: &[&str]) -> Result<()> {
     let mut process = scene.start(arguments)?;
     let end = process.wait(PATIENCE)?;
     let said = process.said();

@@ -420,7 +420,10 @@ pub(crate) struct UpgradeArgs {
     /// The old module, where neither the pipeline file nor the store has it any more
     #[arg(long, value_name = "NAME=MODULE")]
     pub(crate) old: Vec<String>,
-    /// This operator begins anew: its state is not given to the new module
+    /// Share the keys of an operator with key-by among so many tasks; the pipeline file's number unless named
+    #[arg(long, value_name = "NUMBER or NAME=NUMBER", conflicts_with_all = ["rollback", "try_epochs"])]
+    pub(crate) tasks: Vec<String>,
+    /// This operator begins anew: its state is not given to the new module, or to the new tasks
     #[arg(long, value_name = "NAME", conflicts_with = "rollback")]
     pub(crate) fresh: Vec<String>,
     /// Run the last EPOCHS epochs through the old and the new, and show what differs; nothing is written

@@ -46,6 +46,10 @@ impl State {
     }
 }
 
+/// The member of a state that names those which are maps by the columns of `key-by`: `floe upgrade --tasks`
+/// parts them among another number of tasks. `#[operator(state(by_key(field, …)))]` writes it.
+pub const BY_KEY: &str = "floe:by-key";
+
 /// Takes a state: its own version by `import_state`, another by `migrate_state`.
 pub(crate) fn import<T: Operator>(
     operator: &mut T,

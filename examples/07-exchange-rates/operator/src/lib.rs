@@ -36,18 +36,14 @@ pub struct Priced {
 /// The fields are the state. They are checkpointed as they are.
 #[derive(Default)]
 pub struct Pricing {
-    /// By time, then in order of the ids.
-    waiting: BTreeMap<(i64, String), Order>,
+    /// Of each currency the amounts by time, then in order of the ids.
+    waiting: BTreeMap<String, BTreeMap<(i64, String), i64>>,
     /// For each currency its rates by time; of those that the watermark has passed, the newest.
     rates: BTreeMap<String, BTreeMap<i64, i64>>,
 }
 
-struct Order {
-    currency: String,
-    amount_minor: i64,
-}
-
-#[operator]
+// Both maps are by `currency`, so the pipeline's `tasks` may be changed.
+#[operator(state(by_key(waiting, rates)))]
 impl Operator for Pricing {
     type Input = Record<'_>;
     type Output = Priced;
@@ -55,8 +51,8 @@ impl Operator for Pricing {
     fn process(&mut self, record: Record<'_>, _: &mut Emit<Priced>) -> Result<()> {
         match (record.source, record.order_id, record.amount_minor, record.rate_micro) {
             ("orders", Some(id), Some(amount_minor), _) => {
-                let currency = record.currency.to_owned();
-                self.waiting.insert((record.ts, id.to_owned()), Order { currency, amount_minor });
+                let waiting = self.waiting.entry(record.currency.to_owned()).or_default();
+                waiting.insert((record.ts, id.to_owned()), amount_minor);
             }
             ("rates", _, _, Some(rate)) => {
                 self.rates.entry(record.currency.to_owned()).or_default().insert(record.ts, rate);
@@ -68,22 +64,24 @@ impl Operator for Pricing {
 
     fn watermark(&mut self, time: Timestamp, out: &mut Emit<Priced>) -> Result<()> {
         let passed = time.0;
-        // A record at the watermark itself may still come.
-        while let Some(first) = self.waiting.first_entry().filter(|it| it.key().0 < passed) {
-            let ((ts, order_id), order) = first.remove_entry();
-            let rates = self.rates.get(&order.currency);
-            let rate = rates.and_then(|it| it.range(..=ts).next_back());
-            out.emit(Priced {
-                order_id,
-                ts: Timestamp(ts),
-                amount_minor: order.amount_minor,
-                rate_ts: rate.map(|it| Timestamp(*it.0)),
-                home_minor: rate
-                    .and_then(|it| order.amount_minor.checked_mul(*it.1))
-                    .map(|it| it / 1_000_000),
-                currency: order.currency,
-            })?;
+        for (currency, waiting) in &mut self.waiting {
+            let rates = self.rates.get(currency);
+            // A record at the watermark itself may still come.
+            while let Some(first) = waiting.first_entry().filter(|it| it.key().0 < passed) {
+                let ((ts, order_id), amount_minor) = first.remove_entry();
+                let rate = rates.and_then(|it| it.range(..=ts).next_back());
+                let home = rate.and_then(|it| amount_minor.checked_mul(*it.1));
+                out.emit(Priced {
+                    order_id,
+                    currency: currency.clone(),
+                    ts: Timestamp(ts),
+                    amount_minor,
+                    rate_ts: rate.map(|it| Timestamp(*it.0)),
+                    home_minor: home.map(|it| it / 1_000_000),
+                })?;
+            }
         }
+        self.waiting.retain(|_, it| !it.is_empty());
         for rates in self.rates.values_mut() {
             // No order will come any more that an older one than the newest of these is for.
             let newest = rates.range(..passed).next_back().map(|it| *it.0);

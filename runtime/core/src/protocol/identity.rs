@@ -273,7 +273,7 @@ impl fmt::Display for Mismatch {
             ),
             Mismatch::KeyChanged { operator, checkpoint, now } => write!(
                 f,
-                "operator {operator}: key-by {checkpoint} in the checkpoint, {now} in the file; the state of a key would stand in another task → set key-by and tasks back, or start a new pipeline id"
+                "operator {operator}: key-by {checkpoint} in the checkpoint, {now} in the file; the state of a key would stand in another task → floe upgrade --apply parts it among another number of tasks; else set key-by and tasks back, or start a new pipeline id"
             ),
             Mismatch::GuaranteeChanged { checkpoint, now } => write!(
                 f,

@@ -26,6 +26,30 @@ pub fn changed_operators(
         .collect())
 }
 
+/// The operators, by their place, that share their keys among another number of tasks than the checkpoint has.
+/// With any other difference none is rescaled: one thing is changed at a time.
+pub fn rescaled_operators(
+    checkpoint: &PipelineIdentity,
+    now: &PipelineIdentity,
+) -> Result<Vec<usize>, Vec<Mismatch>> {
+    let mut as_before = now.clone();
+    let mut rescaled = Vec::new();
+    let pairs = checkpoint.operators.iter().zip(&mut as_before.operators).enumerate();
+    for (index, (before, after)) in pairs {
+        if let (Some(before), Some(after)) = (&before.keyed, &mut after.keyed)
+            && before.tasks != after.tasks
+        {
+            after.tasks = before.tasks;
+            rescaled.push(index);
+        }
+    }
+    let others = compare(checkpoint, &as_before, NewPartitions::Fail, false);
+    match rescaled.is_empty() || others.is_empty() {
+        true => Ok(rescaled),
+        false => Err(others),
+    }
+}
+
 /// The sinks of a checkpoint that follows `manifest` without a record between them: no rows, and the chain
 /// of committables goes on where it was, so that the guard's next judgement finds its predecessor (I5).
 pub fn carried_sinks(place: ManifestRef, manifest: &CheckpointManifest) -> Vec<SinkEntry> {
@@ -58,7 +82,7 @@ mod tests {
     use super::*;
     use crate::epoch::{EntryId, Epoch, Generation, Slot};
     use crate::event_time::EventTime;
-    use crate::manifest::{OperatorIdentity, PartRef, TaskEntry};
+    use crate::manifest::{KeyedIdentity, OperatorIdentity, PartRef, TaskEntry};
     use crate::position::{Offset, TopicPartition};
 
     fn operator(name: &str, module: u8, config: u8) -> OperatorIdentity {
@@ -138,6 +162,30 @@ mod tests {
         ));
         let fewer = identity(vec![operator("a", 1, 1)]);
         assert!(changed_operators(&before, &fewer).is_err());
+    }
+
+    #[test]
+    fn another_number_of_tasks_is_a_change_by_itself() {
+        let keyed = |tasks, column: &str| {
+            let mut all = identity(vec![operator("a", 1, 1), operator("b", 1, 1)]);
+            let columns = vec![column.to_owned()];
+            let partitioner = "h".to_owned();
+            all.operators[1].keyed = Some(KeyedIdentity { columns, tasks, partitioner });
+            all
+        };
+        let before = keyed(3, "k");
+        assert_eq!(rescaled_operators(&before, &keyed(5, "k")), Ok(vec![1]));
+        assert_eq!(rescaled_operators(&before, &before), Ok(vec![]));
+        let mut module = keyed(5, "k");
+        module.operators[0].module_hash = [2; 32];
+        assert!(matches!(
+            rescaled_operators(&before, &module).unwrap_err()[..],
+            [Mismatch::ModuleChanged { .. }]
+        ));
+        // A module alone is not looked at here.
+        module.operators[1].keyed = before.operators[1].keyed.clone();
+        assert_eq!(rescaled_operators(&before, &module), Ok(vec![]));
+        assert!(rescaled_operators(&before, &keyed(5, "other")).is_err());
     }
 
     #[test]

@@ -175,7 +175,7 @@ pub(super) struct OperatorTable {
     /// come from. The operators behind it go with it.
     #[serde(default)]
     pub(super) key_by: Vec<String>,
-    /// With `key-by`: how many tasks share the keys. It stays what it is for ever.
+    /// With `key-by`: how many tasks share the keys. `floe upgrade --tasks` changes it.
     pub(super) tasks: Option<u32>,
     /// What becomes of a record that cannot be decoded, that the operator rejects, or that makes it
     /// trap. Default "fail".

@@ -202,7 +202,7 @@ fn keyed(columns: Vec<String>, tasks: Option<u32>, index: usize) -> Result<Optio
             "key-by says no tasks: how many share the keys",
         )
         .help(
-            "tasks = 4; it stays what it is for ever, so take as many as there may ever be cores",
+            "tasks = 4; as many as there may be cores: floe upgrade --tasks changes it if operators tell their state by key",
         )),
     }
 }

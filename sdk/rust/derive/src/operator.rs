@@ -63,21 +63,33 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
 struct Arguments {
     name: String,
     state_version: u32,
-    state: Option<Vec<Ident>>,
+    state: Option<Told>,
+}
+
+/// The fields that are told.
+#[derive(Default)]
+struct Told {
+    fields: Vec<Ident>,
+    /// Those of them that are maps by the columns of `key-by`.
+    by_key: Vec<Ident>,
 }
 
 /// The functions that tell the named fields and take them.
-fn write_state(item: &mut ItemImpl, fields: &[Ident]) {
+fn write_state(item: &mut ItemImpl, Told { fields, by_key }: &Told) {
     if !has_function(item, "export_state") {
         // Each at its field's name, so that a type that is not `Serialize` is reported there.
         let told = fields.iter().map(|field| {
             let name = field.to_string();
             quote_spanned!(field.span()=> state.put(#name, &self.#field)?;)
         });
+        let names: Vec<String> = by_key.iter().map(Ident::to_string).collect();
+        let named = (!names.is_empty())
+            .then(|| quote!(state.put(::floe_sdk::state::BY_KEY, &[#(#names),*])?;));
         item.items.push(ImplItem::Verbatim(quote! {
             fn export_state(&self) -> ::floe_sdk::Result<::std::string::String> {
                 let mut state = ::floe_sdk::state::Fields::default();
                 #(#told)*
+                #named
                 ::core::result::Result::Ok(state.finish())
             }
         }));
@@ -108,14 +120,24 @@ fn arguments_of(arguments: TokenStream, operator: &Type) -> Result<Arguments> {
         } else if meta.path.is_ident("state_version") {
             read.state_version = meta.value()?.parse::<LitInt>()?.base10_parse()?;
         } else if meta.path.is_ident("state") {
-            let mut fields = Vec::new();
+            let mut told = Told::default();
             meta.parse_nested_meta(|field| {
-                fields.push(field.path.require_ident()?.clone());
-                Ok(())
+                if !field.path.is_ident("by_key") || !field.input.peek(syn::token::Paren) {
+                    told.fields.push(field.path.require_ident()?.clone());
+                    return Ok(());
+                }
+                field.parse_nested_meta(|field| {
+                    let name = field.path.require_ident()?.clone();
+                    told.fields.push(name.clone());
+                    told.by_key.push(name);
+                    Ok(())
+                })
             })?;
-            read.state = Some(fields);
+            read.state = Some(told);
         } else {
-            return Err(meta.error("known here: name = \"…\", state_version = 1, state(field, …)"));
+            return Err(meta.error(
+                "known here: name = \"…\", state_version = 1, state(field, by_key(field, …), …)",
+            ));
         }
         Ok(())
     });

@@ -175,3 +175,36 @@ fn an_operator_without_state_says_so() {
     let error = Tester::new(Silent).export_state().unwrap_err();
     assert!(error.text().contains("#[operator(state(…))]"), "{error}");
 }
+
+#[derive(Row)]
+struct Counted {
+    key: String,
+}
+
+#[derive(Default)]
+struct Counts {
+    by_name: BTreeMap<String, i64>,
+    limit: i64,
+}
+
+#[operator(state(limit, by_key(by_name)))]
+impl Operator for Counts {
+    type Input = Counted;
+    type Output = Counted;
+
+    fn process(&mut self, row: Counted, _: &mut Emit<Counted>) -> Result<()> {
+        *self.by_name.entry(row.key).or_default() += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_by_key_is_named_beside_the_fields() {
+    let mut counts = Tester::new(Counts { limit: 7, ..Counts::default() });
+    counts.process(Counted { key: "a".into() }).unwrap();
+    let told = counts.export_state().unwrap();
+    assert_eq!(told, r#"{"by_name":{"a":1},"floe:by-key":["by_name"],"limit":7}"#);
+    let mut other = Tester::new(Counts::default());
+    other.import_state(1, 1, &told).unwrap();
+    assert_eq!(other.export_state().unwrap(), told);
+}

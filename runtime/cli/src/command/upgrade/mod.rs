@@ -2,6 +2,7 @@
 
 mod apply;
 mod plan;
+mod rescale;
 mod rollback;
 mod trial;
 

@@ -38,7 +38,7 @@ impl New {
         args: &UpgradeArgs,
     ) -> Result<New> {
         let files = named_files(&args.operator)?;
-        New::with(spec, made, &files).await
+        New::with(&with_tasks(spec, made, &args.tasks)?, made, &files).await
     }
 
     pub(super) async fn with(
@@ -64,7 +64,7 @@ impl New {
     }
 
     /// What a run of the new chain would call itself; topics and guarantee are none of an upgrade's.
-    fn identity(&self, made: &PipelineIdentity) -> Result<PipelineIdentity> {
+    pub(super) fn identity(&self, made: &PipelineIdentity) -> Result<PipelineIdentity> {
         let decoder = wire::decoder(&self.spec, &self.modules)?;
         let name = |port: Port| wire::port_name(&self.modules.chain, port);
         let operators = self.modules.chain.iter().enumerate().map(|(index, it)| {
@@ -89,6 +89,47 @@ impl New {
         })
     }
 }
+
+/// The pipeline file with the numbers of tasks that the command line names.
+fn with_tasks(
+    spec: &PipelineSpec,
+    made: &PipelineIdentity,
+    given: &[String],
+) -> Result<PipelineSpec> {
+    let mut spec = spec.clone();
+    for text in given {
+        let (name, number) =
+            text.split_once('=').map_or((None, text.as_str()), |it| (Some(it.0), it.1));
+        let tasks = number.parse().ok().filter(|it| (1..=TASKS_MAX).contains(it));
+        let tasks: u32 = tasks.ok_or_else(|| {
+            Error::invalid(format!(
+                "--tasks {text}: {number:?} is no number of tasks, 1 to {TASKS_MAX}"
+            ))
+        })?;
+        let all = spec.operators.iter_mut().zip(&made.operators);
+        let mut keyed: Vec<_> = all
+            .filter(|(_, made)| name.is_none_or(|it| it == made.name))
+            .filter_map(|(operator, _)| operator.keyed.as_mut())
+            .collect();
+        match keyed.as_mut_slice() {
+            [one] => one.tasks = tasks,
+            [] => {
+                return Err(Error::invalid(format!(
+                    "--tasks {text}: there is no such operator with key-by"
+                )));
+            }
+            _ => {
+                return Err(Error::invalid(format!(
+                    "--tasks {text}: several operators have key-by\n→ --tasks NAME={number}"
+                )));
+            }
+        }
+    }
+    Ok(spec)
+}
+
+/// As in a pipeline file.
+const TASKS_MAX: u32 = 1024;
 
 /// `None`: the checkpoint has these operators already.
 pub(super) async fn plan(

@@ -26,6 +26,9 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
     let kept: Vec<_> = reading.manifests().map(|(at, it)| (at, it.clone())).collect();
     // The old module is found before the claim.
     let before = before_upgrade(&kept)?;
+    if let Some((_, newest)) = kept.last() {
+        refuse_rescaled(&before, newest)?;
+    }
     let old = made_by(&spec, &*store, &before.identity, &named_files(&args.old)?).await?;
     for checked in wire::check_tables(&old.spec, &old.modules).await {
         checked?;
@@ -43,6 +46,7 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
     let kept = log.manifests();
     let before = before_upgrade(&kept)?;
     let (place, newest) = newest_of(&log).ok_or_else(|| no_checkpoint(&spec))?;
+    refuse_rescaled(&before, &newest)?;
     let how = if at_the_same_place(&before, &newest) {
         let tasks = log.restore(&before).await?;
         // The guarantee and the topics are the pipeline's, whatever its operators are.
@@ -71,6 +75,22 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
     };
     if !args.json {
         println!("  {how}; set the old module in the pipeline file, then floe run goes on");
+    }
+    Ok(())
+}
+
+/// The way back from another number of tasks is the way there.
+fn refuse_rescaled(before: &CheckpointManifest, newest: &CheckpointManifest) -> Result<()> {
+    let pairs = before.identity.operators.iter().zip(&newest.identity.operators);
+    for (before, newest) in pairs {
+        if let (Some(old), Some(now)) = (&before.keyed, &newest.keyed)
+            && old.tasks != now.tasks
+        {
+            return Err(Error::refused(format!(
+                "the last upgrade changed the number of tasks of operator {}, {} → {}\n→ floe upgrade --tasks {}={} --apply parts its keys again",
+                before.name, old.tasks, now.tasks, before.name, old.tasks
+            )));
+        }
     }
     Ok(())
 }

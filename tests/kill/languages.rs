@@ -47,6 +47,8 @@ fn every_way(lab: &Lab, language: &str, module: PathBuf) -> Result<()> {
         _ => module,
     };
     scene.settings.on_error = "skip";
+    // Go's takes long where the machine is slow or busy.
+    scene.settings.operator = "limits = { compile-time = \"20m\" }".to_owned();
     scene.settings.keep = 1000;
     scene.settings.interval = "10ms";
     scene.settings.batch_records = 100;

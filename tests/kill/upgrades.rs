@@ -26,11 +26,23 @@ pub(crate) const ABORTED: i32 = 6;
 
 const RECORDS_EACH: usize = 400;
 
+/// Those of them that leave this machine, where the store is another server.
+const BETWEEN_SERVERS: &[&str] = &["after-claim", "after-part", "after-manifest"];
+
 #[test]
 fn killed_at_every_step() {
-    check("upgrades::killed_at_every_step", &[], |lab| {
-        let mut scene = Scene::new(lab, "upgrades", Place::Local)?;
-        scene.make_input((RECORDS_EACH * (POINTS.len() + 3)) as u64, 7)?;
+    upgrade("upgrades::killed_at_every_step", Place::Local, POINTS);
+}
+
+#[test]
+fn killed_between_real_servers() {
+    upgrade("upgrades::killed_between_real_servers", Place::Rest, BETWEEN_SERVERS);
+}
+
+fn upgrade(test: &str, place: Place, points: &[&str]) {
+    check(test, place.needs(), |lab| {
+        let mut scene = Scene::new(lab, &format!("upgrades-{place:?}").to_lowercase(), place)?;
+        scene.make_input((RECORDS_EACH * (points.len() + 3)) as u64, 7)?;
         let input = std::fs::read_to_string(scene.input())?;
         let mut lines = input.lines();
         let mut hand_out = |scene: &Scene<'_>| -> Result<()> {
@@ -44,7 +56,7 @@ fn killed_at_every_step() {
         scene.write_pipeline()?;
         scene.run_until_end()?;
 
-        for (number, point) in POINTS.iter().enumerate() {
+        for (number, point) in points.iter().enumerate() {
             let module = build(lab, &scene, number)?;
             let named = format!("payments={}", module.display());
             let upgrade = ["upgrade", "--operator", &named, "--apply"];
@@ -65,7 +77,7 @@ fn killed_at_every_step() {
 
         // Back by the state that the new one tells, and on.
         said(&scene, &["upgrade", "--rollback"], 0, &["took the state"])?;
-        scene.settings.module = build(lab, &scene, POINTS.len() - 2)?;
+        scene.settings.module = build(lab, &scene, points.len() - 2)?;
         hand_out(&scene)?;
         scene.write_pipeline()?;
         scene.run_until_end()?;
@@ -115,24 +127,37 @@ pub(crate) fn said(scene: &Scene<'_>, arguments: &[&str], code: i32, words: &[&s
 /// gives it back is killed at another step each time.
 #[test]
 fn letters_are_given_back_once() {
-    check("upgrades::letters_are_given_back_once", &[], |lab| {
-        let points =
-            [POINTS, &["before-commit", "after-commit-sent", "after-commit", "after-verify"]]
-                .concat();
-        let mut scene = Scene::new(lab, "letters", Place::Local)?;
+    let of_a_commit = &["before-commit", "after-commit-sent", "after-commit", "after-verify"];
+    let points = [POINTS, of_a_commit].concat();
+    give_back("upgrades::letters_are_given_back", Place::Local, &points);
+}
+
+#[test]
+fn letters_of_a_topic_are_given_back_once() {
+    let points = ["after-manifest", "after-commit-sent"];
+    give_back("upgrades::letters_of_a_topic", Place::RestS3, &points);
+}
+
+fn give_back(test: &str, place: Place, points: &[&str]) {
+    check(test, place.needs(), |lab| {
+        let mut scene = Scene::new(lab, &format!("back-{place:?}").to_lowercase(), place)?;
+        // As the source is called: its recording, or its topic.
+        let source = if place == Place::Local { "payments".to_owned() } else { scene.id.clone() };
         let payment = |number: usize| {
             serde_json::json!({"txn_id": format!("t-{number}"), "merchant_id": "m-1", "amount_minor": 1}).to_string()
         };
         let records = 4 * (points.len() + 1);
-        let mut file = std::fs::File::create(scene.recording())?;
+        let mut file = std::fs::File::create(scene.input())?;
         for number in 0..records {
             let value = if number % 4 == 3 { "none".to_owned() } else { payment(number) };
             let line = serde_json::json!({"partition": 0, "offset": number, "timestamp": 1_760_000_000_000_u64, "value": value});
             writeln!(file, "{line}")?;
         }
         scene.settings.on_error = "dead-letter";
-        scene.settings.operator = "[dead-letters]\niceberg = \"lost.letters\"".to_owned();
+        let letters = format!("{}.letters", scene.namespace());
+        scene.settings.operator = format!("[dead-letters]\niceberg = \"{letters}\"");
         scene.write_pipeline()?;
+        scene.feed(1)?.finish()?;
         scene.run_until_end()?;
         ensure!(scene.row_count()? == records / 4 * 3, "{} rows", scene.row_count()?);
 
@@ -140,7 +165,7 @@ fn letters_are_given_back_once() {
         for (index, point) in points.iter().enumerate() {
             let number = 4 * index + 3;
             let mended =
-                serde_json::json!({"id": format!("payments/0@{number}"), "value": payment(number)});
+                serde_json::json!({"id": format!("{source}/0@{number}"), "value": payment(number)});
             std::fs::write(&from, format!("{mended}\n"))?;
             let retry = ["dead-letters", "retry", "--from", "mended.jsonl"];
             let mut killed = scene.start_armed_with(&retry, point)?;
@@ -160,7 +185,7 @@ fn letters_are_given_back_once() {
             0,
             &["0 rows, 1 rejected again"],
         )?;
-        said(&scene, &["dead-letters", "list"], 0, &[&format!("payments/0@{}", records - 1)])?;
+        said(&scene, &["dead-letters", "list"], 0, &[&format!("{source}/0@{}", records - 1)])?;
         scene.run_until_end()?;
         ensure!(scene.row_count()? == records - 1, "{} rows", scene.row_count()?);
         scene.done();

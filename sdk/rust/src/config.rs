@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Result};
 use crate::json::{self, Json};
+use crate::operator::Operator;
 
 /// The operator's configuration: the table `config` in the pipeline file.
 ///
@@ -99,6 +100,29 @@ impl Config {
         }
         inner.borrow().iter().try_for_each(Config::refuse_unread)
     }
+}
+
+/// Of a JSON object; `None` where it is empty.
+fn first_key(text: &str) -> Option<&str> {
+    let begin = text.bytes().position(|it| it == b'"')? + 1;
+    let end = begin + text.bytes().skip(begin).position(|it| it == b'"')?;
+    text.get(begin..end)
+}
+
+/// Opens an operator with the configuration that the host hands over.
+pub(crate) fn open<T: Operator>(text: &str) -> Result<T> {
+    if let Some(operator) = T::without_config() {
+        return match first_key(text) {
+            None => Ok(operator),
+            Some(key) => {
+                Err(Error::new(["unknown key config.", key, "; known here: none"].concat()))
+            }
+        };
+    }
+    let config = Config::parse(text)?;
+    let operator = T::open(config.clone())?;
+    config.refuse_unread()?;
+    Ok(operator)
 }
 
 /// A type that a value of the configuration can have: `bool`, the integers, `f64`, `String`, `Vec` of
@@ -218,6 +242,14 @@ mod tests {
         assert_eq!(unread, "unknown key config.d.e; known here: none");
         assert_eq!(table.require::<f64>("e").unwrap(), 1.5);
         config.refuse_unread().unwrap();
+    }
+
+    #[test]
+    fn the_first_key_of_an_object_is_found() {
+        assert_eq!(first_key("{}"), None);
+        assert_eq!(first_key(" { } "), None);
+        assert_eq!(first_key(r#"{"limit": "é", "b": 1}"#), Some("limit"));
+        assert_eq!(first_key(r#"{"é": 1}"#), Some("é"));
     }
 
     #[test]

@@ -150,13 +150,17 @@ impl Parser<'_> {
         self.at += 1;
         let mut text = String::new();
         loop {
-            let rest = &self.text[self.at..];
-            let Some(plain) = rest.find(['"', '\\']) else {
+            let begin = self.at;
+            while self.peek().is_some_and(|it| it != b'"' && it != b'\\') {
+                self.at += 1;
+            }
+            // A text ends before a quote or a backslash, never within a character.
+            text.push_str(self.text.get(begin..self.at).unwrap_or_default());
+            let Some(end) = self.peek() else {
                 return Err(self.wrong("a text without an end"));
             };
-            text.push_str(&rest[..plain]);
-            self.at += plain + 1;
-            if rest.as_bytes()[plain] == b'"' {
+            self.at += 1;
+            if end == b'"' {
                 return Ok(text);
             }
             text.push(self.escaped()?);
@@ -178,7 +182,7 @@ impl Parser<'_> {
             b'u' => {
                 let high = self.hex()?;
                 let mut units = vec![high];
-                if (0xd800..0xdc00).contains(&high) && self.text[self.at..].starts_with("\\u") {
+                if (0xd800..0xdc00).contains(&high) && self.follows(b"\\u") {
                     self.at += 2;
                     units.push(self.hex()?);
                 }
@@ -199,19 +203,18 @@ impl Parser<'_> {
     }
 
     fn number(&mut self) -> Json {
-        let rest = &self.text[self.at..];
-        let len = rest
-            .find(|it: char| !matches!(it, '0'..='9' | '-' | '+' | '.' | 'e' | 'E'))
-            .unwrap_or(rest.len());
-        self.at += len;
-        Json::Number(rest[..len].to_owned())
+        let begin = self.at;
+        while let Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') = self.peek() {
+            self.at += 1;
+        }
+        Json::Number(self.text.get(begin..self.at).unwrap_or_default().to_owned())
     }
 
     fn word(&mut self) -> Result<Json> {
         let words =
             [("true", Json::Bool(true)), ("false", Json::Bool(false)), ("null", Json::Null)];
         for (word, value) in words {
-            if self.text[self.at..].starts_with(word) {
+            if self.follows(word.as_bytes()) {
                 self.at += word.len();
                 return Ok(value);
             }
@@ -231,6 +234,10 @@ impl Parser<'_> {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
+    }
+
+    fn follows(&self, text: &[u8]) -> bool {
+        self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(text))
     }
 
     fn peek(&self) -> Option<u8> {

@@ -38,6 +38,7 @@ extern crate self as floe_sdk;
 
 pub mod prelude;
 mod operator;
+pub mod outputs;
 pub mod row;
 pub mod types;
 mod record;

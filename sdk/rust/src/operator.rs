@@ -4,7 +4,8 @@
 use crate::bail;
 use crate::config::Config;
 use crate::error::Result;
-use crate::row::{Column, Row, Value};
+use crate::outputs::{Host, OutputAt, Outputs};
+use crate::row::{Row, Value};
 #[cfg(feature = "state")]
 use crate::state::State;
 use crate::types::Timestamp;
@@ -17,8 +18,14 @@ pub trait Operator: Sized + 'static {
     /// A row that comes in, by `#[derive(Row)]`. One that borrows is written `Payment<'_>`.
     type Input: Row;
 
-    /// A row that goes out, by `#[derive(Row)]`.
-    type Output: Row;
+    /// A row that goes out, by `#[derive(Row)]`; a tuple of rows for several outputs.
+    type Output: Outputs;
+
+    /// The operator, if it has no `open` of its own and so no configuration: its module needs no parser for one.
+    #[doc(hidden)]
+    fn without_config() -> Option<Self> {
+        None
+    }
 
     /// Makes the operator, once for each partition, from `config` in the pipeline file.
     ///
@@ -82,8 +89,8 @@ pub trait Operator: Sized + 'static {
 }
 
 /// Where rows go out. They are kept as columns and handed over once a batch.
-pub struct Emit<R: Row> {
-    columns: R::Column,
+pub struct Emit<O: Outputs> {
+    columns: O::Columns,
     check_at: usize,
 }
 
@@ -94,41 +101,55 @@ const CHECK_ROWS: usize = 1024;
 /// emits much more than it takes in.
 const WAITING_BYTES_MAX: usize = 8 << 20;
 
-impl<R: Row> Emit<R> {
+impl<O: Outputs> Emit<O> {
     pub(crate) fn new() -> Self {
-        Emit { columns: R::Column::default(), check_at: CHECK_ROWS }
+        Emit { columns: O::Columns::default(), check_at: CHECK_ROWS }
     }
 
-    /// Emits a row. It always succeeds: the `Result` lets it stand last in `process`.
+    /// Emits a row, to the first output. It always succeeds: the `Result` lets it stand last in `process`.
     #[inline]
-    pub fn emit<W: Value<Column = R::Column>>(&mut self, row: W) -> Result<()> {
-        row.append(&mut self.columns);
+    pub fn emit<W: Value<Column = <O::First as Value>::Column>>(&mut self, row: W) -> Result<()> {
+        row.append(O::first(&mut self.columns));
+        Ok(())
+    }
+
+    /// Emits a row to another output, counted from 0: `out.emit_to::<1>(row)`.
+    #[inline]
+    pub fn emit_to<const N: usize>(
+        &mut self,
+        row: impl Value<Column = <<O as OutputAt<N>>::Row as Value>::Column>,
+    ) -> Result<()>
+    where
+        O: OutputAt<N>,
+    {
+        row.append(<O as OutputAt<N>>::column(&mut self.columns));
         Ok(())
     }
 
     #[inline]
-    pub(crate) fn rows(&self) -> usize {
-        self.columns.rows()
+    pub(crate) fn mark(&self) -> O::Mark {
+        O::mark(&self.columns)
     }
 
     #[cold]
-    pub(crate) fn take_back_to(&mut self, rows: usize) {
-        self.columns.truncate(rows);
+    pub(crate) fn take_back_to(&mut self, mark: O::Mark) {
+        O::take_back_to(&mut self.columns, mark);
     }
 
     /// Is it time to hand over what waits, although the batch goes on?
     #[inline]
     pub(crate) fn is_large(&mut self) -> bool {
-        if self.rows() < self.check_at {
+        let rows = O::rows(&self.columns);
+        if rows < self.check_at {
             return false;
         }
-        self.check_at = self.rows() + CHECK_ROWS;
-        self.columns.bytes() > WAITING_BYTES_MAX
+        self.check_at = rows + CHECK_ROWS;
+        O::bytes(&self.columns) > WAITING_BYTES_MAX
     }
 
-    /// What waits, for a host that takes all of it.
-    pub(crate) fn all(&mut self) -> &mut R::Column {
+    /// Gives what waits to the host, which takes all of it.
+    pub(crate) fn hand_over(&mut self, host: &mut impl Host) {
         self.check_at = CHECK_ROWS;
-        &mut self.columns
+        O::hand_over(&mut self.columns, host);
     }
 }

@@ -8,7 +8,7 @@ use crate::abi::{ArrayView, Exported};
 ///
 /// Fields may be any [`Value`]; `#[row(name = "…")]` names a column differently from its field. Names
 /// with a leading `_` are fields of the record: `_topic`, `_partition`, `_offset`, `_timestamp`, `_key`,
-/// `_value`, `_headers`, and `_source`, which names the source where there are several. A struct with one lifetime borrows its text from the batch.
+/// `_value`, `_headers`. A struct with one lifetime borrows its text from the batch.
 pub trait Row: Value {
     /// The name of the struct; for an output row, the output's name.
     const NAME: &'static str;
@@ -57,7 +57,7 @@ pub trait Value {
 
 /// Rows of one column, waiting to be emitted.
 #[doc(hidden)]
-pub trait Column: Default {
+pub trait Column: Default + 'static {
     /// Is a list of it binary? So for `u8` alone.
     const LIST_IS_BINARY: bool = false;
 

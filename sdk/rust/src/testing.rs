@@ -18,13 +18,14 @@
 //!
 //! Rows pass through the same columns, in the same layout, as they do in a pipeline.
 
-use crate::abi::leak_view;
-use crate::batch::{self, Host};
-use crate::config::Config;
+use crate::abi::{ArrayView, leak_view};
+use crate::batch;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::log::Level;
 use crate::operator::{Emit, Operator};
-use crate::row::Value;
+use crate::outputs::{Host, OutputAt, Outputs};
+use crate::row::{Row, Value};
 use crate::stub;
 use crate::types::Timestamp;
 
@@ -32,7 +33,9 @@ use crate::types::Timestamp;
 pub type InputRow<'a, T> = <<T as Operator>::Input as Value>::Of<'a>;
 
 /// An output row of an operator.
-pub type OutputRow<T> = <<T as Operator>::Output as Value>::Of<'static>;
+pub type OutputRow<T> = RowOf<<<T as Operator>::Output as Outputs>::First>;
+
+type RowOf<R> = <R as Value>::Of<'static>;
 
 /// An operator in a test. Rows that came out may be kept: what they borrow is never freed.
 pub struct Tester<T: Operator> {
@@ -42,10 +45,11 @@ pub struct Tester<T: Operator> {
 
 /// What came of a batch.
 pub struct Batch<T: Operator> {
-    /// The rows that were emitted.
+    /// The rows that were emitted to the first output.
     pub rows: Vec<OutputRow<T>>,
     /// The rows that were rejected: index within the batch, reason.
     pub rejected: Vec<(usize, String)>,
+    others: Came,
 }
 
 impl<T: Operator> Tester<T> {
@@ -58,10 +62,7 @@ impl<T: Operator> Tester<T> {
     /// Opens an operator with a configuration in JSON, as a pipeline does.
     pub fn open(config: &str) -> Result<Self> {
         stub::reset();
-        let config = Config::parse(config)?;
-        let operator = T::open(config.clone())?;
-        config.refuse_unread()?;
-        Ok(Tester { operator, out: Emit::new() })
+        Ok(Tester { operator: config::open(config)?, out: Emit::new() })
     }
 
     /// The operator, to look at its state.
@@ -85,16 +86,21 @@ impl<T: Operator> Tester<T> {
     ) -> Batch<T> {
         let mut columns = <T::Input as Value>::Column::default();
         rows.into_iter().for_each(|row| row.append(&mut columns));
-        let mut came_of_it = Batch::new();
+        let mut came_of_it = Came::default();
         batch::process(&mut self.operator, leak_view(columns), &mut self.out, &mut came_of_it);
-        came_of_it
+        came_of_it.batch()
     }
 
     /// Tells the operator that no record before `time` will come any more.
     pub fn watermark(&mut self, time: Timestamp) -> Result<Vec<OutputRow<T>>> {
-        let mut came_of_it = Batch::<T>::new();
+        Ok(self.watermark_batch(time)?.rows)
+    }
+
+    /// As `watermark`, with the rows of all outputs.
+    pub fn watermark_batch(&mut self, time: Timestamp) -> Result<Batch<T>> {
+        let mut came_of_it = Came::default();
         batch::watermark(&mut self.operator, time, &mut self.out, &mut came_of_it)?;
-        Ok(came_of_it.rows)
+        Ok(came_of_it.batch())
     }
 
     /// The state as JSON, as `floe state` shows it.
@@ -122,16 +128,42 @@ impl<T: Operator> Tester<T> {
 }
 
 impl<T: Operator> Batch<T> {
-    fn new() -> Self {
-        Batch { rows: Vec::new(), rejected: Vec::new() }
+    /// The rows that were emitted to another output, counted from 0: `batch.output::<1>()`.
+    pub fn output<const N: usize>(&self) -> Vec<RowOf<<T::Output as OutputAt<N>>::Row>>
+    where
+        T::Output: OutputAt<N>,
+    {
+        self.others.rows::<<T::Output as OutputAt<N>>::Row>(N)
     }
 }
 
-impl<T: Operator> Host<T::Output> for Batch<T> {
-    fn emit(&mut self, columns: &mut <T::Output as Value>::Column) {
-        let rows = leak_view(std::mem::take(columns));
-        let reader = T::Output::reader(rows);
-        self.rows.extend((0..rows.rows()).map(|row| T::Output::read(&reader, row)));
+/// What the operator gave to the host: of each output the columns, which are never freed.
+#[derive(Default)]
+struct Came {
+    emitted: Vec<(usize, ArrayView<'static>)>,
+    rejected: Vec<(usize, String)>,
+}
+
+impl Came {
+    fn batch<T: Operator>(mut self) -> Batch<T> {
+        let rows = self.rows::<<T::Output as Outputs>::First>(0);
+        Batch { rows, rejected: std::mem::take(&mut self.rejected), others: self }
+    }
+
+    /// Of an output, whose rows are of type `R`.
+    fn rows<R: Row>(&self, output: usize) -> Vec<RowOf<R>> {
+        let of_it = self.emitted.iter().filter(|it| it.0 == output);
+        let rows = of_it.flat_map(|(_, view)| {
+            let reader = R::reader(*view);
+            (0..view.rows()).map(move |row| R::read(&reader, row))
+        });
+        rows.collect()
+    }
+}
+
+impl Host for Came {
+    fn emit<R: Row>(&mut self, output: usize, columns: &mut R::Column) {
+        self.emitted.push((output, leak_view(std::mem::take(columns))));
     }
 
     fn reject(&mut self, row: usize, reason: &str) {

@@ -271,3 +271,51 @@ fn rows_that_borrow_come_out_as_they_went_in() {
     is((rows[0].text, &*rows[0].cow, rows[0].timestamp), ("waited", "moo", Timestamp(60)));
     is(<Borrowed<'_> as floe_sdk::Row>::NAME, "seen");
 }
+
+#[derive(Row, Debug, PartialEq)]
+struct Even {
+    n: i64,
+}
+
+#[derive(Row, Debug, PartialEq)]
+#[row(name = "odd")]
+struct Odd<'a> {
+    text: &'a str,
+}
+
+#[derive(Default)]
+struct Split;
+
+#[operator]
+impl Operator for Split {
+    type Input = Even;
+    type Output = (Even, Odd<'_>);
+
+    fn process(&mut self, row: Even, out: &mut Emit<(Even, Odd<'_>)>) -> Result<()> {
+        let n = row.n;
+        match n % 2 {
+            0 => out.emit(row)?,
+            _ => out.emit_to::<1>(Odd { text: &n.to_string() })?,
+        }
+        ensure!(n < 100, "large");
+        Ok(())
+    }
+
+    fn watermark(&mut self, time: Timestamp, out: &mut Emit<(Even, Odd<'_>)>) -> Result<()> {
+        out.emit_to::<0>(Even { n: time.0 })?;
+        out.emit_to::<1>(Odd { text: "watermark" })
+    }
+}
+
+#[test]
+fn several_outputs_have_their_own_rows() {
+    let mut split = Tester::new(Split);
+    let batch = split.process_batch([1, 2, 101, 102, 4, 3].map(|n| Even { n }));
+    is(&batch.rows, &vec![Even { n: 2 }, Even { n: 4 }]);
+    is(batch.output::<1>(), vec![Odd { text: "1" }, Odd { text: "3" }]);
+    is(&batch.output::<0>(), &batch.rows);
+    is(batch.rejected, vec![(2, "large".to_owned()), (3, "large".to_owned())]);
+    let batch = split.watermark_batch(Timestamp(7)).unwrap();
+    is(&batch.rows, &vec![Even { n: 7 }]);
+    is(batch.output::<1>(), vec![Odd { text: "watermark" }]);
+}

@@ -43,6 +43,12 @@ struct Data {
     pairs: Option<Vec<Pair>>,
 }
 
+#[derive(Row)]
+#[row(name = "second")]
+struct Second {
+    text: String,
+}
+
 struct Conformance {
     greeting: String,
     counts: HashMap<String, i64>,
@@ -52,7 +58,7 @@ struct Conformance {
 #[operator(name = "conformance", state_version = 7, state(counts))]
 impl Operator for Conformance {
     type Input = Data;
-    type Output = Data;
+    type Output = (Data, Second);
 
     fn open(config: Config) -> Result<Self> {
         let greeting = config.get("greeting")?.unwrap_or_default();
@@ -62,12 +68,13 @@ impl Operator for Conformance {
         Ok(Conformance { greeting, counts: HashMap::new(), kept: Vec::new() })
     }
 
-    fn process(&mut self, row: Data, out: &mut Emit<Data>) -> Result<()> {
+    fn process(&mut self, row: Data, out: &mut Emit<(Data, Second)>) -> Result<()> {
         let text = row.text.clone().unwrap_or_default();
         let number = |big| Data { big: Some(big), ..row.clone() };
         match row.command.as_str() {
             "echo" => out.emit(row),
             "many" => (0..row.big.unwrap_or(0)).try_for_each(|_| out.emit(row.clone())),
+            "second" => out.emit_to::<1>(Second { text }),
             "reject" => {
                 out.emit(row)?;
                 bail!("{text}")
@@ -111,7 +118,7 @@ impl Operator for Conformance {
         }
     }
 
-    fn watermark(&mut self, time: Timestamp, out: &mut Emit<Data>) -> Result<()> {
+    fn watermark(&mut self, time: Timestamp, out: &mut Emit<(Data, Second)>) -> Result<()> {
         out.emit(Data { command: "watermark".into(), big: Some(time.0), ..Data::default() })
     }
 }

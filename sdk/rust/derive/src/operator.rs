@@ -29,6 +29,11 @@ pub(crate) fn expand(arguments: TokenStream, mut item: ItemImpl) -> Result<Token
     if !has_function(&item, "open") {
         // At the type's place, so that a missing Default is reported there.
         item.items.push(ImplItem::Verbatim(quote_spanned! {item.self_ty.span()=>
+            fn without_config() -> ::core::option::Option<Self> {
+                ::core::option::Option::Some(<Self as ::core::default::Default>::default())
+            }
+        }));
+        item.items.push(ImplItem::Verbatim(quote_spanned! {item.self_ty.span()=>
             fn open(_: ::floe_sdk::Config) -> ::floe_sdk::Result<Self> {
                 ::core::result::Result::Ok(<Self as ::core::default::Default>::default())
             }

@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 use std::panic;
 
 use crate::abi::arrow::ArrayView;
-use crate::abi::guest::Region;
+use crate::abi::guest::{Region, fail_at};
 use crate::abi::imports::{self, Imports};
 use crate::abi::schema::{self, ArrowSchema};
 use crate::config::Config;
@@ -57,7 +57,7 @@ impl<T: DynamicOperator> DynamicGuest<T> {
     }
 
     pub fn configure(&self, config: i32, config_len: i32, upstream: i32) -> i32 {
-        panic::set_hook(Box::new(|info| imports::fail(&info.to_string())));
+        panic::set_hook(Box::new(fail_at));
         // SAFETY: the host wrote `config_len` bytes there (A10, A27), and writes nothing during the call.
         let text = unsafe {
             std::slice::from_raw_parts(config as usize as *const u8, config_len as u32 as usize)

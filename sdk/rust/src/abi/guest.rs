@@ -8,9 +8,10 @@ use crate::abi::arrow::ArrayView;
 use crate::abi::imports::{self, Imports};
 use crate::abi::schema;
 use crate::batch;
-use crate::config::Config;
+use crate::config;
 use crate::operator::{Emit, Operator};
-use crate::row::{Row, Value};
+use crate::outputs::Outputs;
+use crate::row::Value;
 use crate::types::Timestamp;
 
 /// The operator of this module and what it works with.
@@ -37,8 +38,8 @@ impl<T: Operator> Guest<T> {
 
     pub fn describe(&self, name: &'static str, version: &'static str, state_version: u32) -> i32 {
         let input = T::Input::field("");
-        let output = T::Output::field("");
-        let outputs = [(<T::Output as Row>::NAME, &output)];
+        let outputs = T::Output::described();
+        let outputs: Vec<_> = outputs.iter().map(|(name, field)| (*name, field)).collect();
         schema::describe(name, version, state_version, Some(&input), &outputs) as usize as i32
     }
 
@@ -47,17 +48,13 @@ impl<T: Operator> Guest<T> {
     }
 
     pub fn open(&self, config: i32, config_len: i32) -> i32 {
-        panic::set_hook(Box::new(|info| imports::fail(&info.to_string())));
+        panic::set_hook(Box::new(fail_at));
         // SAFETY: the host wrote `config_len` bytes there (A2, A10), and writes nothing during the call.
         let text = unsafe {
             std::slice::from_raw_parts(config as usize as *const u8, config_len as u32 as usize)
         };
-        let opened = Config::parse(&String::from_utf8_lossy(text)).and_then(|config| {
-            let operator = T::open(config.clone())?;
-            config.refuse_unread()?;
-            Ok(operator)
-        });
-        match opened {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        match config::open(text) {
             Ok(operator) => {
                 self.with(|it| it.running = Some(Running { operator, out: Emit::new() }))
             }
@@ -132,6 +129,35 @@ impl<T: Operator> Guest<T> {
         // calls another, so this is the only reference.
         call(unsafe { &mut *self.0.get() })
     }
+}
+
+/// A panic with its place, as the standard library writes it, without the standard library's means for it:
+/// they would be 2 kB in each module.
+pub(super) fn fail_at(info: &panic::PanicHookInfo<'_>) {
+    let payload = info.payload();
+    let message = match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (None, Some(text)) => text.as_str(),
+        (None, None) => "",
+    };
+    let (file, line, column) =
+        info.location().map_or(("", 0, 0), |it| (it.file(), it.line(), it.column()));
+    let mut text = String::from("panicked at ");
+    text.push_str(file);
+    for number in [line, column] {
+        text.push(':');
+        push_number(&mut text, number);
+    }
+    text.push_str(":\n");
+    text.push_str(message);
+    imports::fail(&text);
+}
+
+fn push_number(text: &mut String, number: u32) {
+    if number > 9 {
+        push_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 /// `floe_state` (A24).

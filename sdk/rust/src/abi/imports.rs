@@ -1,8 +1,8 @@
 //! The host's functions (A4).
 
 use crate::abi::arrow::Exported;
-use crate::batch::Host;
 use crate::log::Level;
+use crate::outputs::Host;
 use crate::row::{Column, Row};
 
 mod raw {
@@ -40,12 +40,12 @@ pub(crate) fn fail(text: &str) -> ! {
 /// The host while a batch or a watermark is processed.
 pub(crate) struct Imports;
 
-impl<R: Row> Host<R> for Imports {
-    fn emit(&mut self, columns: &mut R::Column) {
+impl Host for Imports {
+    fn emit<R: Row>(&mut self, output: usize, columns: &mut R::Column) {
         let mut rows = columns.export();
         // SAFETY: the array borrows columns that live until this returns, and the host copies before
         // it returns (A15). It stores a zero in the root's `release`, which is ours and zero already.
-        unsafe { raw::emit(0, rows.seal()) }
+        unsafe { raw::emit(output as i32, rows.seal()) }
         drop(rows);
         columns.clear();
     }

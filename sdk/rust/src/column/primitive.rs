@@ -4,7 +4,7 @@ use crate::abi::{ArrayView, Exported};
 use crate::column::bits::clear_to_zero;
 use crate::row::{Column, Field, Value};
 
-pub trait Number: Copy + Default {
+pub trait Number: Copy + Default + 'static {
     const IS_BYTE: bool = false;
 }
 

@@ -17,6 +17,7 @@ mod guarantees;
 mod upgrades;
 mod evolution;
 mod rewinds;
+mod overwrites;
 mod nexmark;
 mod watermarks;
 mod moments;

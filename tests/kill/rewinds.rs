@@ -76,6 +76,10 @@ fn deduplicated(lab: &Lab, place: Place) -> Result<()> {
     ensure!(taken.contains("→ 0 rows"), "a row came again\n{taken}");
     ensure!(rows(&scene, Some("again"))? == before, "the branch is not what main is");
 
+    if place != Place::Local {
+        scene.done();
+        return Ok(());
+    }
     // Both go on, each for itself: neither was fenced.
     hand_out(&scene, RECORDS / 2..RECORDS)?;
     for step in ["after-manifest", "after-commit-sent"] {
@@ -88,7 +92,7 @@ fn deduplicated(lab: &Lab, place: Place) -> Result<()> {
     ensure!(after.len() > before.len(), "main did not go on");
     ensure!(after.values().all(|it| *it == 1), "a row is in main twice");
     ensure!(rows(&scene, Some("again"))? == after, "the branch is not what main is");
-    println!("{place:?}: {} rows on main and on the branch", after.len());
+    println!("{} rows on main and on the branch", after.len());
     scene.done();
     Ok(())
 }

@@ -54,6 +54,10 @@ pub(crate) fn held(spec: &PipelineSpec) -> HeldGuarantee {
         Some(WriteMode::Upsert { key, .. }) => {
             format!("{}; a row replaces the one of its key ({})", text_of(sink), key.join(", "))
         }
+        Some(WriteMode::OverwritePartition) => format!(
+            "{}; a run is one epoch, and replaces the partitions that it has rows for",
+            text_of(sink)
+        ),
         Some(WriteMode::Append) | None => text_of(sink).to_owned(),
     };
     let mut sinks: Vec<String> = spec.sinks.iter().map(|it| with_mode(&it.spec)).collect();

@@ -310,6 +310,7 @@ fn table_config(table: &TableSpec) -> TableConfig {
         branch: table.branch.clone(),
         mode: match &table.mode {
             WriteMode::Append => floe_sink::iceberg::WriteMode::Append,
+            WriteMode::OverwritePartition => floe_sink::iceberg::WriteMode::OverwritePartition,
             WriteMode::Upsert { key, op_column } => {
                 floe_sink::iceberg::WriteMode::Upsert(UpsertConfig {
                     key: key.clone(),

@@ -252,6 +252,8 @@ pub enum WriteMode {
         /// The column that says whether a row is deleted, and is not stored.
         op_column: Option<String>,
     },
+    /// All that the partitions have in which there are some.
+    OverwritePartition,
 }
 
 #[derive(Clone, Debug)]

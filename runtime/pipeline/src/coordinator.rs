@@ -61,8 +61,16 @@ pub(crate) struct Coordinator {
     pub(crate) records_at_barrier: u64,
     pub(crate) rows_at_barrier: u64,
     pub(crate) finished: bool,
+    /// No barrier before the input's end, and none at a stop.
+    pub(crate) one_epoch: bool,
     /// When it was last said that input is held back, by the clock that never goes back.
     pub(crate) said_waiting: Option<Duration>,
+}
+
+fn stopped_early() -> Error {
+    Error::retry(
+        "stopped before the input's end, and a run that replaces partitions is whole or nothing: none of it is in the table\n  → start it again: it begins where this one began",
+    )
 }
 
 /// How far a savepoint has come that a person asked for.
@@ -112,11 +120,14 @@ impl Coordinator {
                     // A sender that is gone can't ask for a stop any more.
                     stoppable = changed.is_ok() && !*stop.borrow();
                     if changed.is_ok() && *stop.borrow() {
+                        if self.one_epoch {
+                            return Err(Stopped::Failed(stopped_early()));
+                        }
                         tracing::info!("stopping: last checkpoint, commit, end");
                         self.advance(advance::Event::Stop).await?;
                     }
                 }
-                _ = barrier.tick() => self.advance(advance::Event::BarrierDue).await?,
+                _ = barrier.tick(), if !self.one_epoch => self.advance(advance::Event::BarrierDue).await?,
                 _ = look.tick() => self.command(ReaderCommand::Look),
                 event = happened.recv() => {
                     let event = event.expect("the coordinator holds a sender itself");
@@ -153,8 +164,8 @@ impl Coordinator {
                 self.committed(epoch, snapshots, took).await
             }
             Event::SavepointAsked => {
-                // It is seen again and again until the manifest is there.
-                if self.savepoint != Savepoint::NotAsked {
+                // It is seen again and again until the manifest is there. A run of one epoch makes none between.
+                if self.savepoint != Savepoint::NotAsked || self.one_epoch {
                     return Ok(());
                 }
                 tracing::info!("a savepoint is asked for");

@@ -279,6 +279,7 @@ impl Run {
             records_at_barrier: status.records_in.load(Ordering::Relaxed),
             rows_at_barrier: status.rows_out.load(Ordering::Relaxed),
             finished: false,
+            one_epoch: config.one_epoch,
             said_waiting: None,
         };
         let completing = tokio::spawn(complete_checkpoints(log, to_complete, events, config.keep));

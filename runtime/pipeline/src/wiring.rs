@@ -27,6 +27,8 @@ pub struct RunConfig {
     pub batch_records_max: usize,
     /// Stop at the ends that the partitions have at the start.
     pub until_end: bool,
+    /// The run is one epoch: its only barrier is behind the last record, and a stop before it leaves nothing.
+    pub one_epoch: bool,
     /// In the order of the graph's sources.
     pub sources: Vec<SourceConfig>,
     pub new_partitions: NewPartitions,

@@ -152,6 +152,7 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         workers: plan.workers,
         batch_records_max: plan.batch_records_max,
         until_end: true,
+        one_epoch: false,
         sources: vec![SourceConfig {
             start: StartAt::Earliest,
             event_time: plan.event_time.then(|| watermark_rule(plan.idle_after)),

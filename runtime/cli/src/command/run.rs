@@ -7,7 +7,7 @@ use floe_core::ports::Source;
 use floe_core::protocol::advance::Backlog;
 use floe_core::{Error, Result};
 use floe_pipeline::Driving;
-use floe_pipeline::config::{LogFormat, PipelineSpec};
+use floe_pipeline::config::{LogFormat, PipelineSpec, WriteMode};
 use floe_pipeline::run::{RunConfig, RunSummary, SourceConfig, Wiring};
 use floe_pipeline::telemetry::Status;
 use serde::Serialize;
@@ -30,6 +30,12 @@ use crate::{load, logging, made_by, show, signals, wire};
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<()> {
     let file = Arc::new(load::pipeline(&args.pipeline)?);
     let spec = rewind::spec_of(&file, &args.rewind)?;
+    if replaces_partitions(&spec) && !args.until_end {
+        return Err(Error::invalid(
+            "mode = \"overwrite-partition\" is for a run that ends: what it has rows for by then replaces what the partitions had\n→ floe run --until-end, or mode = \"append\" or \"upsert\"",
+        )
+        .into());
+    }
     let terminal = Terminal::new();
     let format = if args.json { LogFormat::Json } else { spec.telemetry.log };
     logging::start(format, &terminal)?;
@@ -175,6 +181,7 @@ pub(super) fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool
         workers: spec.run.workers.unwrap_or(cores),
         batch_records_max: spec.run.batch_records_max,
         until_end,
+        one_epoch: replaces_partitions(spec),
         sources: spec
             .sources
             .iter()
@@ -188,6 +195,12 @@ pub(super) fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool
         isa: std::env::consts::ARCH.to_owned(),
         driving: Driving::Threads,
     }
+}
+
+/// Such a run is one epoch: what it commits is all that its partitions then have.
+pub(super) fn replaces_partitions(spec: &PipelineSpec) -> bool {
+    let mut tables = spec.sinks.iter().filter_map(|it| it.spec.table());
+    tables.any(|it| it.mode == WriteMode::OverwritePartition)
 }
 
 fn facts(spec: &PipelineSpec, modules: &[Module], started_ms: i64) -> Facts {

@@ -19,11 +19,9 @@ const KEYS_NOT_BUILT: [(&str, &str, &str); 3] = [
 ];
 
 /// Values likewise.
-const VALUES_NOT_BUILT: [(&str, &str); 4] = [
+const VALUES_NOT_BUILT: [(&str, &str); 2] = [
     ("avro", "format = \"json\" and format = \"raw\" work now"),
     ("protobuf", "format = \"json\" and format = \"raw\" work now"),
-    ("upsert", "mode = \"append\" works now"),
-    ("overwrite-partition", "mode = \"append\" works now"),
 ];
 
 /// One thing that is wrong, with its place in the file.

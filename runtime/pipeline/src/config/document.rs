@@ -333,6 +333,8 @@ pub(super) enum ModeName {
     Append,
     /// Rows replace those of their key.
     Upsert,
+    /// A run with --until-end replaces the partitions that it has rows for, all of them in one snapshot.
+    OverwritePartition,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]

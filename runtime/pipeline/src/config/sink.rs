@@ -178,7 +178,12 @@ fn mode(table: &SinkTable) -> Result<WriteMode, Problem> {
             }
             Ok(WriteMode::Upsert { key: table.key.clone(), op_column: table.op_column.clone() })
         }
-        None | Some(ModeName::Append) => {
+        Some(ModeName::OverwritePartition) if table.partition_by.is_empty() => Err(Problem::new(
+            "sink.mode",
+            "mode = \"overwrite-partition\" replaces partitions, and none are named",
+        )
+        .help("partition-by = [\"day(ts)\"]: what the table is partitioned by")),
+        None | Some(ModeName::Append | ModeName::OverwritePartition) => {
             for (given, key) in
                 [(!table.key.is_empty(), "key"), (table.op_column.is_some(), "op-column")]
             {
@@ -190,7 +195,10 @@ fn mode(table: &SinkTable) -> Result<WriteMode, Problem> {
                     .help("mode = \"upsert\", or take it out"));
                 }
             }
-            Ok(WriteMode::Append)
+            Ok(match table.mode {
+                Some(ModeName::OverwritePartition) => WriteMode::OverwritePartition,
+                None | Some(ModeName::Append | ModeName::Upsert) => WriteMode::Append,
+            })
         }
     }
 }

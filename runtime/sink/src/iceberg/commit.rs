@@ -18,7 +18,7 @@ use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, TableIdent};
 
-use super::committable::{decode, has_deletes};
+use super::committable::{decode, takes_rows_out};
 use super::delta::Delta;
 use super::error::{describe, read_failed};
 use super::facts::{MarkerPlace, base_facts, look_for_marker, newest_appended, snapshot_of};
@@ -97,6 +97,7 @@ impl IcebergCommitter {
         let spec = table.metadata().default_partition_spec_id();
         self.place.branch == MAIN_BRANCH
             && delta.deletes.is_empty()
+            && !delta.replaces
             && delta.data.keys().all(|it| *it == spec)
     }
 
@@ -379,13 +380,14 @@ fn append(
     append.apply(transaction)
 }
 
-/// What is committed at once. Deletes don't reach rows beside them: epochs with deletes go one after the other.
+/// What is committed at once. Deletes don't reach rows beside them, and what replaces a partition is not replaced
+/// by what comes with it: such epochs go one after the other.
 fn parts(request: &CommitRequest) -> Result<Vec<CommitRequest>> {
-    let mut have_deletes = false;
+    let mut take_rows_out = false;
     for committable in request.committables() {
-        have_deletes |= has_deletes(&committable.content)?;
+        take_rows_out |= takes_rows_out(&committable.content)?;
     }
-    if !have_deletes || request.earlier.is_empty() {
+    if !take_rows_out || request.earlier.is_empty() {
         return Ok(vec![request.clone()]);
     }
     let mut parts = request.one_by_one();

@@ -18,6 +18,8 @@ use super::error::describe;
 const APPENDS: u32 = 1;
 /// Of an epoch that deletes too: a floe that knows appends alone must not take it for one.
 const DELETES: u32 = 2;
+/// Of an epoch that replaces partitions.
+const REPLACES: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -38,8 +40,18 @@ struct Deletes {
     files: Vec<String>,
 }
 
-/// `data` was written with the table's default partition spec.
+/// `data` was written with the table's default partition spec, and replaces nothing.
 pub(super) fn encode(table: &Table, data: Vec<DataFile>, deletes: BySpec) -> Result<Bytes> {
+    let version = if deletes.is_empty() { APPENDS } else { DELETES };
+    encode_as(version, table, data, deletes)
+}
+
+/// `data` was written with the table's default partition spec, and replaces what its partitions have.
+pub(super) fn encode_replacing(table: &Table, data: Vec<DataFile>) -> Result<Bytes> {
+    encode_as(REPLACES, table, data, BySpec::new())
+}
+
+fn encode_as(version: u32, table: &Table, data: Vec<DataFile>, deletes: BySpec) -> Result<Bytes> {
     let metadata = table.metadata();
     let spec = metadata.default_partition_spec_id();
     let deletes = deletes
@@ -50,7 +62,7 @@ pub(super) fn encode(table: &Table, data: Vec<DataFile>, deletes: BySpec) -> Res
         })
         .collect::<Result<Vec<Deletes>>>()?;
     let content = Content {
-        version: if deletes.is_empty() { APPENDS } else { DELETES },
+        version,
         table_uuid: metadata.uuid().to_string(),
         partition_spec_id: spec,
         schema_id: metadata.current_schema_id(),
@@ -62,11 +74,11 @@ pub(super) fn encode(table: &Table, data: Vec<DataFile>, deletes: BySpec) -> Res
     Ok(Bytes::from(bytes))
 }
 
-/// Whether the epoch takes rows out of the table.
-pub(super) fn has_deletes(bytes: &[u8]) -> Result<bool> {
+/// Whether the epoch takes rows out of the table. Then it is a snapshot of its own.
+pub(super) fn takes_rows_out(bytes: &[u8]) -> Result<bool> {
     let content: Content = serde_json::from_slice(bytes)
         .map_err(|error| Error::corrupt(format!("committable: {error}")))?;
-    Ok(!content.deletes.is_empty())
+    Ok(!content.deletes.is_empty() || content.version == REPLACES)
 }
 
 fn to_texts(table: &Table, spec: i32, files: Vec<DataFile>) -> Result<Vec<String>> {
@@ -90,7 +102,7 @@ pub(super) fn decode(table: &Table, bytes: &[u8]) -> Result<Delta> {
     };
     let content: Content =
         serde_json::from_slice(bytes).map_err(|error| corrupt(error.to_string()))?;
-    if content.version != APPENDS && content.version != DELETES {
+    if !matches!(content.version, APPENDS | DELETES | REPLACES) {
         return Err(corrupt(format!("version {} is not known", content.version)));
     }
     let metadata = table.metadata();
@@ -102,8 +114,12 @@ pub(super) fn decode(table: &Table, bytes: &[u8]) -> Result<Delta> {
     {
         return Err(corrupt("the table's format version went back".to_owned()));
     }
-    let mut delta =
-        Delta { schema: Arc::clone(schema), data: BySpec::new(), deletes: BySpec::new() };
+    let mut delta = Delta {
+        schema: Arc::clone(schema),
+        data: BySpec::new(),
+        deletes: BySpec::new(),
+        replaces: content.version == REPLACES,
+    };
     if !content.files.is_empty() {
         let files = from_texts(table, schema, content.partition_spec_id, &content.files);
         delta.data.insert(content.partition_spec_id, files.map_err(corrupt)?);

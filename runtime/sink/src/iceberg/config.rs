@@ -73,6 +73,8 @@ pub enum WriteMode {
     Append,
     /// The newest version of their keys' rows.
     Upsert(UpsertConfig),
+    /// All that the partitions have in which there are some.
+    OverwritePartition,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use iceberg::spec::{
 use iceberg::table::Table;
 use iceberg::{Error, ErrorKind, Result};
 
+use super::overwrite::take_out;
 use super::update::{Change, new_head, new_snapshot_id, parent_of};
 
 /// The files of an epoch, by the partition spec that they were written with.
@@ -18,6 +19,8 @@ pub(super) struct Delta {
     pub(super) data: BySpec,
     /// Equality deletes: what of the table's rows the epoch's keys take out.
     pub(super) deletes: BySpec,
+    /// The partitions of `data` hold nothing else afterwards.
+    pub(super) replaces: bool,
 }
 
 pub(super) type BySpec = BTreeMap<i32, Vec<DataFile>>;
@@ -27,8 +30,10 @@ impl Delta {
         self.data.values().chain(self.deletes.values()).flatten()
     }
 
-    /// This, and the files of a later epoch. Neither has deletes, or there would be two snapshots.
+    /// This, and the files of a later epoch. Neither takes rows out, or there would be two snapshots.
     pub(super) fn and(mut self, later: Delta) -> Delta {
+        assert!(!self.replaces);
+        assert!(!later.replaces);
         assert!(self.deletes.is_empty());
         assert!(later.deletes.is_empty());
         self.schema = later.schema;
@@ -39,6 +44,9 @@ impl Delta {
     }
 
     fn operation(&self) -> Operation {
+        if self.replaces {
+            return Operation::Overwrite;
+        }
         match (self.data.is_empty(), self.deletes.is_empty()) {
             (_, true) => Operation::Append,
             (true, false) => Operation::Delete,
@@ -82,6 +90,16 @@ pub(super) async fn build(
     let id = new_snapshot_id(metadata);
     let attempt = uuid::Uuid::new_v4();
     let folder = format!("{}/metadata", metadata.location());
+    let mut gone = Vec::new();
+    if delta.replaces {
+        let spec = metadata.default_partition_spec_id();
+        let data = delta.data.get(&spec).filter(|_| delta.data.len() == 1).ok_or_else(|| {
+            let why = "its partition spec changed since the rows were written";
+            Error::new(ErrorKind::DataInvalid, why)
+        })?;
+        let beside = take_out(base, id, &folder, data, manifests).await?;
+        (manifests, gone) = (beside.manifests, beside.gone);
+    }
     let mut made = 0;
     let all =
         [(ManifestContentType::Data, &delta.data), (ManifestContentType::Deletes, &delta.deletes)];
@@ -92,7 +110,7 @@ pub(super) async fn build(
             manifests.push(write_manifest(base, delta, id, path, content, *spec, added).await?);
         }
     }
-    let summary = summarize(delta, summary, parent.as_ref());
+    let summary = summarize(delta, &gone, summary, parent.as_ref());
     let change = new_head(base, branch, id, manifests, summary, properties).await?;
     Ok(Built { change, snapshot_id: id })
 }
@@ -155,6 +173,7 @@ async fn write_manifest(
 /// What the snapshot adds, and what the branch then holds, in the words of the specification.
 fn summarize(
     delta: &Delta,
+    gone: &[DataFile],
     mut summary: HashMap<String, String>,
     parent: Option<&SnapshotRef>,
 ) -> Summary {
@@ -164,7 +183,16 @@ fn summarize(
     let rows = |content| of(content).map(DataFile::record_count).sum::<u64>();
     let bytes = delta.files().map(DataFile::file_size_in_bytes).sum::<u64>();
     let (data, deletes) = (DataContentType::Data, DataContentType::EqualityDeletes);
+    let gone_files = gone.len() as u64;
+    let gone_rows = gone.iter().map(DataFile::record_count).sum::<u64>();
+    let gone_bytes = gone.iter().map(DataFile::file_size_in_bytes).sum::<u64>();
+    if delta.replaces {
+        summary.insert("replace-partitions".to_owned(), "true".to_owned());
+    }
     let added = [
+        ("deleted-data-files", gone_files),
+        ("deleted-records", gone_rows),
+        ("removed-files-size", gone_bytes),
         ("added-data-files", count(data)),
         ("added-records", rows(data)),
         ("added-delete-files", count(deletes)),
@@ -176,14 +204,14 @@ fn summarize(
         summary.insert((*key).to_owned(), number.to_string());
     }
     let totals = [
-        ("total-data-files", count(data)),
-        ("total-records", rows(data)),
-        ("total-delete-files", count(deletes)),
-        ("total-equality-deletes", rows(deletes)),
-        ("total-position-deletes", 0),
-        ("total-files-size", bytes),
+        ("total-data-files", count(data), gone_files),
+        ("total-records", rows(data), gone_rows),
+        ("total-delete-files", count(deletes), 0),
+        ("total-equality-deletes", rows(deletes), 0),
+        ("total-position-deletes", 0, 0),
+        ("total-files-size", bytes, gone_bytes),
     ];
-    for (key, more) in totals {
+    for (key, more, less) in totals {
         let before = match parent {
             None => Some(0),
             Some(it) => it.summary().additional_properties.get(key).and_then(|it| it.parse().ok()),
@@ -191,7 +219,7 @@ fn summarize(
         // A total that the parent does not know is not made up.
         if let Some(before) = before {
             let before: u64 = before;
-            summary.insert(key.to_owned(), (before + more).to_string());
+            summary.insert(key.to_owned(), (before + more).saturating_sub(less).to_string());
         }
     }
     Summary { operation: delta.operation(), additional_properties: summary }

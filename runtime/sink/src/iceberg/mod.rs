@@ -16,6 +16,7 @@ mod committable;
 mod facts;
 mod guard;
 mod delta;
+mod overwrite;
 mod update;
 mod commit;
 mod swap;

@@ -80,6 +80,7 @@ impl IcebergSink {
             upsert::check_table(&table, &upsert.key, &specs)?;
         }
         check_branch(&table, &config.branch)?;
+        check_partitions(&table, &config.mode)?;
         Ok(IcebergSink {
             pipeline: pipeline.to_owned(),
             sink: sink.to_owned(),
@@ -113,6 +114,7 @@ impl IcebergSink {
             upsert::check_table(&table, &upsert.key, &specs)?;
         }
         check_branch(&table, &config.branch)?;
+        check_partitions(&table, &config.mode)?;
         look(&table, config, &stored).map(Some)
     }
 
@@ -153,7 +155,10 @@ impl IcebergSink {
         let specs = self.specs.clone();
         let writer_of: WriterOf = Box::new(move |table| {
             Ok(match &mode {
-                WriteMode::Append => Box::new(IcebergWriter::new(table, Arc::clone(&rows))?),
+                WriteMode::Append => Box::new(IcebergWriter::appending(table, Arc::clone(&rows))?),
+                WriteMode::OverwritePartition => {
+                    Box::new(IcebergWriter::replacing(table, Arc::clone(&rows))?)
+                }
                 WriteMode::Upsert(upsert) => {
                     Box::new(UpsertWriter::new(table, &rows, upsert, &specs)?)
                 }
@@ -211,7 +216,7 @@ fn look(table: &Table, config: &TableConfig, stored: &SchemaRef) -> Result<Looke
 /// What of the operator's rows is stored, after a look at whether the mode can be kept with them.
 pub(super) fn stored(config: &TableConfig, rows: &SchemaRef) -> Result<SchemaRef> {
     match &config.mode {
-        WriteMode::Append => Ok(Arc::clone(rows)),
+        WriteMode::Append | WriteMode::OverwritePartition => Ok(Arc::clone(rows)),
         WriteMode::Upsert(upsert) => {
             let stored = upsert::stored_rows(rows, upsert)?;
             upsert::check_config(&upsert.key, config, &stored)?;
@@ -229,6 +234,27 @@ fn check_branch(table: &Table, branch: &str) -> Result<()> {
         table.identifier(),
         table.metadata().format_version() as u8
     )))
+}
+
+/// What replaces partitions needs some, and a snapshot of our own.
+fn check_partitions(table: &Table, mode: &WriteMode) -> Result<()> {
+    let metadata = table.metadata();
+    let (is_v2, ident) = (metadata.format_version() == FormatVersion::V2, table.identifier());
+    if *mode != WriteMode::OverwritePartition {
+        return Ok(());
+    }
+    if metadata.default_partition_spec().is_unpartitioned() {
+        return Err(Error::invalid(format!(
+            "table {ident} has no partitions, and mode = \"overwrite-partition\" replaces partitions\n  → a partitioned table, or mode = \"append\""
+        )));
+    }
+    match is_v2 {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "mode = \"overwrite-partition\" needs a table of format version 2, and {ident} is of {}",
+            metadata.format_version() as u8
+        ))),
+    }
 }
 
 pub(super) fn identifier(table: &str) -> Result<TableIdent> {

@@ -25,7 +25,7 @@ use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
 
-use super::committable::encode;
+use super::committable::{encode, encode_replacing};
 use super::delta::BySpec;
 use super::dictionary::without_dictionary;
 use super::error::describe;
@@ -39,6 +39,8 @@ type FileWriter =
 
 pub(super) struct IcebergWriter {
     making: Making,
+    /// What the partitions had goes.
+    replaces: bool,
     open: BTreeMap<Epoch, OpenEpoch>,
 }
 
@@ -76,8 +78,14 @@ enum OpenFiles {
 }
 
 impl IcebergWriter {
-    pub(super) fn new(table: Table, rows: SchemaRef) -> Result<IcebergWriter> {
-        Ok(IcebergWriter { making: Making::new(table, rows)?, open: BTreeMap::new() })
+    pub(super) fn appending(table: Table, rows: SchemaRef) -> Result<IcebergWriter> {
+        let making = Making::new(table, rows)?;
+        Ok(IcebergWriter { making, replaces: false, open: BTreeMap::new() })
+    }
+
+    pub(super) fn replacing(table: Table, rows: SchemaRef) -> Result<IcebergWriter> {
+        let making = Making::new(table, rows)?;
+        Ok(IcebergWriter { making, replaces: true, open: BTreeMap::new() })
     }
 }
 
@@ -242,7 +250,10 @@ impl SinkWriter for IcebergWriter {
             rows,
             file_count: files.len() as u32,
             file_bytes: files.iter().map(DataFile::file_size_in_bytes).sum(),
-            content: encode(&self.making.table, files, BySpec::new())?,
+            content: match self.replaces {
+                false => encode(&self.making.table, files, BySpec::new())?,
+                true => encode_replacing(&self.making.table, files)?,
+            },
         })
     }
 

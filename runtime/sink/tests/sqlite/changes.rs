@@ -7,15 +7,17 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use floe_core::committable::Committable;
+use floe_core::committable::{CommitRequest, Committable};
 use floe_core::ports::MarkerSnapshot;
 use floe_core::{Epoch, ErrorKind};
 use floe_sink::iceberg::{
-    IcebergSink, SchemaEvolution, TableConfig, fix_table, publish, read_rows,
+    IcebergSink, SchemaEvolution, TableConfig, WriteMode, fix_table, publish, read_rows,
 };
 use iceberg::spec::{MAIN_BRANCH, Transform};
 
-use crate::{Log, catalog, connect, ids, manifest, open, prepare, request, snapshots, table};
+use crate::{
+    Log, catalog, connect, ids, manifest, open, prepare, request, schema, snapshots, table,
+};
 
 fn narrow() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -337,4 +339,76 @@ async fn columns_that_name_partitions_keep_their_type() {
     assert!(error.message.contains("partitions or keys are named by it"), "{error}");
     let again = IcebergSink::open("p", "sink", &catalog, &table(&["id"]), narrow()).await.unwrap();
     assert!(again.lacks().mismatches.is_empty());
+}
+
+fn replacing(partition_by: &[&str]) -> TableConfig {
+    TableConfig { mode: WriteMode::OverwritePartition, ..table(partition_by) }
+}
+
+/// Ids of one day each: rows of a day that comes again replace it, and the other days stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_replaced_and_the_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let at = catalog(folder);
+    let config = replacing(&["day(ts)"]);
+    let sink = IcebergSink::open("p", "sink", &at, &config, schema()).await.unwrap();
+    let committer = sink.committer();
+    // An hour an id: two days.
+    let first = request(&sink, 1, None, prepare(&sink, 1, 0..48).await);
+    assert!(!committer.commit(&first, &Log).await.unwrap().already);
+    assert!(committer.commit(&first, &Log).await.unwrap().already);
+    assert_eq!(ids(folder).await, (0..48).collect::<Vec<i64>>());
+    // Some hours of the second day, and a third.
+    let second = request(&sink, 2, Some(1), prepare(&sink, 2, 40..72).await);
+    committer.commit(&second, &Log).await.unwrap();
+    assert!(committer.commit(&second, &Log).await.unwrap().already);
+    assert_eq!(ids(folder).await, (0..24).chain(40..72).collect::<Vec<i64>>());
+    // The same once more, by somebody else: the same table.
+    let other = IcebergSink::open("q", "sink", &at, &config, schema()).await.unwrap();
+    let again = request(&other, 1, None, prepare(&other, 1, 40..72).await);
+    let again = CommitRequest { pipeline: "q".into(), ..again };
+    other.committer().commit(&again, &Log).await.unwrap();
+    assert_eq!(ids(folder).await, (0..24).chain(40..72).collect::<Vec<i64>>());
+
+    let connected = connect(&at).await.unwrap();
+    let ident = iceberg::TableIdent::from_strs(["lake", "rows"]).unwrap();
+    let loaded = connected.load_table(&ident).await.unwrap();
+    let summary = loaded.metadata().current_snapshot().unwrap().summary();
+    assert_eq!(summary.operation, iceberg::spec::Operation::Overwrite);
+    let number = |key: &str| summary.additional_properties[key].clone();
+    assert_eq!((number("deleted-records"), number("added-records")), ("32".into(), "32".into()));
+    assert_eq!(number("total-records"), "56");
+    assert_eq!(number("replace-partitions"), "true");
+}
+
+/// Two such epochs that are recommitted together are two snapshots: the later replaces the earlier one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn epochs_that_replace_are_committed_one_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let config = replacing(&["day(ts)"]);
+    let at = catalog(folder);
+    let sink = IcebergSink::open("p", "sink", &at, &config, schema()).await.unwrap();
+    let first = floe_core::committable::Carried {
+        manifest: manifest(1),
+        committable: prepare(&sink, 1, 0..30).await,
+    };
+    let both = CommitRequest {
+        earlier: vec![first],
+        ..request(&sink, 2, None, prepare(&sink, 2, 24..26).await)
+    };
+    sink.committer().commit(&both, &Log).await.unwrap();
+    assert_eq!(ids(folder).await, (0..26).collect::<Vec<i64>>());
+    assert_eq!(snapshots(folder).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_without_partitions_has_none_to_replace() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = catalog(folder.path());
+    open(folder.path(), &[]).await;
+    let opened = IcebergSink::open("p", "sink", &at, &replacing(&["day(ts)"]), schema()).await;
+    let error = opened.err().unwrap();
+    assert!(error.message.contains("has no partitions"), "{error}");
 }

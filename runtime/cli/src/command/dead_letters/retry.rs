@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::letter::{Letter, bytes_of, letters};
 use crate::args::LettersRetryArgs;
-use crate::command::run::{answering_source, run_config};
+use crate::command::run::{answering_source, replaces_partitions, run_config};
 use crate::terminal::Terminal;
 use crate::wire::{Module, Opened};
 use crate::{load, logging, made_by, show, wire};
@@ -44,6 +44,12 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
     logging::start(if args.json { LogFormat::Json } else { LogFormat::Human }, &terminal)?;
     let spec = Arc::new(load::pipeline(&args.pipeline)?);
     super::table(&spec)?;
+    if replaces_partitions(&spec) {
+        return Err(Error::refused(
+            "rows of letters given back would replace the partitions they belong to (mode = \"overwrite-partition\")\n  → mend the records at their source, and run the batch again",
+        )
+        .into());
+    }
     let edits = match &args.from {
         None => BTreeMap::new(),
         Some(file) => edits(file)?,

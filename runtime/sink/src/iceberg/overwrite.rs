@@ -1,0 +1,103 @@
+//! Partitions of a table, taken out for what replaces them (Spark's dynamic partition overwrite).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use iceberg::spec::{
+    DataFile, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestWriterBuilder,
+};
+use iceberg::table::Table;
+use iceberg::{Error, ErrorKind, Result};
+
+/// What stays of a table beside the partitions that are replaced.
+pub(super) struct Beside {
+    pub(super) manifests: Vec<ManifestFile>,
+    /// The files that go.
+    pub(super) gone: Vec<DataFile>,
+}
+
+/// Takes every file out that is in a partition of one of `data`, which have the table's partition spec.
+///
+/// A manifest without such a file stays as it is. Deletes stay: they are older than what comes, and reach none
+/// of it. Rows of another partition spec are in partitions that none of these can be told to be.
+pub(super) async fn take_out(
+    base: &Table,
+    snapshot_id: i64,
+    folder: &str,
+    data: &[DataFile],
+    manifests: Vec<ManifestFile>,
+) -> Result<Beside> {
+    let spec = base.metadata().default_partition_spec();
+    let partitions: BTreeSet<String> = data.iter().map(partition).collect();
+    let mut beside = Beside { manifests: Vec::new(), gone: Vec::new() };
+    for manifest in manifests {
+        let has_files = manifest.has_added_files() || manifest.has_existing_files();
+        if manifest.content != ManifestContentType::Data || !has_files {
+            beside.manifests.push(manifest);
+            continue;
+        }
+        if manifest.partition_spec_id != spec.spec_id() {
+            return Err(Error::new(
+                ErrorKind::DataInvalid,
+                format!(
+                    "it has rows of partition spec {}, and those of spec {} replace partitions of their own alone",
+                    manifest.partition_spec_id,
+                    spec.spec_id()
+                ),
+            ));
+        }
+        let loaded = manifest.load_manifest(base.file_io()).await?;
+        let alive = loaded.entries().iter().filter(|it| it.is_alive()).cloned();
+        let (goes, stays): (Vec<ManifestEntryRef>, Vec<ManifestEntryRef>) =
+            alive.partition(|it| partitions.contains(&partition(it.data_file())));
+        if goes.is_empty() {
+            beside.manifests.push(manifest);
+            continue;
+        }
+        let path = format!("{folder}/{}-replaced.avro", uuid::Uuid::new_v4());
+        let output = base.file_io().new_output(path)?;
+        let schema = Arc::clone(base.metadata().current_schema());
+        let builder =
+            ManifestWriterBuilder::new(output, Some(snapshot_id), schema, spec.as_ref().clone());
+        let mut writer = builder.build_v2_data();
+        for entry in &stays {
+            let Numbers { snapshot, sequence, file_sequence } = numbers(entry)?;
+            writer.add_existing_file(
+                entry.data_file().clone(),
+                snapshot,
+                sequence,
+                file_sequence,
+            )?;
+        }
+        for entry in &goes {
+            let Numbers { sequence, file_sequence, .. } = numbers(entry)?;
+            writer.add_delete_file(entry.data_file().clone(), sequence, file_sequence)?;
+        }
+        beside.manifests.push(writer.write_manifest_file().await?);
+        beside.gone.extend(goes.iter().map(|it| it.data_file().clone()));
+    }
+    Ok(beside)
+}
+
+/// Values and their order are those of the one spec: two files of a partition give the same text.
+fn partition(file: &DataFile) -> String {
+    format!("{:?}", file.partition())
+}
+
+/// What a file keeps from the snapshot that added it.
+struct Numbers {
+    snapshot: i64,
+    sequence: i64,
+    file_sequence: Option<i64>,
+}
+
+fn numbers(entry: &ManifestEntryRef) -> Result<Numbers> {
+    let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
+        return Err(Error::new(
+            ErrorKind::DataInvalid,
+            format!("{} has no sequence number in its manifest", entry.file_path()),
+        ));
+    };
+    let file_sequence = entry.file_sequence_number.or(Some(sequence));
+    Ok(Numbers { snapshot, sequence, file_sequence })
+}

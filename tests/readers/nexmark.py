@@ -12,14 +12,30 @@ import sys
 
 import duckdb
 
-SIZE, SLIDE, GAP = 10_000, 2_000, 10_000
+SIZE, SLIDE, GAP, DAY = 10_000, 2_000, 10_000, 86_400_000
 COLUMNS = "partition, auction, bidder, price, count, start, \"end\""
 TUMBLED = f"floor(ts / {SIZE})::BIGINT * {SIZE}"
+OF_DAY = f"floor(ts / {DAY})::BIGINT * {DAY}"
+# Where a query says other columns than these.
+OWN_COLUMNS = {
+    "q4": "category, window_start, window_end, count, sum, average",
+    "q14": f"{COLUMNS}, text",
+    "q3": f"{COLUMNS}, text",
+    "q17": f"{COLUMNS}, min, max, sum, small, middle, large",
+}
 
 QUERIES = {
     "q0": "SELECT partition, auction, bidder, price, NULL, ts, ts FROM bids",
     "q1": "SELECT partition, auction, bidder, price * 908 // 1000, NULL, ts, ts FROM bids",
     "q2": "SELECT partition, auction, bidder, price, NULL, ts, ts FROM bids WHERE auction % 23 = 0",
+    "q3": """
+        SELECT a.partition, a.auction, a.seller, NULL, NULL, a.ts, a.ts, p.state FROM events a JOIN events p ON a.seller = p.person
+        WHERE a.kind = 'auction' AND a.category = 10 AND p.kind = 'person' AND p.state IN ('OR', 'ID', 'CA')""",
+    "q4": f"""
+        WITH won AS (SELECT a.auction, a.category, a.expires, max(b.price) AS price FROM events a JOIN bids b USING (auction)
+                     WHERE a.kind = 'auction' AND b.ts BETWEEN a.ts AND a.expires GROUP BY ALL)
+        SELECT category, floor(expires / {DAY})::BIGINT * {DAY} AS day, day + {DAY}, count(*), sum(price)::BIGINT, avg(price)
+        FROM won GROUP BY ALL""",
     "q5": f"""
         WITH slid AS (SELECT partition, auction, unnest(generate_series(ts - ts % {SLIDE} - {SIZE} + {SLIDE}, ts, {SLIDE})) AS start FROM bids),
         counted AS (SELECT partition, start, auction, count(*) AS n FROM slid GROUP BY ALL)
@@ -42,6 +58,20 @@ QUERIES = {
     "q12": f"""
         SELECT partition, NULL, bidder, NULL, count(*), {TUMBLED}, {TUMBLED} + {SIZE} FROM bids
         GROUP BY partition, bidder, {TUMBLED}""",
+    "q14": """
+        SELECT partition, auction, bidder, price * 908 // 1000 AS p, length(extra) - length(replace(extra, 'c', '')), ts, ts,
+               CASE WHEN hour(moment) BETWEEN 8 AND 18 THEN 'dayTime' WHEN hour(moment) <= 6 OR hour(moment) >= 20 THEN 'nightTime' ELSE 'otherTime' END
+        FROM (SELECT *, epoch_ms(ts) AS moment FROM bids) WHERE p > 1000000 AND p < 50000000""",
+    "q17": f"""
+        SELECT 0, auction, NULL, sum(price)::BIGINT // count(*), count(*), {OF_DAY}, {OF_DAY} + {DAY}, min(price), max(price), sum(price)::BIGINT,
+               count(*) FILTER (price < 10000), count(*) FILTER (price >= 10000 AND price < 1000000), count(*) FILTER (price >= 1000000)
+        FROM bids GROUP BY auction, {OF_DAY}""",
+    "q18": f"""
+        SELECT 0, auction, bidder, price, NULL, ts, ts FROM bids
+        QUALIFY row_number() OVER (PARTITION BY auction, bidder, {OF_DAY} ORDER BY ts DESC, price DESC) = 1""",
+    "q19": f"""
+        SELECT 0, auction, bidder, price, row_number() OVER w AS rank, ts, ts FROM bids
+        WINDOW w AS (PARTITION BY auction, {OF_DAY} ORDER BY price DESC, ts, bidder) QUALIFY rank <= 10""",
 }
 
 
@@ -53,19 +83,20 @@ def main() -> int:
     arguments = parser.parse_args()
     connection = duckdb.connect()
     connection.execute(
-        "CREATE TABLE events (partition INT, kind VARCHAR, ts BIGINT, auction BIGINT, bidder BIGINT, price BIGINT, person BIGINT, seller BIGINT)"
+        "CREATE TABLE events (partition INT, kind VARCHAR, ts BIGINT, auction BIGINT, bidder BIGINT, price BIGINT, person BIGINT, seller BIGINT, state VARCHAR, category BIGINT, expires BIGINT, extra VARCHAR)"
     )
     with open(arguments.events, encoding="utf-8") as lines:
         records = [json.loads(it) for it in lines]
-    fields = ("kind", "ts", "auction", "bidder", "price", "person", "seller")
+    fields = ("kind", "ts", "auction", "bidder", "price", "person", "seller", "state", "category", "expires", "extra")
     values = [(it["partition"], json.loads(it["value"])) for it in records]
     insert(connection, "events", [(partition, *(value.get(it) for it in fields)) for partition, value in values])
     connection.execute("CREATE VIEW bids AS SELECT * FROM events WHERE kind = 'bid'")
-    connection.execute(f"CREATE TABLE wanted AS SELECT * FROM ({QUERIES[arguments.query]}) AS it({COLUMNS})")
+    said = OWN_COLUMNS.get(arguments.query, COLUMNS)
+    connection.execute(f"CREATE TABLE wanted AS SELECT * FROM ({QUERIES[arguments.query]}) AS it({said})")
     connection.execute("CREATE TABLE found AS SELECT * FROM wanted LIMIT 0")
     with open(arguments.rows, encoding="utf-8") as lines:
         rows = [json.loads(it) for it in lines]
-    insert(connection, "found", [tuple(moment(row.get(it)) for it in names()) for row in rows])
+    insert(connection, "found", [tuple(moment(row.get(it)) for it in names(said)) for row in rows])
     (count,) = connection.execute("SELECT count(*) FROM wanted").fetchone()
     wrong = 0
     for what, one, other in (("missing", "wanted", "found"), ("too many", "found", "wanted")):
@@ -77,13 +108,13 @@ def main() -> int:
     return 0 if wrong == 0 and count > 0 else 1
 
 
-def names() -> list[str]:
-    return [it.strip().strip('"') for it in COLUMNS.split(",")]
+def names(columns: str) -> list[str]:
+    return [it.strip().strip('"') for it in columns.split(",")]
 
 
 def moment(value):
     """A time as floe prints it, as ms since 1970; anything else as it is."""
-    if isinstance(value, str):
+    if isinstance(value, str) and value[:2].isdigit():
         from datetime import datetime, timezone
 
         time = datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -96,8 +127,9 @@ def insert(connection, table: str, rows: list[tuple]) -> None:
     import pyarrow as pa
 
     if rows:
-        names = [it[0] for it in connection.execute(f"DESCRIBE {table}").fetchall()]
-        columns = {name: pa.array(column, pa.string() if name == "kind" else pa.int64()) for name, column in zip(names, zip(*rows))}
+        types = {"VARCHAR": pa.string(), "DOUBLE": pa.float64()}
+        described = connection.execute(f"DESCRIBE {table}").fetchall()
+        columns = {it[0]: pa.array(column, types.get(it[1], pa.int64())) for it, column in zip(described, zip(*rows))}
         connection.register("inserted", pa.table(columns))
         connection.execute(f"INSERT INTO {table} SELECT * FROM inserted")
         connection.unregister("inserted")

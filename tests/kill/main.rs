@@ -46,3 +46,4 @@ mod debugger;
 mod no_code;
 mod new_operators;
 mod outbox;
+mod typed;

@@ -76,7 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// A heavy crate, and who may name it besides the cli, which joins them, and the tests.
 const HEAVY: &[(&str, &[&str])] = &[
     ("rdkafka", &["floe-source", "floe-sink", "floe-effects"]),
-    ("reqwest", &["floe-effects", "floe-sink"]),
+    ("reqwest", &["floe-effects", "floe-sink", "floe-source"]),
     ("rdkafka-sys", &["floe-source"]),
     ("wasmtime", &["floe-operator"]),
     ("iceberg", &["floe-sink"]),

@@ -29,6 +29,7 @@ pub mod read;
 
 pub mod list;
 mod modules;
+mod schemas;
 mod recordings;
 
 pub use claim::{ClaimRequest, OwnerIdentity, claim, process_alive, random_ids};
@@ -41,6 +42,7 @@ pub use owned::OwnedLog;
 pub use read::{read_heads, read_parts};
 pub use recordings::Recordings;
 pub use savepoint::{drop_savepoint, make_savepoint, savepoints};
+pub use schemas::StoredSchemas;
 pub use state_hash::{RunningStateHash, state_hash};
 pub use store::memory_store;
 pub use write::write_parts;

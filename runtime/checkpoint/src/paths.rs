@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use floe_core::epoch::{EntryId, Epoch, Generation, Slot};
+use floe_core::schema::SchemaId;
 use floe_core::{Error, Result};
 
 /// A file name holds 255 bytes on every file system of note; what follows the id needs none of them.
@@ -96,6 +97,22 @@ impl Paths {
         format!("{}/modules/{}.wasm", self.prefix, blake3::Hash::from_bytes(*hash).to_hex())
     }
 
+    pub fn schemas(&self) -> String {
+        format!("{}/schemas", self.prefix)
+    }
+
+    /// A schema that values were written with.
+    pub fn schema(&self, id: SchemaId) -> String {
+        format!("{}/{id}", self.schemas())
+    }
+
+    /// Of an object that a listing showed.
+    pub fn schema_in(&self, path: &str) -> Option<SchemaId> {
+        let id =
+            path.strip_prefix(&self.schemas())?.strip_prefix('/')?.parse().ok().map(SchemaId)?;
+        (self.schema(id) == path).then_some(id)
+    }
+
     /// The whole name of an object that a manifest names relative to the pipeline.
     pub fn object(&self, relative: &str) -> Result<String> {
         let name = relative.strip_prefix("parts/").unwrap_or_default();
@@ -182,6 +199,7 @@ mod tests {
                 paths.register(Slot(1)),
                 paths.object(&part_object(Epoch(u64::MAX), EntryId([255; 16]), 9)).unwrap(),
                 paths.recording(Epoch(u64::MAX), Generation(u64::MAX)),
+                paths.schema(SchemaId(u32::MAX)),
             ];
             for name in names {
                 let parsed = object_store::path::Path::parse(&name).unwrap();

@@ -1,12 +1,13 @@
 //! The one place that names Kafka, wasmtime and Iceberg together: from a spec to connected parts.
 
 mod graph;
+pub(crate) mod schemas;
 mod sources;
 mod tables;
 mod topic;
 
 pub(crate) use graph::port_name;
-pub(crate) use sources::{decoder, recording_topic, source, source_decoder};
+pub(crate) use sources::{Decoding, decoding, recording_topic, source, source_decoder};
 pub(crate) use tables::{
     begin_branches, check_tables, commits, fix_tables, publish, rows, table_histories,
 };
@@ -24,7 +25,7 @@ use floe_checkpoint::{
 use floe_core::committable::CommittedSnapshot;
 use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Graph, OperatorNode};
-use floe_core::ports::{Clock, DecoderFactory, ObjectStore, OperatorFactory, TableFacts};
+use floe_core::ports::{Clock, ObjectStore, OperatorFactory, TableFacts};
 use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{DirtyPages, Engine, Factory, Limits, Metering};
 use floe_pipeline::config::{
@@ -96,7 +97,7 @@ impl Modules {
 /// Modules and tables, connected.
 pub(crate) struct Opened {
     pub(crate) modules: Modules,
-    pub(crate) decoder: Arc<dyn DecoderFactory>,
+    pub(crate) decoding: Decoding,
     /// In the order of the pipeline file.
     pub(crate) sinks: Vec<SinkWiring>,
     pub(crate) dead_letters: Option<SinkWiring>,
@@ -239,7 +240,7 @@ fn limits(spec: &LimitsSpec) -> Limits {
 pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
     let for_modules = Arc::clone(spec);
     let modules = blocking(move || modules(&for_modules)).await?;
-    let decoder = decoder(spec, &modules)?;
+    let decoding = decoding(spec, &modules)?;
     let (sinks, dead_letters) = tokio::try_join!(open_sinks(spec, &modules), async {
         match &spec.dead_letters {
             None => Ok(None),
@@ -253,7 +254,7 @@ pub(crate) async fn open(spec: &Arc<PipelineSpec>) -> Result<Opened> {
             }
         }
     })?;
-    Ok(Opened { modules, decoder, sinks, dead_letters })
+    Ok(Opened { modules, decoding, sinks, dead_letters })
 }
 
 async fn open_sinks(spec: &PipelineSpec, modules: &Modules) -> Result<Vec<SinkWiring>> {

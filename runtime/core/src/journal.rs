@@ -7,6 +7,7 @@
 use crate::encoding::{DecodeError, Decoder, Encoder};
 use crate::event_time::EventTime;
 use crate::position::Offset;
+use crate::schema::{SchemaId, SchemaUse};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -23,6 +24,8 @@ pub enum Step {
     Merge(MergeStep),
     /// A row that was passed and passed over, after it was found to stop the operator.
     MergeSkip { from: u32 },
+    /// What the id of a schema means to the batches behind it.
+    Schema(SchemaUse),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +64,7 @@ const SKIP: u8 = 3;
 const RETRY: u8 = 5;
 const MERGE: u8 = 6;
 const MERGE_SKIP: u8 = 7;
+const SCHEMA: u8 = 8;
 /// A batch that begins right behind the step before it and has no gap: its offsets are its count.
 const DENSE: u8 = 4;
 
@@ -116,6 +120,11 @@ impl Journal {
                     encoder.u8(MERGE_SKIP);
                     encoder.varint(u64::from(*from));
                 }
+                Step::Schema(schema) => {
+                    encoder.u8(SCHEMA);
+                    encoder.varint(u64::from(schema.id.0));
+                    encoder.option(schema.hash, |encoder, it| encoder.u64(it));
+                }
             }
         }
     }
@@ -167,6 +176,10 @@ impl Journal {
                     Step::Merge(MergeStep { from, rows, rows_hash, virtual_time })
                 }
                 MERGE_SKIP => Step::MergeSkip { from: decoder.varint_u32()? },
+                SCHEMA => {
+                    let id = SchemaId(decoder.varint_u32()?);
+                    Step::Schema(SchemaUse { id, hash: decoder.option(|it| it.u64())? })
+                }
                 _ => return decoder.invalid("a journal step of an unknown kind"),
             })
         })?;
@@ -211,6 +224,8 @@ mod tests {
                     virtual_time: EventTime(1_760_000_000_000),
                 }),
                 Step::MergeSkip { from: 300 },
+                Step::Schema(SchemaUse { id: SchemaId(70_000), hash: Some(u64::MAX) }),
+                Step::Schema(SchemaUse { id: SchemaId(0), hash: None }),
                 batch(18, 18, 1),
                 batch(19, 25, 3),
                 batch(26, 26, 1),

@@ -4,6 +4,7 @@
 //! Facts come in as values, decisions go out as values, and the caller does what was decided.
 
 pub mod record;
+pub mod schema;
 pub mod position;
 pub mod event_time;
 pub mod rng;

@@ -20,6 +20,7 @@ use crate::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
 use crate::position::{Offset, Position, TopicPartition};
 use crate::protocol::judge::Marker;
 use crate::record::Records;
+use crate::schema::{SchemaId, SchemaUse, WriterSchema};
 use crate::task::CapturedTask;
 
 /// One partition as the source sees it now.
@@ -181,10 +182,18 @@ pub struct RejectedRow {
 
 /// Turns raw records into the columns that the first operator declares.
 ///
-/// Promises: a pure function of the records; `rows[i]` is the index of the record behind row `i`;
+/// Promises: a pure function of the records and of the schemas that it says it used; `rows[i]` is the index of the record behind row `i`;
 /// a record is either a row or a rejection, never both and never neither.
 pub trait Decoder: Send {
     fn decode(&mut self, records: &Records) -> Result<Decoded>;
+
+    /// For a re-execution: what an id meant to the run from here on.
+    fn recall(&mut self, schema: SchemaUse) -> Result<()> {
+        Err(Error::corrupt(format!(
+            "the journal names schema {}, and values here have none",
+            schema.id
+        )))
+    }
 }
 
 pub struct Decoded {
@@ -193,6 +202,8 @@ pub struct Decoded {
     pub rows: Option<Vec<u32>>,
     /// `row` is the index of the record.
     pub rejected: Vec<RejectedRow>,
+    /// What the ids in the values meant: each id once.
+    pub schemas: Vec<SchemaUse>,
 }
 
 pub trait DecoderFactory: Send + Sync {
@@ -330,6 +341,15 @@ pub struct Listed {
 pub enum Put {
     Created,
     Exists,
+}
+
+/// Where a pipeline keeps the schemas that its values were written with, for good.
+#[async_trait]
+pub trait KeptSchemas: Send + Sync {
+    async fn get(&self, id: SchemaId) -> Result<Option<WriterSchema>>;
+
+    /// Durable when it returns. An id keeps its first schema: another one is refused.
+    async fn keep(&self, id: SchemaId, schema: &WriterSchema) -> Result<()>;
 }
 
 /// The wall clock. It may choose how and when to do something, never what a guest sees.

@@ -33,7 +33,7 @@ pub use check::Anatomy;
 pub use dirty::DirtyPages;
 pub use engine::{Engine, Optimisation, STACK_BYTES};
 pub use factory::Factory;
-pub use input::{Format, InputDecoder, SeveralDecoders, SourceDecoder};
+pub use input::{Fit, Format, InputDecoder, SeveralDecoders, SourceDecoder, Written};
 pub use limits::{Limits, Metering};
 pub use module::{ColumnInspection, Inspection, Module, OutputInspection};
 pub use script::{SCRIPT_BYTES_MAX, with_script};

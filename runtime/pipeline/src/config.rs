@@ -11,6 +11,7 @@ mod environment;
 mod paths;
 mod recording;
 mod resolve;
+mod schema;
 pub mod secret;
 mod sink;
 mod source;
@@ -127,10 +128,52 @@ pub enum Topics {
     Pattern(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,
     Raw,
+    Avro(SchemaOrigin),
+    Protobuf {
+        origin: SchemaOrigin,
+        /// With a file: which of its messages values are. `None`: the first.
+        message: Option<String>,
+    },
+}
+
+/// Where the schema of values is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SchemaOrigin {
+    /// One for all values, in a file.
+    File(PathBuf),
+    /// By the id that each value begins with.
+    Registry(RegistrySpec),
+}
+
+/// A schema registry that speaks Confluent's API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrySpec {
+    /// At least one.
+    pub urls: Vec<String>,
+    /// user:password
+    pub basic_auth: Option<Secret>,
+    pub bearer_token: Option<Secret>,
+    /// PEM files.
+    pub ca: Option<PathBuf>,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+impl SourceSpec {
+    /// Where values name their schemas.
+    pub fn registry(&self) -> Option<&RegistrySpec> {
+        match &self.format {
+            Format::Json | Format::Raw => None,
+            Format::Avro(origin) | Format::Protobuf { origin, .. } => match origin {
+                SchemaOrigin::Registry(registry) => Some(registry),
+                SchemaOrigin::File(_) => None,
+            },
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -323,6 +323,7 @@ impl Opening {
             watermark_rule: self.watermark_rules[stage],
             records,
             journal,
+            schemas: BTreeMap::new(),
             careful_from: None,
         })))
     }

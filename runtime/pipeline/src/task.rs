@@ -1,5 +1,6 @@
 //! Task: one source partition with its own instance of each operator of the chain.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use floe_core::graph::{Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
+use floe_core::schema::{SchemaId, SchemaUse};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
@@ -39,6 +41,8 @@ pub(crate) struct Task {
     pub(crate) watermark_rule: Option<WatermarkRule>,
     pub(crate) records: u64,
     pub(crate) journal: Journal,
+    /// What the ids of schemas mean, as far as the journal says it.
+    pub(crate) schemas: BTreeMap<SchemaId, Option<u64>>,
     /// A record at or behind this offset stopped an operator before the run went back to the checkpoint:
     /// until the next barrier, an image is taken before each batch from here on.
     pub(crate) careful_from: Option<Offset>,
@@ -262,7 +266,7 @@ impl Task {
             },
         )?;
         self.virtual_time = self.virtual_time.max(before);
-        self.journal.steps.truncate(begin);
+        self.forget_steps(begin);
         let steps = records.iter().map(|it| Step::Retry(it.offset()));
         self.journal.steps.extend(steps);
         let mut output = Output::default();
@@ -330,7 +334,7 @@ impl Task {
             Err(ChainStop::Operator { link, error }) => (link, error),
         };
         go_back(&mut self.chain, &self.task, &images)?;
-        self.journal.steps.truncate(steps);
+        self.forget_steps(steps);
         self.virtual_time = virtual_time;
         letters.back_to(letters_before);
         if range.len() > 1 {
@@ -358,8 +362,8 @@ impl Task {
         status: &Status,
         letters: &mut DeadLetters,
     ) -> Result<Made, ChainStop> {
-        self.write_down(records);
         let decoded = self.decoder.decode(records)?;
+        self.write_down(records, &decoded.schemas);
         let first = &self.decodes_for;
         for RejectedRow { row, reason } in &decoded.rejected {
             let refusal = Refusal {
@@ -389,10 +393,26 @@ impl Task {
         Ok(Made { rows: chain::process(&mut chain, &self.wires, decoded.batch)?, newest })
     }
 
-    fn write_down(&mut self, records: &Records) {
+    /// Takes steps back that come to nothing.
+    fn forget_steps(&mut self, behind: usize) {
+        self.journal.steps.truncate(behind);
+        self.schemas.clear();
+        for step in &self.journal.steps {
+            if let Step::Schema(schema) = step {
+                self.schemas.insert(schema.id, schema.hash);
+            }
+        }
+    }
+
+    fn write_down(&mut self, records: &Records, schemas: &[SchemaUse]) {
         let (Some(first), Some(last)) = (records.first_offset(), records.last_offset()) else {
             return;
         };
+        for schema in schemas {
+            if self.schemas.insert(schema.id, schema.hash) != Some(schema.hash) {
+                self.journal.steps.push(Step::Schema(*schema));
+            }
+        }
         let newest = records.iter().map(|it| it.timestamp()).max().unwrap_or(EventTime::MIN);
         self.virtual_time = self.virtual_time.max(newest);
         let mut hash = Xxh3::new();
@@ -414,6 +434,7 @@ impl Task {
             .map(|link| Ok((link.name.to_string(), link.operator.capture(Capture::Changes)?)))
             .collect::<Result<Vec<_>>>()?;
         self.careful_from = None;
+        self.schemas.clear();
         stop_counting(&mut self.chain, &self.task)?;
         Ok(CapturedTask {
             task: self.task.clone(),

@@ -176,7 +176,8 @@ impl PlannedEpoch {
                     Step::Watermark(_)
                     | Step::Retry(_)
                     | Step::Merge(_)
-                    | Step::MergeSkip { .. } => continue,
+                    | Step::MergeSkip { .. }
+                    | Step::Schema(_) => continue,
                 };
                 let end = Offset(last.0 + 1);
                 let range = ranges.entry(task.clone()).or_insert(first..end);

@@ -228,9 +228,11 @@ impl TaskReplay {
             let last = match step {
                 Step::Batch(batch) => Some(batch.last),
                 Step::Skip(offset) => Some(offset),
-                Step::Watermark(_) | Step::Retry(_) | Step::Merge(_) | Step::MergeSkip { .. } => {
-                    None
-                }
+                Step::Watermark(_)
+                | Step::Retry(_)
+                | Step::Merge(_)
+                | Step::MergeSkip { .. }
+                | Step::Schema(_) => None,
             };
             if last.is_some_and(|last| self.pending.last().is_none_or(|it| it < last)) {
                 break;
@@ -248,6 +250,10 @@ impl TaskReplay {
                 Step::MergeSkip { from } => {
                     let from = self.upstream(from)?;
                     self.merge_skip(epoch, &from, watch)
+                }
+                Step::Schema(schema) => {
+                    self.decoder.recall(schema)?;
+                    None
                 }
                 Step::Retry(_) => unreachable!("a plan with one is refused"),
             };

@@ -3,6 +3,7 @@
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod recording;
+pub mod registry;
 mod several;
 
 #[cfg(feature = "kafka")]

@@ -206,6 +206,11 @@ impl Decoder for SimDecoder {
             ],
         );
         let batch = batch.expect("the columns stand in the order of the schema");
-        Ok(Decoded { batch, rows: (!rejected.is_empty()).then_some(rows), rejected })
+        Ok(Decoded {
+            batch,
+            rows: (!rejected.is_empty()).then_some(rows),
+            rejected,
+            schemas: Vec::new(),
+        })
     }
 }

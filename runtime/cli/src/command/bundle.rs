@@ -1,13 +1,15 @@
 //! `floe bundle`: everything that a replay needs in one file, for somebody without Kafka, catalog or store.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
+use floe_checkpoint::StoredSchemas;
 use floe_checkpoint::hint::Hint;
 use floe_checkpoint::paths::Paths;
 use floe_core::{Error, Result};
 use floe_pipeline::config::units::show_bytes;
 use floe_pipeline::config::{
-    Format, LogFormat, Metering, OnError, OperatorSpec, PipelineSpec, columns,
+    Format, LogFormat, Metering, OnError, OperatorSpec, PipelineSpec, SchemaOrigin, columns,
 };
 use floe_replay::Plan;
 use floe_replay::bundle::BundleWriter;
@@ -46,6 +48,13 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
         for (index, operator) in subject.spec.operators.iter().enumerate() {
             bundle.add_file(&format!("operator-{index}.wasm"), &operator.module)?;
         }
+        for source in &subject.spec.sources {
+            if let Format::Avro(SchemaOrigin::File(file))
+            | Format::Protobuf { origin: SchemaOrigin::File(file), .. } = &source.format
+            {
+                bundle.add_file(&schema_file(&source.name), file)?;
+            }
+        }
         add_checkpoints(&mut bundle, &subject, &plan).await?;
         bundle.add_file("input.jsonl", &input)?;
         bundle.finish()?;
@@ -64,6 +73,11 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
         println!("replay it anywhere:  floe replay {}", file.display());
         Ok(())
     })
+}
+
+/// One schema for all values of a source, where the pipeline file names one.
+fn schema_file(source: &str) -> String {
+    format!("schema-{source}.txt")
 }
 
 fn first(plan: &Plan) -> u64 {
@@ -97,6 +111,8 @@ async fn add_checkpoints(bundle: &mut BundleWriter, subject: &Subject, plan: &Pl
     for object in manifests.flat_map(|it| &it.objects) {
         names.push(paths.object(&object.path)?);
     }
+    let schemas = StoredSchemas::of(Arc::clone(&subject.store), &plan.pipeline)?;
+    names.extend(schemas.ids().await?.into_iter().map(|it| paths.schema(it)));
     names.sort();
     names.dedup();
     for name in names {
@@ -126,9 +142,17 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
     // Writing to a string does not fail.
     let _ = writeln!(text, "[pipeline]\nid = {}", quoted(&spec.id));
     for source in &spec.sources {
-        let format = match source.format {
-            Format::Json => "json",
-            Format::Raw => "raw",
+        let format = match &source.format {
+            Format::Json => "format = \"json\"".to_owned(),
+            Format::Raw => "format = \"raw\"".to_owned(),
+            Format::Avro(origin) => {
+                format!("format = \"avro\"\n{}", schema_text(origin, &source.name))
+            }
+            Format::Protobuf { origin, message } => {
+                let message = message.as_ref().map(|it| format!("\nmessage = {}", quoted(it)));
+                let schema = schema_text(origin, &source.name);
+                format!("format = \"protobuf\"\n{schema}{}", message.unwrap_or_default())
+            }
         };
         let _ = match spec.sources.len() {
             1 => writeln!(text, "\n[source]"),
@@ -136,7 +160,7 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
         };
         let _ = writeln!(
             text,
-            "name = {}\nrecording = \"input.jsonl\"\nformat = \"{format}\"",
+            "name = {}\nrecording = \"input.jsonl\"\n{format}",
             quoted(&source.name)
         );
         if let Some(columns) = &source.columns {
@@ -185,6 +209,14 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
         );
     }
     Ok(text)
+}
+
+/// The schemas that a registry told are in the bundle's checkpoints.
+fn schema_text(origin: &SchemaOrigin, source: &str) -> String {
+    match origin {
+        SchemaOrigin::File(_) => format!("schema = {}", quoted(&schema_file(source))),
+        SchemaOrigin::Registry(_) => "schema-registry = { url = \"http://none\" }".to_owned(),
+    }
 }
 
 /// `key = ["…"]` and a line's end; nothing for an empty list.

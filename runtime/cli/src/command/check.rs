@@ -1,10 +1,12 @@
 //! `floe check`: every part of a pipeline is looked at, none is started, and the guarantee is named.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use floe_core::ports::{DecoderFactory, PartitionFacts};
 use floe_core::{Error, ErrorKind, Result};
+use floe_operator::Fit;
 use floe_pipeline::config::{PipelineSpec, SourceSpec};
 use serde::Serialize;
 
@@ -93,9 +95,11 @@ async fn look(spec: &Arc<PipelineSpec>, fix_table: bool) -> Report {
             for module in &modules.chain {
                 checks.push(Check::of("module", Ok(module_text(module))));
             }
-            let decoders = spec.sources.iter().zip(&modules.graph.readers);
-            let decoders = decoders.map(|(it, reader)| decoder_text(spec, &modules, it, *reader));
-            checks.extend(decoders.map(|it| Check::of("decoder", it)));
+            for (source, reader) in spec.sources.iter().zip(&modules.graph.readers) {
+                let decoder = decoder_text(spec, &modules, source, *reader);
+                checks.push(Check::of("decoder", decoder));
+                checks.extend(look_at_schemas(source, &modules, *reader).await);
+            }
             if fix_table {
                 let fixed = wire::fix_tables(spec, &modules).await;
                 checks.extend(fixed.into_iter().map(|it| Check::of("fixed", it)));
@@ -130,7 +134,7 @@ fn decoder_text(
     source: &SourceSpec,
     reader: usize,
 ) -> Result<String> {
-    let decoder = wire::source_decoder(source, modules, reader)?;
+    let decoder = wire::source_decoder(source, modules, reader, &Arc::default())?;
     let input = &modules.chain[reader].factory.describe().input;
     let columns: Vec<String> =
         input.fields().iter().map(|it| format!("{} {}", it.name(), it.data_type())).collect();
@@ -139,6 +143,46 @@ fn decoder_text(
         _ => format!("{}: ", source.name),
     };
     Ok(format!("{of}{} fills {}", decoder.name(), columns.join(", ")))
+}
+
+/// The schemas of values, as far as they can be known before the first value: column by column.
+async fn look_at_schemas(source: &SourceSpec, modules: &Modules, reader: usize) -> Vec<Check> {
+    let found = wire::schemas::before_values(source).await;
+    let decoder = wire::source_decoder(source, modules, reader, &Arc::default());
+    match found.and_then(|it| Ok((it, decoder?))) {
+        Err(error) => vec![Check::of("schema", Err(error))],
+        Ok((found, decoder)) => found
+            .into_iter()
+            .map(|(name, schema)| {
+                let Some(schema) = schema else { return Check::of("schema", Ok(name)) };
+                let fits = decoder.fits(&schema).unwrap_or_else(|| Ok(Vec::new()));
+                Check::of("schema", fits.and_then(|it| fit_text(&name, &it)))
+            })
+            .collect(),
+    }
+}
+
+fn fit_text(name: &str, fits: &[Fit]) -> Result<String> {
+    let mut text = name.to_owned();
+    let width = |of: &dyn Fn(&Fit) -> usize| fits.iter().map(of).max().unwrap_or(0);
+    let columns = width(&|it| it.column.len());
+    let types = width(&|it| it.found.as_ref().map_or(6, String::len));
+    for fit in fits {
+        let found = fit.found.as_deref().unwrap_or("absent");
+        let mark = if fit.wrong.is_some() { '✗' } else { '✓' };
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n{mark} {:columns$}  schema: {found:types$}  operator: {}",
+            fit.column, fit.wanted
+        );
+    }
+    match fits.iter().all(|it| it.wrong.is_none()) {
+        true => Ok(text),
+        false => Err(Error::invalid(format!(
+            "{text}\n→ let the operator declare what the schema has, or make the column optional"
+        ))),
+    }
 }
 
 async fn look_at_source(spec: &PipelineSpec) -> Result<String> {

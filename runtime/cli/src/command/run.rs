@@ -66,7 +66,7 @@ async fn run_until_end(
     // Connecting takes as long as the slowest part, not as long as all of them.
     let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
     let (source, begins) = rewind::look(&file, &spec, &args.rewind, source, &opened).await?;
-    let Opened { modules, decoder, sinks, dead_letters } = opened;
+    let Opened { modules, decoding, sinks, dead_letters } = opened;
     let facts = Arc::new(facts(&spec, &modules.chain, started_ms));
     for limit in &facts.guarantee.limits {
         tracing::info!("{} is limited by {limit}", facts.guarantee.name);
@@ -75,6 +75,7 @@ async fn run_until_end(
     made_by::keep(&*wire::store(&spec)?, &spec.id, &modules.chain).await;
     let generation = log.generation().0;
     let (source, log) = recorded(&spec, source, log)?;
+    let source = wire::schemas::resolved(&spec, &decoding.known, source)?;
 
     let status = Arc::new(Status::default());
     let verified = Arc::new(Verified::default());
@@ -93,7 +94,7 @@ async fn run_until_end(
     tracing::info!("changed pages of state are found by {}", modules.dirty_pages);
     let mut wiring = Wiring {
         source,
-        decoder,
+        decoder: decoding.decoder,
         operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
         graph: modules.graph,
         sinks,

@@ -31,7 +31,7 @@ pub(crate) fn run(args: DemoNaiveArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async move {
         let (mut source, opened) = tokio::try_join!(wire::source(&spec), wire::open(&spec))?;
-        let Opened { modules, decoder, mut sinks, .. } = opened;
+        let Opened { modules, decoding, mut sinks, .. } = opened;
         let sink = sinks.remove(0);
         let kept = Kept::at(&args.dir)?;
         let facts = wire::blocking(move || Ok((source.partitions()?, source))).await?;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: DemoNaiveArgs) -> anyhow::Result<()> {
         };
         let offset = kept.load_offset()?;
         let mut naive = Naive { pipeline: spec.id.clone(), task, operator, sink, kept };
-        naive.run(source, decoder.decoder(), offset, args.die_after).await?;
+        naive.run(source, decoding.decoder.decoder(), offset, args.die_after).await?;
         Ok(())
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use floe_core::graph::Graph;
 use floe_core::manifest::PipelineIdentity;
 use floe_core::ports::{DecoderFactory, ObjectStore};
+use floe_core::schema::KnownSchemas;
 use floe_core::{Error, Result, TopicPartition};
 use floe_operator::Engine;
 use floe_pipeline::config::{OnError, PipelineSpec};
@@ -24,6 +25,8 @@ pub(crate) struct Subject {
     /// Which outputs operators and sinks take.
     pub(crate) graph: Graph,
     pub(crate) decoder: Arc<dyn DecoderFactory>,
+    /// What the decoder knows of schemas: as they were kept.
+    pub(crate) schemas: Arc<KnownSchemas>,
     /// What of the engine decides results.
     pub(crate) engine: String,
     /// Of a bundle.
@@ -57,7 +60,7 @@ impl Subject {
     /// A pipeline's own checkpoints.
     pub(crate) fn of(spec: Arc<PipelineSpec>, engine: Arc<Engine>) -> Result<Subject> {
         let modules = wire::modules_in(&spec, &engine)?;
-        let decoder = wire::decoder(&spec, &modules)?;
+        let wire::Decoding { decoder, known: schemas } = wire::decoding(&spec, &modules)?;
         let links = modules
             .chain
             .into_iter()
@@ -74,7 +77,17 @@ impl Subject {
             ))
         })?;
         let (engine, graph) = (modules.engine, modules.graph);
-        Ok(Subject { spec, store, links, graph, decoder, engine, about: None, _folder: None })
+        Ok(Subject {
+            spec,
+            store,
+            links,
+            graph,
+            decoder,
+            schemas,
+            engine,
+            about: None,
+            _folder: None,
+        })
     }
 
     pub(crate) async fn plan(
@@ -85,6 +98,7 @@ impl Subject {
     ) -> Result<Plan> {
         let plan = floe_replay::plan::load(&*self.store, &self.spec.id, from, to, only).await?;
         self.check(&plan)?;
+        wire::schemas::recall(&self.store, &self.spec.id, &self.schemas).await?;
         Ok(plan)
     }
 

@@ -5,26 +5,35 @@ use std::sync::Arc;
 
 use arrow_schema::{Field, Schema, SchemaRef};
 use floe_core::ports::{DecoderFactory, Source};
+use floe_core::schema::KnownSchemas;
 use floe_core::{Error, Result};
 use floe_operator::{InputDecoder, SeveralDecoders, SourceDecoder};
-use floe_pipeline::config::{Format, Origin, PipelineSpec, SourceSpec, Topics};
+use floe_pipeline::config::{Origin, PipelineSpec, SourceSpec, Topics};
 use floe_source::{KafkaConfig, KafkaSource, Member, RecordingSource, SeveralSources};
 
-use super::{Modules, blocking};
+use super::{Modules, blocking, schemas};
 
 /// Each source's records become the columns of the operator that takes them.
-pub(crate) fn decoder(spec: &PipelineSpec, modules: &Modules) -> Result<Arc<dyn DecoderFactory>> {
+pub(crate) fn decoding(spec: &PipelineSpec, modules: &Modules) -> Result<Decoding> {
+    let known: Arc<KnownSchemas> = Arc::default();
     let of = |(source, reader): (&SourceSpec, &usize)| -> Result<SourceDecoder> {
-        let decoder = source_decoder(source, modules, *reader)?;
+        let decoder = source_decoder(source, modules, *reader, &known)?;
         let (name, topics) = (source.name.clone(), source.topics());
         Ok(SourceDecoder { name, topics, decoder: Arc::new(decoder) })
     };
     let all = spec.sources.iter().zip(&modules.graph.readers).map(of);
     let mut all = all.collect::<Result<Vec<_>>>()?;
-    match all.len() {
-        1 => Ok(all.remove(0).decoder),
-        _ => Ok(Arc::new(SeveralDecoders::new(all))),
-    }
+    let decoder = match all.len() {
+        1 => all.remove(0).decoder,
+        _ => Arc::new(SeveralDecoders::new(all)),
+    };
+    Ok(Decoding { decoder, known })
+}
+
+/// The decoder of a pipeline, with what it knows of schemas.
+pub(crate) struct Decoding {
+    pub(crate) decoder: Arc<dyn DecoderFactory>,
+    pub(crate) known: Arc<KnownSchemas>,
 }
 
 /// Of one source, for the operator that takes its records.
@@ -32,11 +41,9 @@ pub(crate) fn source_decoder(
     source: &SourceSpec,
     modules: &Modules,
     reader: usize,
+    known: &Arc<KnownSchemas>,
 ) -> Result<InputDecoder> {
-    let format = match source.format {
-        Format::Json => floe_operator::Format::Json,
-        Format::Raw => floe_operator::Format::Raw,
-    };
+    let format = schemas::format(source, known)?;
     let input = Arc::clone(&modules.chain[reader].factory.describe().input);
     Ok(InputDecoder::new(format, input)?.of_source(&source.name))
 }

@@ -20,7 +20,7 @@ pub(super) enum Cell<'a> {
     UInt(u64),
     Float(f64),
     Text(Cow<'a, str>),
-    Bytes(Vec<u8>),
+    Bytes(Cow<'a, [u8]>),
     Decimal(i128),
     List(Vec<Cell<'a>>),
     Struct(Vec<Cell<'a>>),
@@ -117,11 +117,11 @@ pub(super) fn from_f64<'a>(field: &Field, value: f64) -> Result<Cell<'a>, Wrong>
 pub(super) fn from_text<'a>(field: &Field, value: Cow<'a, str>) -> Result<Cell<'a>, Wrong> {
     match field.data_type() {
         DataType::Utf8 => Ok(Cell::Text(value)),
-        DataType::Binary => decode_base64(&value).map(Cell::Bytes),
+        DataType::Binary => decode_base64(&value).map(|it| Cell::Bytes(Cow::Owned(it))),
         DataType::FixedSizeBinary(size) => {
             let bytes = decode_base64(&value)?;
             match bytes.len() == *size as usize {
-                true => Ok(Cell::Bytes(bytes)),
+                true => Ok(Cell::Bytes(Cow::Owned(bytes))),
                 false => Err(format!("expected {size} bytes in base64, found {}", bytes.len())),
             }
         }
@@ -193,6 +193,49 @@ fn from_decimal_text<'a>(field: &Field, text: &str) -> Result<Cell<'a>, Wrong> {
     let unscaled: i128 = trimmed.parse().map_err(|_| wrong())?;
     let unscaled = unscaled * 10i128.pow(shift as u32);
     Ok(Cell::Decimal(if negative { -unscaled } else { unscaled }))
+}
+
+/// A two's-complement number, big-endian, of any length that holds an i128.
+pub(super) fn decimal_of(bytes: &[u8]) -> Result<i128, Wrong> {
+    let negative = bytes.first().is_some_and(|it| it & 0x80 != 0);
+    let sign = if negative { 0xff } else { 0 };
+    let kept = bytes.len().min(16);
+    let (extension, digits) = bytes.split_at(bytes.len() - kept);
+    let mut whole = [sign; 16];
+    whole[16 - kept..].copy_from_slice(digits);
+    let number = i128::from_be_bytes(whole);
+    match extension.iter().all(|it| *it == sign) && (number < 0) == negative {
+        true => Ok(number),
+        false => Err("the decimal has more digits than a column holds".to_owned()),
+    }
+}
+
+/// A decimal of another scale, exactly.
+pub(super) fn scaled<'a>(field: &Field, unscaled: i128, scale: u32) -> Result<Cell<'a>, Wrong> {
+    let DataType::Decimal128(precision, wanted) = field.data_type() else {
+        return Err(expected(field, "a decimal"));
+    };
+    let shift = i64::from(*wanted) - i64::from(scale);
+    let power = u32::try_from(shift.unsigned_abs()).ok().and_then(|it| 10i128.checked_pow(it));
+    let moved = match power {
+        Some(power) if shift >= 0 => unscaled.checked_mul(power),
+        Some(power) if unscaled % power != 0 => {
+            return Err(format!(
+                "{unscaled} with {scale} digits behind the point has more of them than {}",
+                type_name(field.data_type())
+            ));
+        }
+        Some(power) => Some(unscaled / power),
+        None => (unscaled == 0).then_some(0),
+    };
+    let limit = 10u128.checked_pow(u32::from(*precision));
+    match moved.filter(|it| limit.is_none_or(|limit| it.unsigned_abs() < limit)) {
+        Some(value) => Ok(Cell::Decimal(value)),
+        None => Err(format!(
+            "{unscaled} with {scale} digits behind the point is out of the range of {}",
+            type_name(field.data_type())
+        )),
+    }
 }
 
 /// The slow path: nested types and decimals, from the raw text of the value.
@@ -302,7 +345,7 @@ fn own<'b>(cell: Cell<'_>) -> Cell<'b> {
         Cell::UInt(value) => Cell::UInt(value),
         Cell::Float(value) => Cell::Float(value),
         Cell::Text(value) => Cell::Text(Cow::Owned(value.into_owned())),
-        Cell::Bytes(value) => Cell::Bytes(value),
+        Cell::Bytes(value) => Cell::Bytes(Cow::Owned(value.into_owned())),
         Cell::Decimal(value) => Cell::Decimal(value),
         Cell::List(cells) => Cell::List(cells.into_iter().map(own).collect()),
         Cell::Struct(cells) => Cell::Struct(cells.into_iter().map(own).collect()),

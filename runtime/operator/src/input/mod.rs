@@ -3,34 +3,46 @@
 mod cell;
 mod column;
 pub(crate) mod json;
+mod written;
+mod avro;
+mod protobuf;
 mod record_field;
 mod several;
 
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, SchemaRef};
+use arrow_schema::{Field, FieldRef, SchemaRef};
 use floe_core::ports::{Decoded, Decoder, DecoderFactory, RejectedRow};
+use floe_core::schema::{SchemaKind, SchemaUse, WriterSchema};
 use floe_core::{Error, Records, Result};
 
+use cell::Cell;
 use column::Column;
 use json::RowParser;
 use record_field::RecordField;
+use written::{Columns, ValueReader};
+pub use written::{Fit, Written};
 
 pub use several::{SeveralDecoders, SourceDecoder};
 
 /// How values are decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Format {
     /// A JSON object whose members are the columns.
     Json,
     /// Not at all: the operator takes record fields only.
     Raw,
+    /// Avro's binary encoding of a record whose fields are the columns.
+    Avro(Written),
+    /// A Protobuf message whose fields are the columns. `message` is its full name, where values do not say it.
+    Protobuf { written: Written, message: Option<String> },
 }
 
 /// Makes decoders for one input schema.
 pub struct InputDecoder {
     format: Format,
+    name: String,
     schema: SchemaRef,
     source: Arc<str>,
 }
@@ -43,45 +55,97 @@ impl InputDecoder {
     pub fn new(format: Format, schema: SchemaRef) -> Result<InputDecoder> {
         for field in schema.fields() {
             let own = RecordField::of(field)?;
-            if own.is_none() && format == Format::Raw {
+            if own.is_none() && matches!(format, Format::Raw) {
                 return Err(Error::invalid(format!(
                     "column {:?} of the operator's input is decoded from the value, and format is \"raw\"\n  → set format = \"json\" in [source], or let the operator take _value",
                     field.name()
                 )));
             }
         }
-        Ok(InputDecoder { format, schema, source: Arc::from(SOURCE) })
+        let name = match &format {
+            Format::Json => "json-1".to_owned(),
+            Format::Raw => "raw-1".to_owned(),
+            Format::Avro(written) => name_of("avro-1", written),
+            Format::Protobuf { written, message } => {
+                let of = message.as_ref().map_or(String::new(), |it| format!(" {it}"));
+                format!("{}{of}", name_of("protobuf-1", written))
+            }
+        };
+        let decoder = InputDecoder { format, name, schema, source: Arc::from(SOURCE) };
+        // One schema for all values is held against the columns before the first of them.
+        decoder.parser()?;
+        Ok(decoder)
     }
 
     /// What `_source` says.
     pub fn of_source(self, name: &str) -> InputDecoder {
         InputDecoder { source: Arc::from(name), ..self }
     }
+
+    /// What a schema has for each column that is decoded from the value. `None`: the format needs no schema.
+    pub fn fits(&self, writer: &WriterSchema) -> Option<Result<Vec<Fit>>> {
+        let (_, columns) = self.written()?;
+        Some(written::fits(writer, &columns).map_err(Error::invalid))
+    }
+
+    fn value_fields(&self) -> Vec<Field> {
+        let fields = self.schema.fields().iter();
+        let of_value = |it: &&FieldRef| RecordField::of(it).is_ok_and(|it| it.is_none());
+        fields.filter(of_value).map(|it| it.as_ref().clone()).collect()
+    }
+
+    fn parser(&self) -> Result<Parser> {
+        Ok(match self.written() {
+            None => Parser::Json(RowParser::new(self.value_fields())),
+            Some((written, columns)) => {
+                Parser::Written(Box::new(ValueReader::new(columns, written)?))
+            }
+        })
+    }
+
+    /// Where the format needs a schema: that, and what values become.
+    fn written(&self) -> Option<(&Written, Columns)> {
+        let (written, kind, message) = match &self.format {
+            Format::Json | Format::Raw => return None,
+            Format::Avro(written) => (written, SchemaKind::Avro, None),
+            Format::Protobuf { written, message } => {
+                (written, SchemaKind::Protobuf, message.clone())
+            }
+        };
+        let framed = matches!(written, Written::Registered(_));
+        Some((written, Columns { kind, fields: self.value_fields(), message, framed }))
+    }
+}
+
+/// A schema for all values is part of what decides them; of those by id the journal tells.
+fn name_of(format: &str, written: &Written) -> String {
+    match written {
+        Written::Registered(_) => format!("{format}-registered"),
+        Written::By(schema) => {
+            let hash = blake3::hash(&schema.encode());
+            format!("{format}-{}", &hash.to_hex().as_str()[..16])
+        }
+    }
 }
 
 impl DecoderFactory for InputDecoder {
     fn name(&self) -> &str {
-        match self.format {
-            Format::Json => "json-1",
-            Format::Raw => "raw-1",
-        }
+        &self.name
     }
 
     fn decoder(&self) -> Box<dyn Decoder> {
         let mut sources = Vec::new();
-        let mut value_fields: Vec<Field> = Vec::new();
         let mut columns = Vec::new();
         for field in self.schema.fields() {
             match RecordField::of(field).expect("checked when the factory was made") {
                 Some(own) => sources.push(Source::Record(own)),
                 None => {
-                    sources.push(Source::Value(value_fields.len()));
-                    value_fields.push(field.as_ref().clone());
+                    sources.push(Source::Value(columns.len()));
                     columns.push(Column::new(field.data_type()));
                 }
             }
         }
-        let parser = RowParser::new(value_fields);
+        let parser = self.parser().expect("made once when the factory was made");
         let (schema, source) = (Arc::clone(&self.schema), Arc::clone(&self.source));
         Box::new(RowDecoder { schema, source, sources, parser, columns })
     }
@@ -94,12 +158,31 @@ enum Source {
     Value(usize),
 }
 
+/// From a value to the cells of one row.
+enum Parser {
+    Json(RowParser),
+    Written(Box<ValueReader>),
+}
+
+impl Parser {
+    fn parse<'a>(
+        &mut self,
+        value: Option<&'a [u8]>,
+        cells: &mut Vec<Cell<'a>>,
+    ) -> Result<Result<(), String>> {
+        match self {
+            Parser::Json(parser) => Ok(parser.parse(value, cells)),
+            Parser::Written(reader) => reader.read(value, cells),
+        }
+    }
+}
+
 struct RowDecoder {
     schema: SchemaRef,
     /// Its name.
     source: Arc<str>,
     sources: Vec<Source>,
-    parser: RowParser,
+    parser: Parser,
     columns: Vec<Column>,
 }
 
@@ -119,7 +202,7 @@ impl Decoder for RowDecoder {
         let mut cells = Vec::new();
         if !self.columns.is_empty() {
             for (index, record) in records.iter().enumerate() {
-                match self.parser.parse(record.value(), &mut cells) {
+                match self.parser.parse(record.value(), &mut cells)? {
                     Ok(()) => {
                         for (column, cell) in self.columns.iter_mut().zip(cells.drain(..)) {
                             column.push(cell);
@@ -154,7 +237,21 @@ impl Decoder for RowDecoder {
             .map_err(|error| {
             Error::invalid(format!("decoded rows do not fit the operator's input: {error}"))
         })?;
-        Ok(Decoded { batch, rows, rejected })
+        let schemas = match &mut self.parser {
+            Parser::Json(_) => Vec::new(),
+            Parser::Written(reader) => reader.take_used(),
+        };
+        Ok(Decoded { batch, rows, rejected, schemas })
+    }
+
+    fn recall(&mut self, schema: SchemaUse) -> Result<()> {
+        match &mut self.parser {
+            Parser::Written(reader) => reader.recall(schema),
+            Parser::Json(_) => Err(Error::corrupt(format!(
+                "the journal names schema {}, and values are decoded without one",
+                schema.id
+            ))),
+        }
     }
 }
 

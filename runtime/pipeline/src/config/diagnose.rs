@@ -18,12 +18,6 @@ const KEYS_NOT_BUILT: [(&str, &str, &str); 3] = [
     ("sink", "kafka", "a Kafka sink is not built yet; rows go to an Iceberg table"),
 ];
 
-/// Values likewise.
-const VALUES_NOT_BUILT: [(&str, &str); 2] = [
-    ("avro", "format = \"json\" and format = \"raw\" work now"),
-    ("protobuf", "format = \"json\" and format = \"raw\" work now"),
-];
-
 /// One thing that is wrong, with its place in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -252,10 +246,7 @@ fn unknown_key(name: &str, section: &str, known: &[String]) -> (String, String) 
 }
 
 fn unknown_value(name: &str, known: &[String]) -> (String, String) {
-    match VALUES_NOT_BUILT.iter().find(|(value, _)| *value == name) {
-        Some((_, text)) => (format!("{name:?} is not built yet"), (*text).to_owned()),
-        None => (format!("unknown value {name:?}"), nearest(name, known)),
-    }
+    (format!("unknown value {name:?}"), nearest(name, known))
 }
 
 /// "did you mean …? known here: …".

@@ -100,6 +100,12 @@ pub(super) struct SourceTable {
     pub(super) start: Option<String>,
     /// How a record's value is decoded to what the first operator declares. Default "json".
     pub(super) format: Option<FormatName>,
+    /// For "avro" and "protobuf": the file (.avsc, .proto) with the schema that all values were written by, with nothing in front of them.
+    pub(super) schema: Option<String>,
+    /// For "protobuf" with `schema`: the full name of the message that values are. Default: the file's first.
+    pub(super) message: Option<String>,
+    /// For "avro" and "protobuf": the registry that knows the schema whose id each value begins with.
+    pub(super) schema_registry: Option<RegistryTable>,
     /// Tells operators a watermark, which timers and windows follow. Default: none is told.
     pub(super) event_time: Option<EventTimeTable>,
     /// The columns of the values, in order, for a first operator that takes any: ["id: string",
@@ -110,6 +116,23 @@ pub(super) struct SourceTable {
     /// Any librdkafka property.
     #[serde(default)]
     pub(super) properties: Properties,
+}
+
+/// A schema registry that speaks Confluent's API. The names are those of Confluent's clients.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RegistryTable {
+    /// "https://host:8081", or a list of them: the next is asked where one does not answer.
+    pub(super) url: OneOrMany,
+    /// user:password
+    pub(super) basic_auth_user_info: Option<String>,
+    /// A token, in place of user and password.
+    pub(super) bearer_auth_token: Option<String>,
+    /// A PEM file with certificates to trust besides the usual ones.
+    pub(super) ssl_ca_location: Option<String>,
+    /// A PEM file with a certificate of our own, and one with its key.
+    pub(super) ssl_certificate_location: Option<String>,
+    pub(super) ssl_key_location: Option<String>,
 }
 
 /// Where a record's event time is, and how far the watermark stays behind it. `{}` is good.
@@ -140,6 +163,10 @@ pub(super) enum UnitName {
 pub(super) enum FormatName {
     /// A JSON object a record; its fields are the operator's columns.
     Json,
+    /// An Avro record whose fields are the operator's columns, by `schema` or `schema-registry`.
+    Avro,
+    /// A Protobuf message whose fields are the operator's columns, by `schema` or `schema-registry`.
+    Protobuf,
     /// Nothing is decoded: the operator takes `_value`.
     Raw,
 }

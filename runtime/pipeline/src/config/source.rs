@@ -10,13 +10,14 @@ use floe_core::protocol::identity::NewPartitions;
 use crate::config::columns;
 use crate::config::diagnose::Problem;
 use crate::config::document::{
-    EventTimeTable, FormatName, NewPartitionsName, OneOrMany, SourceTable, SourceTables, UnitName,
+    EventTimeTable, NewPartitionsName, OneOrMany, SourceTable, SourceTables, UnitName,
 };
 use crate::config::paths::Base;
 use crate::config::resolve::Env;
+use crate::config::schema;
 use crate::config::sink::check_topic;
 use crate::config::time::parse_start;
-use crate::config::{EventTimeSpec, Format, Origin, SourceSpec, Topics};
+use crate::config::{EventTimeSpec, Origin, SourceSpec, Topics};
 
 /// Below this, every partition would be idle between two batches.
 const IDLE_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -80,6 +81,14 @@ fn conflict(one: &SourceSpec, other: &SourceSpec) -> Option<Problem> {
             "a topic is of one source: let one operator take it, and others what that one emits",
         ));
     }
+    if let (Some(first), Some(second)) = (one.registry(), other.registry())
+        && first != second
+    {
+        return Some(
+            Problem::new("source.schema-registry", "two sources name different schema registries")
+                .help("one for all sources: an id means one schema in a whole pipeline"),
+        );
+    }
     if one.event_time.is_some() != other.event_time.is_some() {
         let without = if one.event_time.is_some() { other } else { one };
         let what = format!(
@@ -133,10 +142,8 @@ fn source(
         None => StartAt::Earliest,
         Some(text) => parse_start(text).map_err(|it| Problem::new("source.start", it))?,
     };
-    let format = match table.format {
-        None | Some(FormatName::Json) => Format::Json,
-        Some(FormatName::Raw) => Format::Raw,
-    };
+    let format =
+        schema::format(table.format, table.schema, table.schema_registry, table.message, base)?;
     let event_time = table.event_time.map(event_time).transpose()?;
     let columns = match table.columns {
         None => None,

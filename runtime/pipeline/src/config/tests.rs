@@ -225,8 +225,33 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             servers,
             "bootstrap-servers = \"h\"\nformat = \"avro\"",
-            "8:10",
-            &["not built yet", "json"],
+            "8:1",
+            &["no schema", "schema-registry"],
+        ),
+        (servers, "bootstrap-servers = \"h\"\nschema = \"a.avsc\"", "8:1", &["is for Avro"]),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nmessage = \"a.B\"",
+            "8:1",
+            &["is for Avro and Protobuf"],
+        ),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nformat = \"avro\"\nschema = \"a\"\nschema-registry = { url = \"http://h\" }",
+            "9:1",
+            &["both schema and schema-registry"],
+        ),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nformat = \"avro\"\nschema-registry = { url = \"h:8081\" }",
+            "9:21",
+            &["no URL"],
+        ),
+        (
+            servers,
+            "bootstrap-servers = \"h\"\nformat = \"avro\"\nschema-registry = { url = \"http://h\", basic-auth-user-info = \"u\" }",
+            "9:39",
+            &["no colon"],
         ),
         (servers, "bootstrap-servers = \"h\"\nformat = \"jsn\"", "8:10", &["mean \"json\""]),
         (servers, "bootstrap-servers = \"h\"\nstart = \"later\"", "8:1", &["a timestamp such as"]),
@@ -453,7 +478,7 @@ fn each_source_has_its_own_settings_and_topics() {
     let [orders, rates] = spec.sources.as_slice() else { panic!("two sources") };
     assert_eq!((orders.name.as_str(), rates.name.as_str()), ("orders", "rates"));
     assert_eq!((orders.start, rates.start), (StartAt::Latest, StartAt::Earliest));
-    assert_eq!((orders.format, rates.format), (Format::Json, Format::Raw));
+    assert_eq!((&orders.format, &rates.format), (&Format::Json, &Format::Raw));
     assert_eq!(orders.topics(), ["orders", "returns"]);
     assert_eq!(rates.topics(), ["rates-2026"]);
     assert_eq!(spec.operators[0].input, ["orders", "rates"]);

@@ -59,13 +59,13 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
         let rows = wire::rows(super::table(&spec)?, None).await?;
         chosen(&letters(&rows)?, &args, &edits)?;
         let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
-        let Opened { modules, decoder, sinks, dead_letters } = opened;
+        let Opened { modules, decoding, sinks, dead_letters } = opened;
         let log = wire::claim(&spec, args.take_over).await?;
         made_by::keep(&*wire::store(&spec)?, &spec.id, &modules.chain).await;
         let config = run_config(&spec, &modules, true);
         let wiring = Wiring {
             source,
-            decoder,
+            decoder: decoding.decoder,
             operators: modules.chain.into_iter().map(Module::into_wiring).collect(),
             graph: modules.graph,
             sinks,
@@ -77,6 +77,7 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
         // Everything that was completed is in the tables now, and nobody else writes.
         let found = letters(&wire::rows(super::table(&spec)?, None).await?)?;
         let chosen = chosen(&found, &args, &edits)?;
+        wire::schemas::resolve(&spec, &decoding.known, &chosen.records).await?;
         let retried = ready.take(chosen.records).await?;
         print(&retried, chosen.given_back_before, chosen.without_record, args.json)
     })

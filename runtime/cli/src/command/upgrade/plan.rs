@@ -65,7 +65,7 @@ impl New {
 
     /// What a run of the new chain would call itself; topics and guarantee are none of an upgrade's.
     pub(super) fn identity(&self, made: &PipelineIdentity) -> Result<PipelineIdentity> {
-        let decoder = wire::decoder(&self.spec, &self.modules)?;
+        let decoder = wire::decoding(&self.spec, &self.modules)?.decoder;
         let name = |port: Port| wire::port_name(&self.modules.chain, port);
         let operators = self.modules.chain.iter().enumerate().map(|(index, it)| {
             let description = it.factory.describe();

@@ -133,8 +133,11 @@ pub(super) async fn trial(
 
     let old_links = links(&upgrade.old.modules.chain);
     let new_links = links(&new.modules.chain);
-    let old_decoder = wire::decoder(&upgrade.old.spec, &upgrade.old.modules)?;
-    let new_decoder = wire::decoder(&new.spec, &new.modules)?;
+    let old_decoding = wire::decoding(&upgrade.old.spec, &upgrade.old.modules)?;
+    let new_decoding = wire::decoding(&new.spec, &new.modules)?;
+    for decoding in [&old_decoding, &new_decoding] {
+        wire::schemas::recall(&store, &spec.id, &decoding.known).await?;
+    }
     let side = |tasks| -> Result<(Vec<Replayed<Seen>>, Duration)> {
         let reading = match ranges.is_empty() {
             true => None,
@@ -157,7 +160,7 @@ pub(super) async fn trial(
             captured,
             &old_links,
             &upgrade.old.modules.graph,
-            &*old_decoder,
+            &*old_decoding.decoder,
             epochs,
         )?;
         tasks.push((replay, Seen::default()));
@@ -181,7 +184,7 @@ pub(super) async fn trial(
             captured.as_ref(),
             &new_links,
             &new.modules.graph,
-            &*new_decoder,
+            &*new_decoding.decoder,
             epochs.collect(),
         )?;
         replay.altered = true;
@@ -225,7 +228,11 @@ fn given_all(mut planned: PlannedTask) -> PlannedTask {
     for step in &mut planned.journal.steps {
         match *step {
             Step::Batch(batch) => now = batch.virtual_time,
-            Step::Watermark(_) | Step::Retry(_) | Step::Merge(_) | Step::MergeSkip { .. } => {}
+            Step::Watermark(_)
+            | Step::Retry(_)
+            | Step::Merge(_)
+            | Step::MergeSkip { .. }
+            | Step::Schema(_) => {}
             Step::Skip(offset) => {
                 *step = Step::Batch(BatchStep {
                     first: offset,

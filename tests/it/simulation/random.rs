@@ -10,7 +10,7 @@ use super::report::{check, print};
 
 /// At least so many in CI, and more while the time lasts; `SIM_SEEDS` says another number.
 const SEEDS_MIN: u64 = 1_000;
-const TIME: Duration = Duration::from_secs(60);
+const TIME: Duration = Duration::from_secs(30);
 /// Every so many seeds one is run twice: a simulation that is no function of its seed proves nothing.
 const TWICE_EVERY: u64 = 20;
 const WEAKER_SEEDS: u64 = 100;

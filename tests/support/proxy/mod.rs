@@ -93,7 +93,7 @@ impl Tokens {
 /// Between two looks of the listener: a refusal begins and ends within it.
 const TICK: Duration = Duration::from_millis(2);
 /// Who is to be met does not come any more.
-const MEETING_PATIENCE: Duration = Duration::from_secs(30);
+const MEETING_PATIENCE: Duration = Duration::from_secs(100);
 
 impl Proxy {
     /// Listens on a free port of loopback. `upstream` is `http://HOST:PORT`, or without the scheme.

@@ -1,6 +1,7 @@
 package floe
 
 import (
+	"bytes"
 	"reflect"
 	"unsafe"
 )
@@ -32,8 +33,9 @@ type reader struct {
 	layout   *layout
 	array    *arrowArray
 	children []*reader
-	// text is the column's whole data, copied once a batch: rows hold pieces of it, which may be kept.
-	text string
+	// text or bytes is the column's whole data, copied once a batch: rows hold pieces of it, which may be kept.
+	text  string
+	bytes []byte
 }
 
 func newReader(layout *layout) *reader {
@@ -48,9 +50,14 @@ func (r *reader) begin(array *arrowArray) {
 	r.array = array
 	if r.layout.kind == kindText || r.layout.kind == kindBinary {
 		ends := unsafe.Slice((*int32)(array.buffer(1)), array.length+1)
-		r.text = ""
-		if bytes := ends[array.length]; bytes > 0 {
-			r.text = string(unsafe.Slice((*byte)(array.buffer(2)), bytes))
+		r.text, r.bytes = "", nil
+		if size := ends[array.length]; size > 0 {
+			data := unsafe.Slice((*byte)(array.buffer(2)), size)
+			if r.layout.kind == kindText {
+				r.text = string(data)
+			} else {
+				r.bytes = bytes.Clone(data)
+			}
 		}
 	}
 	for index, child := range r.children {
@@ -60,7 +67,7 @@ func (r *reader) begin(array *arrowArray) {
 
 // end forgets the batch, so that nothing holds what no row was kept of.
 func (r *reader) end() {
-	r.array, r.text = nil, ""
+	r.array, r.text, r.bytes = nil, "", nil
 	for _, child := range r.children {
 		child.end()
 	}
@@ -135,7 +142,9 @@ func (r *reader) values(first, count int, to unsafe.Pointer, stride uintptr) {
 	case kindBinary:
 		ends := unsafe.Slice((*int32)(r.array.buffer(1)), first+count+1)[first:]
 		for row := range count {
-			*(*[]byte)(unsafe.Add(to, uintptr(row)*stride)) = []byte(r.text[ends[row]:ends[row+1]])
+			begin, end := ends[row], ends[row+1]
+			// With no room behind it: what is appended to it goes elsewhere, not into the next row's.
+			*(*[]byte)(unsafe.Add(to, uintptr(row)*stride)) = r.bytes[begin:end:end]
 		}
 	case kindStruct:
 		for _, child := range r.children {

@@ -1,4 +1,4 @@
-//! The payments: as JSON of some 158 bytes, and as two columns of numbers.
+//! The payments: as JSON of some 166 bytes, and as two columns of numbers.
 
 use std::sync::Arc;
 

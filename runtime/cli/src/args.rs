@@ -184,11 +184,12 @@ pub(crate) struct RunArgs {
     /// Fence the process that runs this pipeline now
     #[arg(long)]
     pub(crate) take_over: bool,
-    #[command(flatten)]
-    pub(crate) rewind: RewindArgs,
     /// Print the summary as JSON, and log as JSON
     #[arg(long)]
     pub(crate) json: bool,
+    // Last: its heading stands over all that follows.
+    #[command(flatten)]
+    pub(crate) rewind: RewindArgs,
 }
 
 #[derive(ClapArgs)]

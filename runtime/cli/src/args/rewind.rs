@@ -5,11 +5,12 @@ use floe_core::{EventTime, Offset, TopicPartition};
 use floe_pipeline::config::parse_timestamp;
 
 pub(super) const HELP: &str = "\
-Going back is refused on a table that has the pipeline's epochs. With --branch NAME it goes to a branch of the
-table, which begins at the snapshot of the checkpoint that the state is taken from; the pipeline on main goes
-on beside it. The one on the branch is pipeline ID-NAME: start it again with --branch NAME alone; a copy of the
-file with that id, and branch = \"NAME\" in [sink], is for the other commands. Without --branch it is for a
-new pipeline, which begins with empty state.";
+Going back is refused on a table that has the pipeline's epochs. With --branch NAME it goes to
+a branch of the table, which begins at the snapshot of the checkpoint that the state is taken
+from; the pipeline on main goes on beside it. The one on the branch is pipeline ID-NAME: start
+it again with --branch NAME alone. A copy of the file with that id, and branch = \"NAME\" in
+[sink], is for the other commands. Without --branch it is for a new pipeline, which begins with
+empty state.";
 
 #[derive(Clone, ClapArgs)]
 #[command(next_help_heading = "Go back")]

@@ -91,11 +91,14 @@ pub(super) async fn look(
     source: Box<dyn Source>,
     opened: &Opened,
 ) -> Result<(Box<dyn Source>, Option<Rewind>)> {
-    let newest = newest_epoch(spec).await?;
     let (is_asked, branch) = (args.is_asked(), args.branch.as_deref());
+    if !is_asked && branch.is_none() {
+        // A plain start reads the log once, behind its claim.
+        return Ok((source, None));
+    }
+    let newest = newest_epoch(spec).await?;
     match (newest, branch) {
         (Some(_), _) if !is_asked => return Ok((source, None)),
-        (None, None) if !is_asked => return Ok((source, None)),
         (None, Some(branch)) if !is_asked => {
             return Err(Error::invalid(format!(
                 "pipeline {:?} has no checkpoint: where does branch {branch:?} begin?\n→ --from-checkpoint N, --from-offset TOPIC/PARTITION=N or --from-timestamp TIME",

@@ -19,7 +19,7 @@ use crate::config::source::sources;
 use crate::config::{
     CatalogKind, CatalogSpec, CheckpointSpec, Guarantee, LimitsSpec, LogFormat, OnDivergence,
     OnError, OperatorSpec, PipelineSpec, Properties, RunSpec, Secret, SinkSpec, TableSpec,
-    TelemetrySpec, VerifySpec,
+    TelemetrySpec, VerifySpec, WriteMode,
 };
 use crate::config::{DirtyPages, Metering};
 
@@ -105,6 +105,19 @@ pub(super) fn resolve(
             format!("{} is for a table, and this sink is a topic", guarantee.name()),
         )
         .help("take it out: an epoch is published to a topic in one transaction, exactly once"));
+    }
+    let replaces = |it: &TableSpec| it.mode == WriteMode::OverwritePartition;
+    if guarantee != Guarantee::ExactlyOnce
+        && sinks.iter().filter_map(|it| it.spec.table()).any(replaces)
+    {
+        return Err(Problem::new(
+            "pipeline.guarantee",
+            format!(
+                "{} is for rows, and mode = \"overwrite-partition\" commits a batch whole",
+                guarantee.name()
+            ),
+        )
+        .help("take it out: a batch is in the table once, or not at all"));
     }
     let table = sinks.iter().find_map(|it| it.spec.table());
     let checkpoint = checkpoint(document.checkpoint, table, &base)?;

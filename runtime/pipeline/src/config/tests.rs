@@ -307,6 +307,13 @@ fn what_is_wrong_is_said_with_its_place() {
         (table, "iceberg = \"a.b\"\nkey = [\"id\"]", "14:1", &["key is for a topic"]),
         (table, "", "12:2", &["neither iceberg nor kafka"]),
         (table, "iceberg = \"a.b\"\nmode = \"upsert\"", "14:1", &["no key is named", "key = ["]),
+        (
+            table,
+            "iceberg = \"a.b\"\nmode = \"overwrite-partition\"",
+            "14:1",
+            &["replaces partitions", "partition-by = ["],
+        ),
+        (table, "iceberg = \"a.b\"\nschema-evolution = \"all\"", "14:20", &["additive", "none"]),
         (table, "iceberg = \"a.b\"\nop-column = \"x\"", "14:1", &["rows are appended", "upsert"]),
         (
             table,

@@ -23,6 +23,7 @@ impl Bench {
         for interval in ["1s", "10s"] {
             self.compare(interval)?;
         }
+        self.rekeyed()?;
         self.commits()?;
         self.latencies()
     }
@@ -60,6 +61,32 @@ impl Bench {
         self.say(&metric, over("at-least-once"), "fraction");
         let metric = format!("exactly_once_over_at_most_once_{interval}");
         self.say(&metric, over("at-most-once"), "fraction");
+        Ok(())
+    }
+
+    /// The same operator, its rows shared out by merchant among as many tasks as there are partitions, beside a
+    /// task for each partition. Each pair of runs is one figure; the median is told.
+    fn rekeyed(&self) -> Result<()> {
+        let (mut ratios, mut cpu) = (Vec::new(), Vec::new());
+        for turn in 0..TURNS {
+            let mut of = BTreeMap::new();
+            for place in 0..2 {
+                let keyed = (turn + place) % 2 == 1;
+                let name = format!("{}-{turn}", if keyed { "rekeyed" } else { "unkeyed" });
+                let pipeline = self.pipeline(&name, "10s", "exactly-once")?;
+                if keyed {
+                    let text = std::fs::read_to_string(&pipeline)?;
+                    let lines = "[[operator]]\nkey-by = [\"merchant_id\"]\ntasks = 4";
+                    std::fs::write(&pipeline, text.replace("[[operator]]", lines))?;
+                }
+                of.insert(keyed, self.floe_of(&name, &pipeline)?.usage);
+                std::fs::remove_dir_all(self.folder.join(&name))?;
+            }
+            ratios.push(of[&false].wall_seconds / of[&true].wall_seconds);
+            cpu.push(of[&true].cpu_seconds / of[&false].cpu_seconds);
+        }
+        self.say("rekeyed_over_unkeyed_throughput", median(ratios), "ratio");
+        self.say("rekeyed_over_unkeyed_cpu", median(cpu), "ratio");
         Ok(())
     }
 

@@ -127,7 +127,11 @@ impl Bench {
 
     fn floe_with(&self, name: &str, interval: &str, guarantee: &str) -> Result<Run> {
         let pipeline = self.pipeline(name, interval, guarantee)?;
-        let usage = run(self.floe_run(&pipeline).arg("--until-end"))?;
+        self.floe_of(name, &pipeline)
+    }
+
+    fn floe_of(&self, name: &str, pipeline: &Path) -> Result<Run> {
+        let usage = run(self.floe_run(pipeline).arg("--until-end"))?;
         let (records, bytes) = self.newest_checkpoint(name)?;
         anyhow::ensure!(records == self.records, "floe took {records} records");
         Ok(Run { usage, guest_mb: bytes as f64 / 1e6 })
@@ -145,7 +149,8 @@ impl Bench {
             let tasks = floe_checkpoint::read_parts(&*store, pipeline, manifest).await?;
             let images = tasks.iter().flat_map(|it| &it.operators);
             let bytes = images.map(|(_, image)| image.memory.bytes).sum();
-            Ok((tasks.iter().map(|it| it.records).sum(), bytes))
+            let of_partitions = tasks.iter().filter(|it| it.task.stage().is_none());
+            Ok((of_partitions.map(|it| it.records).sum(), bytes))
         })
     }
 

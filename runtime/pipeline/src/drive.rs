@@ -255,7 +255,7 @@ fn keyed_thread(mut worker: KeyedWorker, input: &inbox::Receiver, to: &To) -> Re
 fn handle(worker: &mut KeyedWorker, taken: Taken) -> Result<Handled, Stopped> {
     match taken {
         Taken::Element(passed) => worker.handle(passed),
-        Taken::Barrier(epoch) => Ok(worker.barrier(epoch)?),
+        Taken::Barrier { epoch, aligned_in } => Ok(worker.barrier(epoch, aligned_in)?),
     }
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use floe_core::Epoch;
 
@@ -19,6 +20,8 @@ pub(crate) struct Inbox {
     inputs: Vec<Input>,
     /// The input that is looked at first: the one behind the last that gave something.
     turn: usize,
+    /// When the first input gave the barrier that others have not given yet.
+    aligning: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -32,13 +35,14 @@ struct Input {
 pub(crate) enum Taken {
     /// Rows or a watermark.
     Element(Passed),
-    /// Of all inputs.
-    Barrier(Epoch),
+    /// Of all inputs, so long after the first of them gave it.
+    Barrier { epoch: Epoch, aligned_in: Duration },
 }
 
 impl Inbox {
     pub(crate) fn new(inputs: usize) -> Inbox {
-        Inbox { inputs: (0..inputs).map(|_| Input::default()).collect(), turn: 0 }
+        let inputs = (0..inputs).map(|_| Input::default()).collect();
+        Inbox { inputs, turn: 0, aligning: None }
     }
 
     pub(crate) fn is_full(&self, input: usize) -> bool {
@@ -66,11 +70,13 @@ impl Inbox {
             match self.inputs[next].waiting.pop_front()? {
                 Passed::Barrier(epoch) => {
                     self.inputs[next].at_barrier = Some(epoch);
+                    let since = *self.aligning.get_or_insert_with(Instant::now);
                     if self.inputs.iter().all(|it| it.at_barrier.is_some()) {
                         for input in &mut self.inputs {
                             assert_eq!(input.at_barrier.take(), Some(epoch), "barriers in order");
                         }
-                        return Some(Taken::Barrier(epoch));
+                        self.aligning = None;
+                        return Some(Taken::Barrier { epoch, aligned_in: since.elapsed() });
                     }
                 }
                 element => return Some(Taken::Element(element)),
@@ -182,7 +188,7 @@ mod tests {
     fn text(taken: Option<Taken>) -> String {
         match taken {
             None => "nothing".to_owned(),
-            Some(Taken::Barrier(epoch)) => format!("barrier {epoch}"),
+            Some(Taken::Barrier { epoch, .. }) => format!("barrier {epoch}"),
             Some(Taken::Element(Passed::Watermark { from, watermark })) => {
                 format!("{from}:{}", watermark.0)
             }
@@ -206,6 +212,20 @@ mod tests {
         assert_eq!(text(inbox.take()), "barrier 1");
         let rest = [text(inbox.take()), text(inbox.take()), text(inbox.take())];
         assert_eq!(rest, ["0:10", "1:11", "nothing"]);
+    }
+
+    #[test]
+    fn the_time_between_the_first_barrier_and_the_last_is_told() {
+        let mut inbox = Inbox::new(2);
+        for epoch in [Epoch(1), Epoch(2)] {
+            inbox.push(0, Passed::Barrier(epoch));
+            assert!(inbox.take().is_none());
+            let waited = Duration::from_millis(20);
+            std::thread::sleep(waited);
+            inbox.push(1, Passed::Barrier(epoch));
+            let Some(Taken::Barrier { aligned_in, .. }) = inbox.take() else { panic!("a barrier") };
+            assert!(aligned_in >= waited, "{aligned_in:?}");
+        }
     }
 
     #[test]

@@ -10,18 +10,16 @@ use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop, Left};
 use floe_core::exchange::digest;
 use floe_core::graph::Wires;
-use floe_core::image::Capture;
 use floe_core::journal::{Journal, MergeStep, Step};
 use floe_core::task::CapturedTask;
-use floe_core::{Epoch, EventTime, Offset, Result, TopicPartition};
+use floe_core::{Epoch, Error, EventTime, Offset, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::dead_letter::{Class, DeadLetters};
+use crate::dead_letter::DeadLetters;
+use crate::link::{self, Link, Suspected, count_fuel, isolate};
 use crate::passed::{Origin, PassedRows};
 use crate::refusal::{Place, Refusal};
-use crate::task::{
-    Calls, Input, Link, Output, Stopped, Suspect, advanced, count_fuel, go_back, stop_counting,
-};
+use crate::task::{Calls, Input, Output, Stopped, Suspect, advanced};
 use crate::telemetry::Status;
 
 pub(crate) struct KeyedTask {
@@ -58,8 +56,9 @@ impl KeyedTask {
         let mut letters = DeadLetters::new();
         let mut left = Left::new();
         if self.careful {
-            let whole = 0..rows.batch.num_rows();
-            self.isolate(rows, whole, epoch, status, &mut letters, &mut left)?;
+            let (letters, left) = (&mut letters, &mut left);
+            let mut batch = SuspectedRows { task: self, rows, epoch, status, letters, left };
+            isolate(&mut batch, 0..rows.batch.num_rows())?;
         } else {
             let made = self.run_chain(rows, rows.batch.clone(), epoch, status, &mut letters);
             left = made.map_err(|stop| match stop {
@@ -112,50 +111,6 @@ impl KeyedTask {
         Ok(output.with(letters, status))
     }
 
-    /// As for a partition's task: the half that stops an operator is halved again, until its row stands alone.
-    fn isolate(
-        &mut self,
-        rows: &PassedRows,
-        range: Range<usize>,
-        epoch: Epoch,
-        status: &Status,
-        letters: &mut DeadLetters,
-        so_far: &mut Left,
-    ) -> Result<(), Stopped> {
-        let whole = |it: &mut Link| it.operator.capture(Capture::Whole);
-        let images = self.chain.iter_mut().map(whole).collect::<Result<Vec<_>>>()?;
-        let (steps, virtual_time, letters_before) =
-            (self.journal.steps.len(), self.virtual_time, letters.mark());
-        let part = rows.batch.slice(range.start, range.len());
-        let (link, error) = match self.run_chain(rows, part, epoch, status, letters) {
-            Ok(left) => {
-                so_far.extend(left);
-                return Ok(());
-            }
-            Err(ChainStop::Refused(error)) => return Err(Stopped::Failed(error)),
-            Err(ChainStop::Operator { link, error }) => (link, error),
-        };
-        go_back(&mut self.chain, &self.task, &images)?;
-        self.journal.steps.truncate(steps);
-        self.virtual_time = virtual_time;
-        letters.back_to(letters_before);
-        if range.len() > 1 {
-            let middle = range.start + range.len() / 2;
-            self.isolate(rows, range.start..middle, epoch, status, letters, so_far)?;
-            return self.isolate(rows, middle..range.end, epoch, status, letters, so_far);
-        }
-        self.journal.steps.push(Step::MergeSkip { from: rows.from });
-        let link = &self.chain[link];
-        let refusal = Refusal {
-            class: Class::Trap,
-            on_error: link.on_error,
-            operator: &link.name,
-            module_hash: link.factory.describe().module_hash,
-            reason: &error.message,
-        };
-        Ok(refusal.settle(&self.task, Place::Passed(&rows.origin), epoch, letters)?)
-    }
-
     fn run_chain(
         &mut self,
         rows: &PassedRows,
@@ -187,13 +142,8 @@ impl KeyedTask {
 
     /// At a quiescent point: the barriers of all inputs have come, no guest frame is on the stack.
     pub(crate) fn capture(&mut self) -> Result<CapturedTask> {
-        let operators = self
-            .chain
-            .iter_mut()
-            .map(|link| Ok((link.name.to_string(), link.operator.capture(Capture::Changes)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let operators = link::capture(&mut self.chain, &self.task)?;
         self.careful = false;
-        stop_counting(&mut self.chain, &self.task)?;
         Ok(CapturedTask {
             task: self.task.clone(),
             operators,
@@ -207,6 +157,45 @@ impl KeyedTask {
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.chain.iter().map(|it| it.operator.memory_bytes()).sum()
+        link::memory_bytes(&self.chain)
     }
 }
+
+/// Rows of another task among which one may stop an operator.
+struct SuspectedRows<'a> {
+    task: &'a mut KeyedTask,
+    rows: &'a PassedRows,
+    epoch: Epoch,
+    status: &'a Status,
+    letters: &'a mut DeadLetters,
+    left: &'a mut Left,
+}
+
+impl Suspected for SuspectedRows<'_> {
+    fn place(&mut self) -> link::Place<'_> {
+        link::Place {
+            chain: &mut self.task.chain,
+            task: &self.task.task,
+            journal: &mut self.task.journal,
+            virtual_time: &mut self.task.virtual_time,
+            letters: self.letters,
+        }
+    }
+
+    fn run(&mut self, range: Range<usize>) -> Result<(), ChainStop> {
+        let part = self.rows.batch.slice(range.start, range.len());
+        let left = self.task.run_chain(self.rows, part, self.epoch, self.status, self.letters)?;
+        self.left.extend(left);
+        Ok(())
+    }
+
+    fn pass_over(&mut self, _: usize, link: usize, error: &Error) -> Result<()> {
+        self.task.journal.steps.push(Step::MergeSkip { from: self.rows.from });
+        let refusal = Refusal::of_trap(&self.task.chain[link], error);
+        let place = Place::Passed(&self.rows.origin);
+        refusal.settle(&self.task.task, place, self.epoch, self.letters)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod drive;
 mod reader;
 mod idle;
 mod worker;
+mod link;
 mod task;
 mod passed;
 mod inbox;

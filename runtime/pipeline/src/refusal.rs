@@ -3,6 +3,7 @@
 use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 
 use crate::dead_letter::{Class, DeadLetters, Reason};
+use crate::link::Link;
 use crate::passed::Origin;
 use crate::wiring::OnError;
 
@@ -66,7 +67,18 @@ pub(crate) struct Refusal<'a> {
     pub(crate) reason: &'a str,
 }
 
-impl Refusal<'_> {
+impl<'a> Refusal<'a> {
+    /// Of what alone stops the operator of a link.
+    pub(crate) fn of_trap(link: &'a Link, error: &'a Error) -> Refusal<'a> {
+        Refusal {
+            class: Class::Trap,
+            on_error: link.on_error,
+            operator: &link.name,
+            module_hash: link.factory.describe().module_hash,
+            reason: &error.message,
+        }
+    }
+
     pub(crate) fn settle(
         &self,
         task: &TopicPartition,

@@ -18,9 +18,10 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::keyed::KeyedTask;
+use crate::link::Link;
 use crate::passed::Next;
 use crate::recovery::{Start, start_position};
-use crate::task::{DecodesFor, Link, Task};
+use crate::task::{DecodesFor, Task};
 use crate::wiring::{OnError, OperatorWiring, RunConfig};
 
 pub(crate) fn identity_now(

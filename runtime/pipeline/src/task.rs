@@ -10,15 +10,15 @@ use floe_core::chain::{self, Chain, ChainStop, Left};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Outlet, Wires};
-use floe_core::image::{Capture, OperatorImage};
 use floe_core::journal::{BatchStep, Journal, Step};
-use floe_core::ports::{Decoder, Operator, OperatorFactory, RejectedRow, Staged};
+use floe_core::ports::{Decoder, RejectedRow, Staged};
 use floe_core::schema::{SchemaId, SchemaUse};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::{Class, DeadLetters, RETRIED, Reason};
+use crate::link::{self, Link, Suspected, count_fuel, isolate};
 use crate::passed::Origin;
 use crate::refusal::{Place, Refusal, resumes};
 use crate::run::Event;
@@ -54,61 +54,6 @@ pub(crate) struct DecodesFor {
     pub(crate) name: Arc<str>,
     pub(crate) on_error: OnError,
     pub(crate) module_hash: [u8; 32],
-}
-
-/// One operator of the chain.
-pub(crate) struct Link {
-    pub(crate) name: Arc<str>,
-    pub(crate) on_error: OnError,
-    pub(crate) factory: Arc<dyn OperatorFactory>,
-    /// In place of `factory` until the next barrier: fuel is counted, so what a call does is decided.
-    pub(crate) counted: Option<Arc<dyn OperatorFactory>>,
-    pub(crate) operator: Box<dyn Operator>,
-}
-
-impl Link {
-    /// A call that fails has failed: nothing is left that would decide it.
-    fn is_decided(&self) -> bool {
-        self.counted.is_some() || self.factory.counted().is_none()
-    }
-}
-
-/// From here to the next barrier every call has its fuel counted: the instances go on from their images
-/// in the compile that counts. Time may have chosen that it is so; what comes of it is the same.
-pub(crate) fn count_fuel(chain: &mut [Link], task: &TopicPartition) -> Result<()> {
-    for link in chain {
-        let Some(counted) = link.factory.counted() else { continue };
-        let image = link.operator.capture(Capture::Whole)?;
-        link.operator = counted.restore(task, &image)?;
-        link.operator.forget_captures();
-        link.counted = Some(counted);
-    }
-    Ok(())
-}
-
-/// Behind the capture for a checkpoint, which holds what the instances go on from.
-pub(crate) fn stop_counting(chain: &mut [Link], task: &TopicPartition) -> Result<()> {
-    for link in chain.iter_mut().filter(|it| it.counted.is_some()) {
-        let image = link.operator.capture(Capture::Whole)?;
-        link.operator = link.factory.restore(task, &image)?;
-        link.counted = None;
-    }
-    Ok(())
-}
-
-/// An instance that trapped is never used again: each is made anew from its image. No checkpoint holds
-/// that image, so the next capture for one is whole.
-pub(crate) fn go_back(
-    chain: &mut [Link],
-    task: &TopicPartition,
-    images: &[OperatorImage],
-) -> Result<()> {
-    for (link, image) in chain.iter_mut().zip(images) {
-        let factory = link.counted.as_ref().unwrap_or(&link.factory);
-        link.operator = factory.restore(task, image)?;
-        link.operator.forget_captures();
-    }
-    Ok(())
 }
 
 /// What a call left behind.
@@ -195,7 +140,11 @@ impl Task {
         let mut made = Made::default();
         if let (Some(first), Some(last)) = (records.first_offset(), records.last_offset()) {
             if self.careful_from.is_some_and(|from| from <= last) {
-                self.isolate(records, 0..records.len(), epoch, status, &mut letters, &mut made)?;
+                let letters = &mut letters;
+                let made = &mut made;
+                let mut batch =
+                    SuspectedRecords { task: self, records, epoch, status, letters, made };
+                isolate(&mut batch, 0..records.len())?;
             } else {
                 let whole = self.run_chain(records, epoch, status, &mut letters);
                 made = whole.map_err(|stop| match stop {
@@ -260,11 +209,17 @@ impl Task {
         }
         let (mut made, before) = (Made::default(), self.virtual_time);
         let begin = self.journal.steps.len();
-        self.isolate(records, 0..records.len(), epoch, status, &mut letters, &mut made).map_err(
-            |stopped| match stopped {
-                Stopped::Failed(error) | Stopped::Poisoned(Suspect { error, .. }) => error,
-            },
-        )?;
+        let mut batch = SuspectedRecords {
+            task: self,
+            records,
+            epoch,
+            status,
+            letters: &mut letters,
+            made: &mut made,
+        };
+        isolate(&mut batch, 0..records.len()).map_err(|stopped| match stopped {
+            Stopped::Failed(error) | Stopped::Poisoned(Suspect { error, .. }) => error,
+        })?;
         self.virtual_time = self.virtual_time.max(before);
         self.forget_steps(begin);
         let steps = records.iter().map(|it| Step::Retry(it.offset()));
@@ -306,53 +261,6 @@ impl Task {
         output.add(left, &self.origin(None));
         output.watermark = Some(watermark);
         Ok(())
-    }
-
-    /// Runs part of a batch; where it stops an operator, goes back to the image from before it and runs
-    /// its halves, until the guilty record stands alone. If no record fails alone, the parts stand.
-    fn isolate(
-        &mut self,
-        records: &Records,
-        range: Range<usize>,
-        epoch: Epoch,
-        status: &Status,
-        letters: &mut DeadLetters,
-        so_far: &mut Made,
-    ) -> Result<(), Stopped> {
-        let whole = |it: &mut Link| it.operator.capture(Capture::Whole);
-        let images = self.chain.iter_mut().map(whole).collect::<Result<Vec<_>>>()?;
-        let (steps, virtual_time, letters_before) =
-            (self.journal.steps.len(), self.virtual_time, letters.mark());
-        let part = records.slice(range.clone());
-        let (link, error) = match self.run_chain(&part, epoch, status, letters) {
-            Ok(made) => {
-                so_far.rows.extend(made.rows);
-                so_far.newest = so_far.newest.max(made.newest);
-                return Ok(());
-            }
-            Err(ChainStop::Refused(error)) => return Err(Stopped::Failed(error)),
-            Err(ChainStop::Operator { link, error }) => (link, error),
-        };
-        go_back(&mut self.chain, &self.task, &images)?;
-        self.forget_steps(steps);
-        self.virtual_time = virtual_time;
-        letters.back_to(letters_before);
-        if range.len() > 1 {
-            let middle = range.start + range.len() / 2;
-            self.isolate(records, range.start..middle, epoch, status, letters, so_far)?;
-            return self.isolate(records, middle..range.end, epoch, status, letters, so_far);
-        }
-        let record = records.get(range.start);
-        self.journal.steps.push(Step::Skip(record.offset()));
-        let link = &self.chain[link];
-        let refusal = Refusal {
-            class: Class::Trap,
-            on_error: link.on_error,
-            operator: &link.name,
-            module_hash: link.factory.describe().module_hash,
-            reason: &error.message,
-        };
-        Ok(refusal.settle(&self.task, Place::Record(record), epoch, letters)?)
     }
 
     fn run_chain(
@@ -428,14 +336,9 @@ impl Task {
 
     /// At a quiescent point: no guest frame is on the stack, all output was handed on.
     pub(crate) fn capture(&mut self) -> Result<CapturedTask> {
-        let operators = self
-            .chain
-            .iter_mut()
-            .map(|link| Ok((link.name.to_string(), link.operator.capture(Capture::Changes)?)))
-            .collect::<Result<Vec<_>>>()?;
+        let operators = link::capture(&mut self.chain, &self.task)?;
         self.careful_from = None;
         self.schemas.clear();
-        stop_counting(&mut self.chain, &self.task)?;
         Ok(CapturedTask {
             task: self.task.clone(),
             operators,
@@ -448,7 +351,48 @@ impl Task {
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.chain.iter().map(|it| it.operator.memory_bytes()).sum()
+        link::memory_bytes(&self.chain)
+    }
+}
+
+/// Records of a partition among which one may stop an operator.
+struct SuspectedRecords<'a> {
+    task: &'a mut Task,
+    records: &'a Records,
+    epoch: Epoch,
+    status: &'a Status,
+    letters: &'a mut DeadLetters,
+    made: &'a mut Made,
+}
+
+impl Suspected for SuspectedRecords<'_> {
+    fn place(&mut self) -> link::Place<'_> {
+        link::Place {
+            chain: &mut self.task.chain,
+            task: &self.task.task,
+            journal: &mut self.task.journal,
+            virtual_time: &mut self.task.virtual_time,
+            letters: self.letters,
+        }
+    }
+
+    fn forget_steps(&mut self, behind: usize) {
+        self.task.forget_steps(behind);
+    }
+
+    fn run(&mut self, range: Range<usize>) -> Result<(), ChainStop> {
+        let part = self.records.slice(range);
+        let made = self.task.run_chain(&part, self.epoch, self.status, self.letters)?;
+        self.made.rows.extend(made.rows);
+        self.made.newest = self.made.newest.max(made.newest);
+        Ok(())
+    }
+
+    fn pass_over(&mut self, at: usize, link: usize, error: &Error) -> Result<()> {
+        let record = self.records.get(at);
+        self.task.journal.steps.push(Step::Skip(record.offset()));
+        let refusal = Refusal::of_trap(&self.task.chain[link], error);
+        refusal.settle(&self.task.task, Place::Record(record), self.epoch, self.letters)
     }
 }
 

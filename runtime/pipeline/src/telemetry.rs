@@ -19,6 +19,7 @@ pub mod names {
     pub const WATERMARK_SECONDS: &str = "floe_watermark_seconds";
     pub const BATCH_SECONDS: &str = "floe_batch_seconds";
     pub const CHECKPOINT_PAUSE_SECONDS: &str = "floe_checkpoint_pause_seconds";
+    pub const ALIGNMENT_SECONDS: &str = "floe_alignment_seconds";
     pub const CHECKPOINT_SECONDS: &str = "floe_checkpoint_seconds";
     pub const CHECKPOINT_BYTES: &str = "floe_checkpoint_bytes";
     pub const CHECKPOINT_EPOCH: &str = "floe_checkpoint_epoch";
@@ -37,7 +38,7 @@ pub mod names {
 /// Why a commit was tried again: its outcome is not known, or it was not applied.
 pub const RETRY_REASONS: [&str; 2] = ["outcome-unknown", "not-applied"];
 
-/// How long calls of operators took.
+/// How long calls of operators took, or whatever else is done often.
 #[derive(Debug, Default)]
 pub struct CallTimes {
     buckets: [AtomicU64; CALL_BUCKETS],
@@ -80,6 +81,8 @@ pub struct Status {
     /// Records that were not taken, by class in the order of `Class::ALL`.
     pub rejected: [AtomicU64; Class::ALL.len()],
     pub guest_calls: CallTimes,
+    /// From the first barrier at a worker behind a re-keying to the last of them.
+    pub alignments: CallTimes,
     pub backpressure_nanos: AtomicU64,
     pub commits_pending: AtomicU64,
     /// Commits tried again, by the reasons of `RETRY_REASONS`.

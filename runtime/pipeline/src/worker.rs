@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use floe_core::crash_point::{CrashPoint, hit};
@@ -29,6 +29,9 @@ pub(crate) enum Element {
     /// Never overtakes records.
     Barrier(Epoch),
 }
+
+/// A checkpoint that waits so long for a barrier to be aligned is told of.
+const LONG_ALIGNMENT: Duration = Duration::from_secs(1);
 
 /// Runs tasks of partitions.
 pub(crate) struct Worker {
@@ -150,7 +153,17 @@ impl KeyedWorker {
     }
 
     /// All inputs have given the barrier, and everything before it is processed.
-    pub(crate) fn barrier(&mut self, epoch: Epoch) -> Result<Handled> {
+    pub(crate) fn barrier(&mut self, epoch: Epoch, aligned_in: Duration) -> Result<Handled> {
+        self.out.status.alignments.observe(aligned_in);
+        if aligned_in >= LONG_ALIGNMENT {
+            let tasks = self.tasks.values().map(|it| it.task.to_string()).collect::<Vec<_>>();
+            tracing::info!(
+                %epoch,
+                seconds = aligned_in.as_secs_f64(),
+                tasks = tasks.join(", "),
+                "a barrier waited long for the slowest task before it: the checkpoint is as much later, and no record"
+            );
+        }
         self.out.barrier(epoch, self.tasks.values_mut().map(KeyedTask::capture))
     }
 }

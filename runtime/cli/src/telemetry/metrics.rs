@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use floe_pipeline::dead_letter::Class;
-use floe_pipeline::telemetry::{EpochStatus, RETRY_REASONS, Status, names};
+use floe_pipeline::telemetry::{CallTimes, EpochStatus, RETRY_REASONS, Status, names};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, text,
@@ -211,16 +211,22 @@ impl Collector for StatusCollector {
             .map(|(class, count)| (vec![("class", class.name())], count))
             .collect();
         counters(&mut e, names::DEAD_LETTERS, "Records that were not taken", &rejected)?;
-        let buckets = status.guest_calls.buckets();
-        let calls = buckets.iter().map(|(_, count)| count).sum();
-        let mut histogram = e.encode_descriptor(
-            names::BATCH_SECONDS,
-            "One call of an operator",
-            None,
-            MetricType::Histogram,
-        )?;
-        histogram.encode_histogram::<NoLabelSet>(view.guest_seconds, calls, &buckets, None)
+        let alignments = "From the first barrier at a worker behind a re-keying to the last";
+        times(&mut e, names::ALIGNMENT_SECONDS, alignments, &status.alignments)?;
+        times(&mut e, names::BATCH_SECONDS, "One call of an operator", &status.guest_calls)
     }
+}
+
+fn times(
+    e: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    times: &CallTimes,
+) -> Result<(), fmt::Error> {
+    let buckets = times.buckets();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    let mut histogram = e.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    histogram.encode_histogram::<NoLabelSet>(times.seconds(), count, &buckets, None)
 }
 
 fn counter<T>(

@@ -34,6 +34,7 @@ fn watched() -> Watched {
     status.rows_out.store(7, Ordering::Relaxed);
     status.reject(Class::Trap);
     status.guest_calls.observe(std::time::Duration::from_millis(2));
+    status.alignments.observe(std::time::Duration::from_millis(3));
     status.update_task(&TopicPartition::new("payments", 3), |it| {
         it.records = 9;
         it.next_offset = 9;
@@ -77,6 +78,7 @@ fn a_scrape_has_every_name_and_the_real_values() {
         "floe_backpressure_seconds_total",
         r#"floe_dead_letters_total{pipeline="payments",class="trap"} 1"#,
         r#"floe_batch_seconds_bucket{pipeline="payments",le="0.002097152"} 1"#,
+        r#"floe_alignment_seconds_count{pipeline="payments"} 1"#,
         "floe_source_lag_seconds",
         "floe_guest_memory_bytes",
         "floe_checkpoint_bytes",

@@ -47,3 +47,4 @@ mod no_code;
 mod new_operators;
 mod outbox;
 mod typed;
+mod verify;

@@ -115,6 +115,10 @@ fn typed(format: &str, newest: &str, wide: &str, name: &str) {
         ensure!(said.contains("schema 77 is unknown to the registry"), "{said}");
         ensure!(said.contains("6e 6f 20 66 72"), "the value without a frame is not shown\n{said}");
         scene.compare(&[])?;
+        // The schemas that were kept are enough to hold the table against its topic.
+        let by_key = ["--key", "merchant_id", "--sum", "amount_minor", "--distinct", "txn_id"];
+        let verify = [&["verify", "pipeline.toml"][..], &by_key].concat();
+        must(&scene, 0, &["equal: "], &verify)?;
 
         // What was decided is run again without the registry, and without anything.
         drop(registry);

@@ -3,6 +3,7 @@
 mod language;
 mod replay;
 mod rewind;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use crate::exit;
 pub(crate) use language::Language;
 pub(crate) use replay::ReplayArgs;
 pub(crate) use rewind::RewindArgs;
+pub(crate) use verify::{Pair, VerifyArgs};
 
 #[derive(Parser)]
 #[command(
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Run epochs again in other ways, and see that each comes out the same
     VerifyDeterminism(VerifyDeterminismArgs),
+    /// Count and add up the source again, and show each key for which the table says something else
+    Verify(VerifyArgs),
     /// From a row of the table to the records that made it
     Trace(TraceArgs),
     /// The first epoch that breaks a condition on rows or on state

@@ -50,6 +50,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
             command::checkpoint_diff::diff(args)
         }
         Command::VerifyDeterminism(args) => command::verify_determinism::verify_determinism(args),
+        Command::Verify(args) => command::verify::verify(args),
         Command::Trace(args) => command::trace::trace(args),
         Command::Bisect(args) => command::bisect::bisect(args),
         Command::Record(args) => command::record::record(args),

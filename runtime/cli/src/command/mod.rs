@@ -29,6 +29,7 @@ pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod sweep;
 pub(crate) mod trace;
+pub(crate) mod verify;
 pub(crate) mod verify_determinism;
 pub(crate) mod test;
 pub(crate) mod upgrade;

@@ -43,9 +43,18 @@ pub(crate) fn source_decoder(
     reader: usize,
     known: &Arc<KnownSchemas>,
 ) -> Result<InputDecoder> {
-    let format = schemas::format(source, known)?;
     let input = Arc::clone(&modules.chain[reader].factory.describe().input);
-    Ok(InputDecoder::new(format, input)?.of_source(&source.name))
+    decoder_to(source, input, known)
+}
+
+/// Of one source, to these columns.
+pub(crate) fn decoder_to(
+    source: &SourceSpec,
+    columns: SchemaRef,
+    known: &Arc<KnownSchemas>,
+) -> Result<InputDecoder> {
+    let format = schemas::format(source, known)?;
+    Ok(InputDecoder::new(format, columns)?.of_source(&source.name))
 }
 
 /// Connects all sources, as one.

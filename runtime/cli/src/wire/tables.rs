@@ -8,7 +8,7 @@ use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_sink::iceberg::{
-    IcebergSink, Published, TableCommit, begin_branch, fix_table, read_commits, read_rows,
+    IcebergSink, Published, TableAt, TableCommit, begin_branch, fix_table, read_commits, read_rows,
     table_history,
 };
 
@@ -151,14 +151,31 @@ async fn check_table(
 
 /// All rows of a table, as any reader would see them.
 pub(crate) async fn rows(table: &TableSpec, snapshot: Option<i64>) -> Result<Vec<RecordBatch>> {
-    if !catalog_exists(&table.catalog) {
-        return Err(Error::invalid(format!(
-            "{} is not there: there is no catalog at {} yet",
-            table.table,
-            table.catalog.uri.as_uri()
-        )));
-    }
+    catalog_is_there(table)?;
     read_rows(&catalog_config(&table.catalog), &table.table, snapshot).await
+}
+
+fn catalog_is_there(table: &TableSpec) -> Result<()> {
+    if catalog_exists(&table.catalog) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{} is not there: there is no catalog at {} yet",
+        table.table,
+        table.catalog.uri.as_uri()
+    )))
+}
+
+/// A table to be read batch by batch, and what it says of this pipeline's sink.
+pub(crate) async fn table_at(
+    pipeline: &str,
+    sink: &str,
+    table: &TableSpec,
+    snapshot: Option<i64>,
+) -> Result<TableAt> {
+    catalog_is_there(table)?;
+    let (catalog, config) = (catalog_config(&table.catalog), table_config(table));
+    TableAt::look(&catalog, &config, (pipeline, sink), snapshot).await
 }
 
 /// The snapshots of the pipeline in its table, oldest first.

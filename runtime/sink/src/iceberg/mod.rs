@@ -29,6 +29,7 @@ mod upkeep;
 mod rewrite;
 mod error;
 mod read;
+mod stream;
 
 pub use branch::{begin_branch, table_history};
 pub use config::{
@@ -39,4 +40,5 @@ pub use evolve::fix_table;
 pub use publish::{Published, publish};
 pub use read::{TableCommit, read_commits, read_rows};
 pub use schema::Mismatch;
+pub use stream::{EpochAt, RowStream, TableAt};
 pub use table::{IcebergSink, Looked};

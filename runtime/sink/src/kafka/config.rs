@@ -35,8 +35,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(30);
 const DEFAULTS: [(&str, &str); 6] = [
     ("client.id", "floe"),
     ("compression.type", "lz4"),
-    // An epoch's records come all at once: there is nothing to wait for.
-    ("linger.ms", "1"),
+    ("linger.ms", "5"),
     // The partition of a key is the one that Java's clients choose.
     ("partitioner", "murmur2_random"),
     ("queue.buffering.max.messages", "200000"),

@@ -199,7 +199,13 @@ pub(crate) fn load_module(
     limits: &Limits,
 ) -> Result<Arc<floe_operator::Module>> {
     let bytes = std::fs::read(file).map_err(|error| {
-        Error::invalid(format!("module {} cannot be read: {error}", file.display()))
+        // Where `floe build` puts what it builds of a folder.
+        let built = file.ends_with("target/floe/operator.wasm");
+        let hint = match file.ancestors().nth(3) {
+            Some(folder) if built => format!("\n  → build it: floe build {}", folder.display()),
+            _ => String::new(),
+        };
+        Error::invalid(format!("module {} cannot be read: {error}{hint}", file.display()))
     })?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     engine.load(&name, &bytes, limits)

@@ -45,6 +45,9 @@ const TRICKLE_MS: u64 = 50;
 /// So long at the least it lasts, on a machine of any speed: longer than a test waits.
 const LASTS_SECONDS_MIN: u64 = 240;
 
+/// So many are handed out by a feed that is stopped at once, too: a test without records shows nothing.
+const RECORDS_MIN: u64 = 400;
+
 /// Among so many lines each partition comes, of inputs with few or many.
 const FIRST_LINES_MAX: usize = 64;
 
@@ -149,7 +152,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Hands out no more, and cuts the input off behind what was handed out. Gives the number of records.
+    /// Hands out no more than the first some hundred, and cuts the input off behind what was handed out.
+    /// Gives the number of records.
     pub(crate) fn stop(mut self) -> Result<u64> {
         self.tell(STOPPED)?;
         let records = self.hand.wait()?;
@@ -233,10 +237,11 @@ fn append_paced(
         loop {
             let wait = match allowed.load(Ordering::Relaxed) {
                 ALL => 0,
-                STOPPED => {
+                STOPPED if done >= RECORDS_MIN => {
                     writer.flush()?;
                     return Ok(done);
                 }
+                STOPPED => 0,
                 ENDLESSLY if done >= pace.slowly_from => TRICKLE_MS / 10,
                 allowed if done >= allowed => u64::MAX,
                 _ => u64::from(done.is_multiple_of(per_tick)),

@@ -49,6 +49,10 @@ def content(value):
     return value
 
 
+# So many are handed out by a feed that is stopped at once, too.
+RECORDS_MIN = 400
+
+
 def produce(options):
     # A number, or one of the words.
     said = [0]
@@ -95,7 +99,7 @@ def produce(options):
                 producer.poll(0)
                 time.sleep(0.01)
                 ticks += 1
-            if said[0] == "stop":
+            if said[0] == "stop" and number >= RECORDS_MIN:
                 break
             while True:
                 try:

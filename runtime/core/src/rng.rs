@@ -2,6 +2,14 @@
 //!
 //! The generator's whole state is in the checkpoint, so a re-execution draws the same numbers.
 
+/// Spreads each bit over all: what splitmix64 does to its counter.
+pub fn mixed(number: u64) -> u64 {
+    let mut z = number;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
 /// The generator of one operator of one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperatorRng {
@@ -13,10 +21,7 @@ impl OperatorRng {
         let mut mix = seed;
         let mut next = || {
             mix = mix.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = mix;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            z ^ (z >> 31)
+            mixed(mix)
         };
         OperatorRng { state: [next(), next(), next(), next()] }
     }

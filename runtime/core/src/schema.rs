@@ -130,11 +130,6 @@ impl KnownSchemas {
             *entry = schema;
         }
     }
-
-    pub fn all(&self) -> Vec<(SchemaId, Arc<WriterSchema>)> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.iter().filter_map(|(id, it)| Some((*id, Arc::clone(it.as_ref()?)))).collect()
-    }
 }
 
 #[cfg(test)]

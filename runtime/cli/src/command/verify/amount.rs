@@ -7,7 +7,7 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use floe_core::{Error, Result};
+use floe_core::{Error, Result, rng};
 use serde_json::Value;
 
 use super::super::rows::value;
@@ -84,10 +84,7 @@ pub(super) fn text(amount: i128, digits: u8) -> String {
 /// A part of the sum of hashes that tells rows apart whose amounts have the same sum.
 pub(super) fn mixed(amount: Option<i128>) -> u64 {
     let Some(amount) = amount else { return 0x6e75_6c6c };
-    let mut z = (amount as u64) ^ ((amount >> 64) as u64).rotate_left(32);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    rng::mixed((amount as u64) ^ ((amount >> 64) as u64).rotate_left(32))
 }
 
 /// The values of some columns as a JSON list: in it, an int of the one side is the long of the other.

@@ -70,9 +70,7 @@ impl Totals {
             sum.hash = (sum.hash + hash) & HASH_MASK;
         }
     }
-}
 
-impl Totals {
     pub(super) fn join(&mut self, other: &Totals) {
         self.rows += other.rows;
         for (sum, other) in self.sums.iter_mut().zip(&other.sums) {

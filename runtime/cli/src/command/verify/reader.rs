@@ -200,12 +200,11 @@ fn wrong_parquet(file: &Path, error: &parquet::errors::ParquetError) -> Error {
 }
 
 /// Columns that a JSON file must have, with the types that they have elsewhere.
-pub(super) fn typed(names: &[String], types: &[&Schema]) -> Result<SchemaRef> {
+pub(super) fn typed(names: &[String], types: &Schema) -> Result<SchemaRef> {
     let find = |name: &String| {
-        let found = types.iter().find_map(|it| it.field_with_name(name).ok());
-        found.cloned().ok_or_else(|| {
+        types.field_with_name(name).cloned().map_err(|_| {
             Error::invalid(format!(
-                "column {name:?} is neither in the operator's input nor in the table, so its type is not known\n→ --against a Parquet file says types by itself"
+                "column {name:?} is not in the table, so its type is not known\n→ --against a Parquet file says types by itself"
             ))
         })
     };

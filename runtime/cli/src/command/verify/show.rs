@@ -17,15 +17,15 @@ pub(super) fn text(verified: &Verified) -> String {
     line(&format!("{}  {}", verified.table, place(verified)));
     line(&format!("against  {}", verified.against));
     line(&format!("  source  {}", counted_of_source(verified)));
-    line(&format!("  table   {}", side(&verified.table_totals, "rows")));
+    line(&format!("  table   {}", side(&verified.table_totals)));
     for note in &verified.notes {
         line(&format!("  note    {note}"));
     }
     for difference in &verified.differences {
         line("");
         line(&format!("{}  {}", key(&difference.key), difference.what));
-        line(&format!("  source  {}", side(&difference.source, "rows")));
-        line(&format!("  table   {}", side(&difference.table, "rows")));
+        line(&format!("  source  {}", side(&difference.source)));
+        line(&format!("  table   {}", side(&difference.table)));
         for row in &difference.rows {
             line(&format!("  {}  {}{}", key(&row.key), row.what, found_at(row)));
         }
@@ -47,7 +47,7 @@ pub(super) fn markdown(verified: &Verified) -> String {
     let _ = writeln!(out, "- pipeline {}, {}", cell(&verified.pipeline), place(verified));
     let _ = writeln!(out, "- against {}", cell(&verified.against));
     let _ = writeln!(out, "- source: {}", counted_of_source(verified));
-    let _ = writeln!(out, "- table: {}", side(&verified.table_totals, "rows"));
+    let _ = writeln!(out, "- table: {}", side(&verified.table_totals));
     for note in &verified.notes {
         let _ = writeln!(out, "- note: {note}");
     }
@@ -61,8 +61,8 @@ pub(super) fn markdown(verified: &Verified) -> String {
             "| {} | {} | {} | {} | {} |",
             cell(&key(&difference.key)),
             cell(&difference.what),
-            cell(&side(&difference.source, "rows")),
-            cell(&side(&difference.table, "rows")),
+            cell(&side(&difference.source)),
+            cell(&side(&difference.table)),
             cell(&if difference.rows.is_empty() { first(difference) } else { String::new() })
         );
         for row in &difference.rows {
@@ -86,7 +86,7 @@ fn place(verified: &Verified) -> String {
 }
 
 fn counted_of_source(verified: &Verified) -> String {
-    let mut text = side(&verified.source_totals, "rows");
+    let mut text = side(&verified.source_totals);
     if verified.again > 0 {
         let again = show::grouped(verified.again);
         text += &format!("; {again} more that came again were not counted");
@@ -113,8 +113,8 @@ pub(super) fn verdict(verified: &Verified) -> String {
     }
 }
 
-fn side(side: &Side, what: &str) -> String {
-    let mut text = format!("{} {what}", show::grouped(side.rows.unsigned_abs()));
+fn side(side: &Side) -> String {
+    let mut text = format!("{} rows", show::grouped(side.rows.unsigned_abs()));
     for (name, sum) in &side.sums {
         text += &format!("   {name} {}", plain(sum));
     }

@@ -31,7 +31,7 @@ impl Truth {
         match file.extension().and_then(|it| it.to_str()) {
             Some("parquet") => Ok(Truth::Parquet(file.to_owned(), reader::parquet_columns(file)?)),
             Some("jsonl" | "ndjson" | "json") => {
-                let columns = reader::typed(names, &[types])?;
+                let columns = reader::typed(names, types)?;
                 reader::open(file)?;
                 Ok(Truth::Lines(file.to_owned(), columns))
             }

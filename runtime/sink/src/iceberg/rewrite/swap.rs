@@ -55,8 +55,13 @@ pub(super) async fn swap(
         summary.insert(REPLACED.to_owned(), replaced.clone());
     }
     hit(CrashPoint::BeforeRewriteSwap);
-    let swapped = send(catalog, updater, ident, &rewritten, &summary).await;
+    let mut swapped = send(catalog, updater, ident, &rewritten, &summary).await;
     hit(CrashPoint::AfterRewriteSwap);
+    if let Swapped::Unknown(_) = &swapped
+        && is_there(catalog, ident, &rewritten.id).await.unwrap_or(false)
+    {
+        swapped = Swapped::Done;
+    }
     let unapplied = match swapped {
         Swapped::Done => {
             tracing::info!(
@@ -74,9 +79,6 @@ pub(super) async fn swap(
         }
         Swapped::Failed(error) => Err(error),
         Swapped::Unknown(why) => {
-            if is_there(catalog, ident, &rewritten.id).await.unwrap_or(false) {
-                return Ok(());
-            }
             // It may land yet, and then what it names must be there.
             return Err(Error::retry(format!(
                 "rewrite small files of {ident}: nobody knows whether it was applied: {why}"

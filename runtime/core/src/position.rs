@@ -27,6 +27,13 @@ impl TopicPartition {
         TopicPartition { topic: Arc::from(topic), partition }
     }
 
+    /// "payments/3", as it is displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (topic, partition) = text.rsplit_once('/')?;
+        let partition: i32 = partition.parse().ok()?;
+        (!topic.is_empty() && partition >= 0).then(|| TopicPartition::new(topic, partition))
+    }
+
     /// The name of a task of the stage that begins with an operator.
     pub fn of_stage(operator: &str, index: u32) -> Self {
         TopicPartition::new(&format!("@{operator}"), index as i32)

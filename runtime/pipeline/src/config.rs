@@ -30,6 +30,7 @@ use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
 pub use diagnose::ConfigError;
+pub use resolve::TASKS_MAX;
 pub use secret::{Properties, Secret};
 pub use time::parse_timestamp;
 

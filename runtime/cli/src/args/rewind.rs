@@ -32,13 +32,9 @@ pub(crate) struct RewindArgs {
 fn parse_offset(text: &str) -> Result<(TopicPartition, Offset), String> {
     let wrong = || format!("{text:?} is not TOPIC/PARTITION=N, such as payments/3=18442017");
     let (task, offset) = text.split_once('=').ok_or_else(wrong)?;
-    let (topic, partition) = task.rsplit_once('/').ok_or_else(wrong)?;
-    let partition: i32 = partition.parse().map_err(|_| wrong())?;
-    let offset: i64 = offset.parse().map_err(|_| wrong())?;
-    if topic.is_empty() || partition < 0 || offset < 0 {
-        return Err(wrong());
-    }
-    Ok((TopicPartition::new(topic, partition), Offset(offset)))
+    let task = TopicPartition::parse(task).ok_or_else(wrong)?;
+    let offset = offset.parse().ok().filter(|it: &i64| *it >= 0).ok_or_else(wrong)?;
+    Ok((task, Offset(offset)))
 }
 
 fn parse_time(text: &str) -> Result<EventTime, String> {

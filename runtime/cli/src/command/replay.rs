@@ -134,10 +134,7 @@ pub(crate) async fn range(
 }
 
 pub(crate) fn parse_task(text: &str) -> Result<TopicPartition> {
-    let parsed = text
-        .rsplit_once('/')
-        .and_then(|(topic, partition)| Some(TopicPartition::new(topic, partition.parse().ok()?)));
-    parsed.ok_or_else(|| {
+    TopicPartition::parse(text).ok_or_else(|| {
         Error::invalid(format!("{text:?} is no task: they are named topic/partition"))
     })
 }

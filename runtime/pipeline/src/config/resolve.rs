@@ -35,7 +35,7 @@ const BATCH_RECORDS: usize = 8192;
 const BATCH_RECORDS_MAX: usize = 65_536;
 const ID_LEN_MAX: usize = 100;
 /// Tasks of a keyed stage: each has its own instances.
-const TASKS_MAX: u32 = 1024;
+pub const TASKS_MAX: u32 = 1024;
 
 /// What of a catalog's properties also says how a store is reached.
 const STORE_PROPERTIES: [&str; 9] = [

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataContentType, DataFile, FormatVersion, ManifestContentType, ManifestFile,
-    ManifestWriterBuilder, Operation, SchemaRef, SnapshotRef, Summary,
+    DataFile, FormatVersion, ManifestContentType, ManifestFile, ManifestWriterBuilder, Operation,
+    SchemaRef, SnapshotRef, Summary,
 };
 use iceberg::table::Table;
 use iceberg::{Error, ErrorKind, Result};
 
+use super::counts::count_files;
 use super::overwrite::take_out;
 use super::update::{Change, new_head, new_snapshot_id, parent_of};
 
@@ -26,7 +27,7 @@ pub(super) struct Delta {
 pub(super) type BySpec = BTreeMap<i32, Vec<DataFile>>;
 
 impl Delta {
-    pub(super) fn files(&self) -> impl Iterator<Item = &DataFile> {
+    pub(super) fn files(&self) -> impl Iterator<Item = &DataFile> + Clone {
         self.data.values().chain(self.deletes.values()).flatten()
     }
 
@@ -177,50 +178,9 @@ fn summarize(
     mut summary: HashMap<String, String>,
     parent: Option<&SnapshotRef>,
 ) -> Summary {
-    let of =
-        |content: DataContentType| delta.files().filter(move |it| it.content_type() == content);
-    let count = |content| of(content).count() as u64;
-    let rows = |content| of(content).map(DataFile::record_count).sum::<u64>();
-    let bytes = delta.files().map(DataFile::file_size_in_bytes).sum::<u64>();
-    let (data, deletes) = (DataContentType::Data, DataContentType::EqualityDeletes);
-    let gone_files = gone.len() as u64;
-    let gone_rows = gone.iter().map(DataFile::record_count).sum::<u64>();
-    let gone_bytes = gone.iter().map(DataFile::file_size_in_bytes).sum::<u64>();
     if delta.replaces {
         summary.insert("replace-partitions".to_owned(), "true".to_owned());
     }
-    let added = [
-        ("deleted-data-files", gone_files),
-        ("deleted-records", gone_rows),
-        ("removed-files-size", gone_bytes),
-        ("added-data-files", count(data)),
-        ("added-records", rows(data)),
-        ("added-delete-files", count(deletes)),
-        ("added-equality-delete-files", count(deletes)),
-        ("added-equality-deletes", rows(deletes)),
-        ("added-files-size", bytes),
-    ];
-    for (key, number) in added.iter().filter(|it| it.1 > 0) {
-        summary.insert((*key).to_owned(), number.to_string());
-    }
-    let totals = [
-        ("total-data-files", count(data), gone_files),
-        ("total-records", rows(data), gone_rows),
-        ("total-delete-files", count(deletes), 0),
-        ("total-equality-deletes", rows(deletes), 0),
-        ("total-position-deletes", 0, 0),
-        ("total-files-size", bytes, gone_bytes),
-    ];
-    for (key, more, less) in totals {
-        let before = match parent {
-            None => Some(0),
-            Some(it) => it.summary().additional_properties.get(key).and_then(|it| it.parse().ok()),
-        };
-        // A total that the parent does not know is not made up.
-        if let Some(before) = before {
-            let before: u64 = before;
-            summary.insert(key.to_owned(), (before + more).saturating_sub(less).to_string());
-        }
-    }
+    count_files(&mut summary, delta.files(), gone, parent);
     Summary { operation: delta.operation(), additional_properties: summary }
 }

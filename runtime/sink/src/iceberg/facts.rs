@@ -1,5 +1,7 @@
 //! What a table says about our commits: the marker in its property, and in the snapshots of its branch.
 
+use std::collections::HashMap;
+
 use floe_core::committable::{CommittedSnapshot, ManifestRef};
 use floe_core::epoch::{EntryId, Epoch};
 use floe_core::ports::MarkerSnapshot;
@@ -37,6 +39,12 @@ pub(super) fn base_facts(table: &Table, place: &MarkerPlace) -> BaseFacts {
 
 fn marker_text<'a>(snapshot: &'a SnapshotRef, key: &str) -> Option<&'a String> {
     snapshot.summary().additional_properties.get(key)
+}
+
+/// The epoch of a snapshot that a pipeline of ours made.
+pub(super) fn epoch_in(summary: &HashMap<String, String>, pipeline: &str) -> Option<u64> {
+    let ours = summary.get("floe.pipeline").is_some_and(|it| it == pipeline);
+    summary.get("floe.epoch").filter(|_| ours)?.parse().ok()
 }
 
 /// The head of the branch (of main, before there is one) and its parents, as far as they are kept.

@@ -15,6 +15,8 @@ mod upsert;
 mod committable;
 mod facts;
 mod guard;
+mod entry;
+mod counts;
 mod delta;
 mod overwrite;
 mod update;

@@ -1,13 +1,15 @@
 //! Partitions of a table, taken out for what replaces them (Spark's dynamic partition overwrite).
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use iceberg::spec::{
-    DataFile, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestWriterBuilder,
+    DataFile, ManifestContentType, ManifestEntryRef, ManifestFile, ManifestWriterBuilder, Struct,
 };
 use iceberg::table::Table;
 use iceberg::{Error, ErrorKind, Result};
+
+use super::entry;
 
 /// What stays of a table beside the partitions that are replaced.
 pub(super) struct Beside {
@@ -28,7 +30,7 @@ pub(super) async fn take_out(
     manifests: Vec<ManifestFile>,
 ) -> Result<Beside> {
     let spec = base.metadata().default_partition_spec();
-    let partitions: BTreeSet<String> = data.iter().map(partition).collect();
+    let partitions: HashSet<&Struct> = data.iter().map(DataFile::partition).collect();
     let mut beside = Beside { manifests: Vec::new(), gone: Vec::new() };
     for manifest in manifests {
         let has_files = manifest.has_added_files() || manifest.has_existing_files();
@@ -49,7 +51,7 @@ pub(super) async fn take_out(
         let loaded = manifest.load_manifest(base.file_io()).await?;
         let alive = loaded.entries().iter().filter(|it| it.is_alive()).cloned();
         let (goes, stays): (Vec<ManifestEntryRef>, Vec<ManifestEntryRef>) =
-            alive.partition(|it| partitions.contains(&partition(it.data_file())));
+            alive.partition(|it| partitions.contains(it.data_file().partition()));
         if goes.is_empty() {
             beside.manifests.push(manifest);
             continue;
@@ -60,44 +62,14 @@ pub(super) async fn take_out(
         let builder =
             ManifestWriterBuilder::new(output, Some(snapshot_id), schema, spec.as_ref().clone());
         let mut writer = builder.build_v2_data();
-        for entry in &stays {
-            let Numbers { snapshot, sequence, file_sequence } = numbers(entry)?;
-            writer.add_existing_file(
-                entry.data_file().clone(),
-                snapshot,
-                sequence,
-                file_sequence,
-            )?;
+        for it in &stays {
+            entry::keep(&mut writer, it)?;
         }
-        for entry in &goes {
-            let Numbers { sequence, file_sequence, .. } = numbers(entry)?;
-            writer.add_delete_file(entry.data_file().clone(), sequence, file_sequence)?;
+        for it in &goes {
+            entry::remove(&mut writer, it)?;
         }
         beside.manifests.push(writer.write_manifest_file().await?);
         beside.gone.extend(goes.iter().map(|it| it.data_file().clone()));
     }
     Ok(beside)
-}
-
-/// Values and their order are those of the one spec: two files of a partition give the same text.
-fn partition(file: &DataFile) -> String {
-    format!("{:?}", file.partition())
-}
-
-/// What a file keeps from the snapshot that added it.
-struct Numbers {
-    snapshot: i64,
-    sequence: i64,
-    file_sequence: Option<i64>,
-}
-
-fn numbers(entry: &ManifestEntryRef) -> Result<Numbers> {
-    let (Some(snapshot), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
-        return Err(Error::new(
-            ErrorKind::DataInvalid,
-            format!("{} has no sequence number in its manifest", entry.file_path()),
-        ));
-    };
-    let file_sequence = entry.file_sequence_number.or(Some(sequence));
-    Ok(Numbers { snapshot, sequence, file_sequence })
 }

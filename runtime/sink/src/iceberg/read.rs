@@ -8,7 +8,7 @@ use iceberg::spec::MAIN_BRANCH;
 use super::config::CatalogConfig;
 use super::connect::connect;
 use super::error::read_failed;
-use super::facts::ancestors;
+use super::facts::{ancestors, epoch_in};
 use super::table::identifier;
 
 /// All rows of the table, at a snapshot or at the newest.
@@ -52,8 +52,7 @@ pub async fn read_commits(
     let mut commits: Vec<TableCommit> = ancestors(loaded.metadata(), MAIN_BRANCH)
         .filter_map(|snapshot| {
             let summary = &snapshot.summary().additional_properties;
-            let ours = summary.get("floe.pipeline").is_some_and(|it| it == pipeline);
-            let epoch = summary.get("floe.epoch").filter(|_| ours)?.parse().ok()?;
+            let epoch = epoch_in(summary, pipeline)?;
             let first = summary.get("floe.first-epoch").and_then(|it| it.parse().ok());
             Some(TableCommit {
                 snapshot_id: snapshot.snapshot_id(),

@@ -14,7 +14,7 @@ use iceberg::table::Table;
 use super::config::{CatalogConfig, TableConfig};
 use super::connect::connect;
 use super::error::read_failed;
-use super::facts::ancestors;
+use super::facts::{ancestors, epoch_in};
 use super::table::identifier;
 
 /// A table as it is at a snapshot, taken from one version of its metadata.
@@ -110,8 +110,7 @@ fn known_snapshot(metadata: &TableMetadata, table: &str, id: i64) -> Result<Snap
 
 fn epoch_of(snapshot: &SnapshotRef, pipeline: &str) -> Option<EpochAt> {
     let summary = &snapshot.summary().additional_properties;
-    let ours = summary.get("floe.pipeline").is_some_and(|it| it == pipeline);
-    let epoch = summary.get("floe.epoch").filter(|_| ours)?.parse().ok()?;
+    let epoch = epoch_in(summary, pipeline)?;
     let position = summary.get("floe.positions").and_then(|it| position(it))?;
     Some(EpochAt { snapshot: snapshot.snapshot_id(), epoch, position })
 }
@@ -120,9 +119,7 @@ fn epoch_of(snapshot: &SnapshotRef, pipeline: &str) -> Option<EpochAt> {
 fn position(text: &str) -> Option<Position> {
     let part = |it: &str| {
         let (task, offset) = it.rsplit_once(':')?;
-        let (topic, partition) = task.rsplit_once('/')?;
-        let task = TopicPartition::new(topic, partition.parse().ok()?);
-        Some((task, Offset(offset.parse().ok()?)))
+        Some((TopicPartition::parse(task)?, Offset(offset.parse().ok()?)))
     };
     text.split(',').filter(|it| !it.is_empty()).map(part).collect::<Option<_>>().map(Position)
 }

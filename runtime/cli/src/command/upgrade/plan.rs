@@ -8,7 +8,7 @@ use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity
 use floe_core::ports::{ObjectStore, no_state};
 use floe_core::protocol::upgrade::changed_operators;
 use floe_core::{Error, Result};
-use floe_pipeline::config::PipelineSpec;
+use floe_pipeline::config::{PipelineSpec, TASKS_MAX};
 use floe_pipeline::upgrade::{OperatorChange, StateFrom};
 
 use crate::args::UpgradeArgs;
@@ -127,9 +127,6 @@ fn with_tasks(
     }
     Ok(spec)
 }
-
-/// As in a pipeline file.
-const TASKS_MAX: u32 = 1024;
 
 /// `None`: the checkpoint has these operators already.
 pub(super) async fn plan(

@@ -389,9 +389,7 @@ fn key_of_row(text: &str, values: usize) -> String {
 /// "payments/0 @ 17" as it was written for the ledger.
 fn epochs_of(epochs: Option<&Epochs>, place: &str) -> Option<(u64, u64)> {
     let (task, offset) = place.rsplit_once(" @ ")?;
-    let (topic, partition) = task.rsplit_once('/')?;
-    let task = TopicPartition::new(topic, partition.parse().ok()?);
-    epochs?.of(&task, offset.parse().ok()?)
+    epochs?.of(&TopicPartition::parse(task)?, offset.parse().ok()?)
 }
 
 fn progress<'a>(terminal: &'a Terminal, what: &'a str) -> impl FnMut(&Reader, u64) + 'a {

@@ -10,19 +10,20 @@ mod files;
 mod plan;
 mod swap;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use floe_core::Result;
 use futures::future::try_join_all;
 use iceberg::spec::{
     DataFile, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile,
-    ManifestWriterBuilder, PartitionSpecRef, SnapshotRef,
+    ManifestWriterBuilder, PartitionSpecRef, SnapshotRef, Struct,
 };
 use iceberg::table::Table;
 use iceberg::{Catalog, TableIdent};
 use tokio::sync::Mutex;
 
+use super::entry;
 use super::error::read_failed;
 use super::update::Updater;
 use super::upkeep::delete_old_metadata;
@@ -132,10 +133,9 @@ async fn prepare(
 
 /// The files that are written together, partition by partition.
 fn small_files(alive: &[ManifestEntryRef], limits: &Limits) -> Vec<Vec<ManifestEntryRef>> {
-    let mut partitions: BTreeMap<String, Vec<&ManifestEntryRef>> = BTreeMap::new();
+    let mut partitions: HashMap<&Struct, Vec<&ManifestEntryRef>> = HashMap::new();
     for entry in alive.iter().filter(|it| files::can_be_written_again(it.data_file())) {
-        let partition = format!("{:?}", entry.data_file().partition());
-        partitions.entry(partition).or_default().push(entry);
+        partitions.entry(entry.data_file().partition()).or_default().push(entry);
     }
     partitions
         .into_values()
@@ -165,15 +165,8 @@ async fn write_manifest(
     let schema = metadata.current_schema().clone();
     let builder = ManifestWriterBuilder::new(output, Some(snapshot), schema, spec.as_ref().clone());
     let mut writer = builder.build_v2_data();
-    for entry in stay {
-        let (Some(added), Some(sequence)) = (entry.snapshot_id(), entry.sequence_number()) else {
-            return Err(iceberg::Error::new(
-                iceberg::ErrorKind::DataInvalid,
-                format!("{} has no sequence number in its manifest", entry.file_path()),
-            ));
-        };
-        let file_sequence = entry.file_sequence_number.or(Some(sequence));
-        writer.add_existing_file(entry.data_file().clone(), added, sequence, file_sequence)?;
+    for it in stay {
+        entry::keep(&mut writer, it)?;
     }
     for file in made {
         writer.add_existing_file(file.clone(), snapshot, number, Some(number))?;

@@ -13,6 +13,7 @@ use iceberg::table::Table;
 use iceberg::{Catalog, ErrorKind, TableIdent};
 
 use super::super::commit::DEADLINE;
+use super::super::counts::count_files;
 use super::super::error::describe;
 use super::super::update::{Answer, Change, Updater, new_head, new_snapshot_id};
 use super::Rewritten;
@@ -164,44 +165,10 @@ async fn head_over(
         return Ok(Err("rows were deleted meanwhile"));
     }
     manifests.extend(rewritten.manifests.iter().cloned());
-    summarize(&mut summary, rewritten, head);
+    count_files(&mut summary, rewritten.made.iter(), &rewritten.replaced, Some(head));
     let summary = Summary { operation: Operation::Replace, additional_properties: summary };
     let id = new_snapshot_id(base.metadata());
     new_head(base, MAIN_BRANCH, id, manifests, summary, HashMap::new()).await.map(Ok)
-}
-
-/// The same rows in other files, in the words of the specification.
-fn summarize(summary: &mut HashMap<String, String>, rewritten: &Rewritten, head: &SnapshotRef) {
-    let (made, replaced) = (&rewritten.made, &rewritten.replaced);
-    let rows = |files: &[DataFile]| files.iter().map(DataFile::record_count).sum::<u64>();
-    let bytes = |files: &[DataFile]| files.iter().map(DataFile::file_size_in_bytes).sum::<u64>();
-    let changed = [
-        ("added-data-files", made.len() as u64),
-        ("added-records", rows(made)),
-        ("added-files-size", bytes(made)),
-        ("deleted-data-files", replaced.len() as u64),
-        ("deleted-records", rows(replaced)),
-        ("removed-files-size", bytes(replaced)),
-    ];
-    for (key, number) in changed.iter().filter(|it| it.1 > 0) {
-        summary.insert((*key).to_owned(), number.to_string());
-    }
-    let totals = [
-        ("total-data-files", made.len() as u64, replaced.len() as u64),
-        ("total-files-size", bytes(made), bytes(replaced)),
-        ("total-records", 0, 0),
-        ("total-delete-files", 0, 0),
-        ("total-equality-deletes", 0, 0),
-        ("total-position-deletes", 0, 0),
-    ];
-    for (key, more, less) in totals {
-        let before = head.summary().additional_properties.get(key);
-        // A total that the head does not know is not made up.
-        if let Some(before) = before.and_then(|it| it.parse::<u64>().ok()) {
-            let total = (before + more).saturating_sub(less);
-            summary.insert(key.to_owned(), total.to_string());
-        }
-    }
 }
 
 fn names(table: &Table, id: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Upserts under SIGKILL, lost answers and two owners: one row a key, the last, and one snapshot an epoch (S14).
 
+use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -7,9 +9,10 @@ use floe_core::crash_point::CrashPoint;
 use floe_tests::proxy::{Fault, Rule};
 
 use crate::answers::Proxied;
-use crate::lab::{Lab, check};
+use crate::lab::{Lab, Random, check};
 use crate::points::crash;
 use crate::process::PATIENCE;
+use crate::replay::{json, must};
 use crate::scene::{Place, Scene, Settings};
 
 const RECORDS: u64 = 12_000;
@@ -25,7 +28,7 @@ const POINTS: [CrashPoint; 5] = [
 ];
 
 /// A merchant's total replaces the one before it; a payment of a multiple of 7 takes the merchant out.
-fn upserts(settings: &mut Settings) {
+pub(crate) fn upserts(settings: &mut Settings) {
     settings.sink = "mode = \"upsert\"\nkey = [\"kafka_partition\", \"merchant_id\"]";
     settings.operator =
         "[[operator]]\nplugin = \"project\"\nconfig = { columns = [\"*\", \"amount_minor % 7 = 0 as _op\"] }"
@@ -73,6 +76,78 @@ fn kills(lab: &Lab, place: Place, guarantee: &'static str) -> Result<()> {
     println!("{guarantee} in {place:?}: {} keys, {} snapshots", compared.rows, compared.snapshots);
     scene.done();
     Ok(())
+}
+
+/// A changelog as a compacted topic has it: a record without a value takes the row of its key out.
+#[test]
+fn a_tombstone_takes_its_row_out() {
+    check("upserts::a_tombstone", &[], |lab| {
+        let mut scene = Scene::new(lab, "tombstones", Place::Local)?;
+        let bin = lab.floe.parent().context("the program is in a folder")?;
+        scene.settings.module = bin.join("plugins/project.wasm");
+        scene.settings.operator =
+            "config = { columns = [\"id\", \"name\", \"name is null as _op\"] }".to_owned();
+        scene.settings.sink = "mode = \"upsert\"\nkey = [\"id\"]";
+        scene.settings.keep = 1000;
+        let source = "recording = \"payments.jsonl\"\ncolumns = [\"id: long\", \"name: string?\"]";
+        let lines = changelog();
+        std::fs::write(scene.recording(), lines[..lines.len() / 2].concat())?;
+
+        // Unless it is asked for, a tombstone is no row.
+        scene.settings.source = Some(source.to_owned());
+        scene.write_pipeline()?;
+        must(&scene, 1, &["it is a tombstone"], &["run", "pipeline.toml", "--until-end"])?;
+        scene.settings.source = Some(format!("{source}\ntombstones = \"row\""));
+        scene.write_pipeline()?;
+        crash(&scene, CrashPoint::AfterManifest, 1)?;
+        std::fs::write(scene.recording(), lines.concat())?;
+        crash(&scene, CrashPoint::AfterCommitSent, 1)?;
+        scene.run_until_end()?;
+
+        let mut wanted: BTreeMap<i64, String> = BTreeMap::new();
+        for (id, name) in changes() {
+            match name {
+                Some(name) => wanted.insert(id, name),
+                None => wanted.remove(&id),
+            };
+        }
+        let out = scene.reader("read_table.py")?.args(["--reader", "duckdb"]).output()?;
+        let found = String::from_utf8(out.stdout)?;
+        let row = |it: &str| -> Result<(i64, String)> {
+            let row: serde_json::Value = serde_json::from_str(it)?;
+            ensure!(row.as_object().is_some_and(|it| it.len() == 2), "{it}");
+            let name = row["name"].as_str().context("a name")?;
+            Ok((row["id"].as_i64().context("an id")?, name.to_owned()))
+        };
+        let rows = found.lines().map(row).collect::<Result<Vec<_>>>()?;
+        let wanted: Vec<(i64, String)> = wanted.into_iter().collect();
+        ensure!(rows == wanted && rows.len() > 50, "{rows:?}\n{wanted:?}");
+        let same = json(&scene, &["verify", "pipeline.toml", "--recompute", "--json"])?;
+        ensure!(same["keys_that_differ"] == 0 && same["rejected"] == 0, "{same}");
+        scene.done();
+        Ok(())
+    });
+}
+
+/// One in four is a tombstone, often of a key that is not there.
+fn changes() -> Vec<(i64, Option<String>)> {
+    let mut random = Random(19);
+    let change = |number: u64| {
+        let id = random.below(150) as i64;
+        (id, (random.below(4) > 0).then(|| format!("n-{number}")))
+    };
+    (0..900).map(change).collect()
+}
+
+fn changelog() -> Vec<String> {
+    let line = |(offset, (id, name)): (usize, &(i64, Option<String>))| {
+        let mut line = format!(r#"{{"partition":0,"offset":{offset},"key":"{{\"id\":{id}}}""#);
+        let value = name.as_ref().map(|it| format!(r#"{{"id":{id},"name":"{it}"}}"#));
+        // Writing to a text cannot fail.
+        let _ = writeln!(line, r#","value":{}}}"#, serde_json::json!(value));
+        line
+    };
+    changes().iter().enumerate().map(line).collect()
 }
 
 /// Some of `answers::a_commits_answer`: our own update of the catalog meets what the crate's does.

@@ -9,7 +9,8 @@ mod topic;
 pub(crate) use graph::port_name;
 pub(crate) use sources::{Decoding, decoder_to, decoding, recording_topic, source, source_decoder};
 pub(crate) use tables::{
-    begin_branches, check_tables, commits, fix_tables, publish, rows, table_at, table_histories,
+    begin_branches, check_tables, commits, fix_tables, publish, rows, stored_rows, table_at,
+    table_histories,
 };
 
 use std::path::{Path, PathBuf};

@@ -68,6 +68,8 @@ pub struct SourceSpec {
     /// Where a pipeline without a checkpoint begins.
     pub start: StartAt,
     pub format: Format,
+    /// A record without a value is a row, with the columns that its key has. Else it is rejected.
+    pub tombstone_rows: bool,
     /// The columns that values have, where the file says them.
     pub columns: Option<SchemaRef>,
     /// `None`: operators are told no watermark.

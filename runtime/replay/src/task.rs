@@ -170,6 +170,11 @@ impl TaskReplay {
         })
     }
 
+    /// What comes behind the epochs that it has.
+    pub fn add_epochs(&mut self, epochs: Vec<(Epoch, PlannedTask)>) {
+        self.epochs.extend(epochs);
+    }
+
     /// How many stages are between it and the sources: 0 for a task of a partition.
     pub fn level(&self) -> usize {
         self.level

@@ -10,7 +10,11 @@ fn every_planted_bug_is_found() {
     let mut alive = Vec::new();
     for mutant in Mutant::ALL {
         let found = (1..=SEEDS_MAX).find_map(|seed| {
-            let plans = [("random", Plan::random(seed)), ("forked", Plan::forked(seed))];
+            let plans = [
+                ("random", Plan::random(seed)),
+                ("forked", Plan::forked(seed)),
+                ("keyed", Plan::keyed(seed)),
+            ];
             plans.into_iter().find_map(|(kind, plan)| {
                 let wrong = simulate(&plan, Some(*mutant)).violations;
                 wrong.first().map(|first| (kind, seed, first.clone()))

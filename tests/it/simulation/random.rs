@@ -14,6 +14,7 @@ const TIME: Duration = Duration::from_secs(30);
 /// Every so many seeds one is run twice: a simulation that is no function of its seed proves nothing.
 const TWICE_EVERY: u64 = 20;
 const WEAKER_SEEDS: u64 = 100;
+const KEYED_SEEDS: u64 = 300;
 /// An instance costs some hundred microseconds, and a plan makes hundreds.
 const GUEST_SEEDS: u64 = 1_000;
 
@@ -54,6 +55,23 @@ fn no_fault_loses_or_doubles_a_row() {
         simulated.as_secs_f64() / 3600.0,
         began.elapsed().as_secs_f64()
     );
+}
+
+/// Two stages: rows of all partitions change hands by key, barriers are aligned, and every cut is one over all.
+#[test]
+fn no_fault_loses_or_doubles_a_row_that_changed_hands() {
+    let (mut epochs, mut processes) = (0, 0);
+    let first = number("SIM_FIRST").unwrap_or(1);
+    for seed in first..first + number("SIM_SEEDS").unwrap_or(KEYED_SEEDS) {
+        let plan = Plan::keyed(seed);
+        let outcome = check(&plan, &format!("SIM_KEYED={seed}"));
+        if seed % TWICE_EVERY == 0 {
+            assert_eq!(outcome.trace, simulate(&plan, None).trace, "SIM_KEYED={seed}");
+        }
+        epochs += outcome.epochs;
+        processes += outcome.processes;
+    }
+    println!("{processes} processes, {epochs} log entries");
 }
 
 /// The weaker guarantees, shown both ways: rows repeat under the one and never under the other, and are
@@ -97,7 +115,7 @@ fn no_fault_loses_or_doubles_a_row_of_a_guest() {
     }
 }
 
-/// Repeats one seed and shows its trace: `SIM_SEED=…`, `SIM_FORKED=…`, `SIM_GUEST=…` or `SIM_CRASHES=12b,40a`.
+/// Repeats one seed and shows its trace: `SIM_SEED=…`, `SIM_FORKED=…`, `SIM_GUEST=…`, `SIM_KEYED=…` or `SIM_CRASHES=12b,40a`.
 #[test]
 #[ignore = "for people: repeats a seed that is named by the environment"]
 fn one_seed() {
@@ -107,8 +125,10 @@ fn one_seed() {
     let random = number("SIM_SEED").map(|seed| Plan { guarantee, ..Plan::random(seed) });
     let forked = number("SIM_FORKED").map(Plan::forked);
     let guest = number("SIM_GUEST").map(|seed| Plan { wasm: true, ..Plan::random(seed) });
-    let plan = random.or(forked).or(guest).or_else(plan_of_environment);
-    let plan = plan.expect("SIM_SEED, SIM_FORKED, SIM_GUEST or SIM_CRASHES names what to repeat");
+    let keyed = number("SIM_KEYED").map(Plan::keyed);
+    let plan = random.or(forked).or(guest).or(keyed).or_else(plan_of_environment);
+    let plan = plan
+        .expect("SIM_SEED, SIM_FORKED, SIM_GUEST, SIM_KEYED or SIM_CRASHES names what to repeat");
     let outcome = simulate(&plan, None);
     print(&plan, &outcome);
     let again = simulate(&plan, None);

@@ -3,6 +3,7 @@
 pub mod oracle;
 pub mod log;
 pub mod tables;
+pub mod keyed;
 pub mod weaker;
 pub mod ends;
 pub mod reachable;

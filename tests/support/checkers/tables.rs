@@ -8,6 +8,7 @@ use floe_core::log_entry::LogEntry;
 use floe_core::manifest::CheckpointManifest;
 use floe_core::protocol::guarantee::Guarantee;
 
+use crate::checkers::keyed::Chains;
 use crate::checkers::oracle::{Expected, expected, watermark, windows};
 use crate::simulation::history::How;
 use crate::simulation::operator::WINDOW_ROW;
@@ -62,6 +63,9 @@ pub fn check(state: &State) -> Vec<String> {
     for table in state.tables.keys() {
         let mut so_far: Vec<Vec<Row>> = vec![Vec::new(); state.input.len()];
         let mut windows_so_far = so_far.clone();
+        // Rows of a keyed stage come in its tasks' order, and not in that of the partitions.
+        let is_keyed = table == TABLE && state.plan.keyed_tasks > 0;
+        let mut chains = Chains::default();
         for (index, snapshot) in
             state.history.snapshots.iter().filter(|it| it.table == *table).enumerate()
         {
@@ -73,6 +77,11 @@ pub fn check(state: &State) -> Vec<String> {
                 };
                 rows[row.partition as usize].push(row.clone());
             }
+            if is_keyed {
+                let twice = snapshot.rows.iter().filter_map(|it| chains.add(it));
+                wrong.extend(twice.map(|it| format!("snapshot {index} of {table}: {it}")));
+                windows_so_far.iter_mut().for_each(|it| it.sort_by_key(|row| row.values[0]));
+            }
             if table == LETTERS {
                 // Those of the decoder come before those of the operator, batch by batch.
                 so_far.iter_mut().for_each(|it| it.sort_by_key(|row| row.offset));
@@ -82,7 +91,11 @@ pub fn check(state: &State) -> Vec<String> {
                 wrong.push(format!("I6: {place}: committed, and its manifest is not visible"));
                 continue;
             };
-            for (task, position) in manifest.position().0 {
+            if is_keyed {
+                let broken = chains.check(manifest, &oracle);
+                wrong.extend(broken.into_iter().map(|it| format!("I4: {place}: {it}")));
+            }
+            for (task, position) in manifest.position().0.into_iter().filter(|_| !is_keyed) {
                 assert_eq!(&*task.topic, TOPIC);
                 let partition = task.partition as usize;
                 let all = rows_of(&oracle[partition], table);
@@ -96,6 +109,11 @@ pub fn check(state: &State) -> Vec<String> {
             }
         }
         let finished = state.history.ends.iter().any(|it| it.how == How::Finished);
+        if is_keyed {
+            let broken = chains.check_all(&oracle).into_iter().filter(|_| finished);
+            wrong.extend(broken.map(|it| format!("{table} at the end: {it}")));
+            continue;
+        }
         for (partition, rows) in so_far.iter().enumerate() {
             let all = rows_of(&oracle[partition], table);
             match difference(rows, all) {
@@ -118,7 +136,7 @@ fn check_windows(
     place: &str,
 ) -> Vec<String> {
     let mut wrong = Vec::new();
-    for task in &manifest.tasks {
+    for task in manifest.tasks.iter().filter(|it| it.task.stage().is_none()) {
         let (name, at, before) = (&task.task, task.watermark, task.next_offset);
         let input = &state.input[name.partition as usize];
         let own = match state.plan.event_time {

@@ -7,7 +7,7 @@ use floe_checkpoint::{ClaimRequest, OwnerIdentity, claim};
 use floe_core::epoch::EntryId;
 use floe_core::error::ErrorKind;
 use floe_core::event_time::{EventTimeColumn, WatermarkRule};
-use floe_core::graph::Graph;
+use floe_core::graph::{Graph, Keyed, OperatorNode, SinkNode, SourceNode};
 use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, StartAt};
 use floe_core::protocol::advance::Backlog;
 use floe_core::protocol::identity::NewPartitions;
@@ -23,6 +23,7 @@ use crate::simulation::committer::SimCommitter;
 use crate::simulation::guest::GuestFactory;
 use crate::simulation::history::{Ended, How};
 use crate::simulation::log::MutantLog;
+use crate::simulation::merged::{MERGED, MergedFactory};
 use crate::simulation::operator::SimFactory;
 use crate::simulation::plan::{Blow, BlowKind, HostPlan};
 use crate::simulation::process::{Life, Process};
@@ -168,11 +169,18 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         true => Arc::new(GuestFactory::new(&process.world)),
         false => Arc::new(SimFactory::new(&process.world)),
     };
+    let name = "totals".to_owned();
+    let mut operators = vec![OperatorWiring { name, factory, on_error }];
+    if plan.keyed_tasks > 0 {
+        let factory = Arc::new(MergedFactory::new(&process.world));
+        let name = MERGED.to_owned();
+        operators.push(OperatorWiring { name, factory, on_error: OnError::Fail });
+    }
     let wiring = Wiring {
         source: Box::new(SimSource::new(process)),
         decoder: Arc::new(SimDecoder),
-        operators: vec![OperatorWiring { name: "totals".to_owned(), factory, on_error }],
-        graph: Graph::chain(1),
+        operators,
+        graph: graph(plan.keyed_tasks),
         sinks: vec![sink(process, "totals", TABLE)],
         dead_letters: plan.dead_letters.then(|| sink(process, "letters", LETTERS)),
         log,
@@ -184,6 +192,24 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
         Ok(_) => How::Finished,
         Err(error) => How::Failed(error.kind, error.message),
     }
+}
+
+/// The operator of the partitions, and behind it one that takes rows by key, if there are tasks for it.
+fn graph(keyed_tasks: u32) -> Graph {
+    if keyed_tasks == 0 {
+        return Graph::chain(1);
+    }
+    let operator = |name: &str, keyed| OperatorNode {
+        name: name.to_owned(),
+        outputs: vec![name.to_owned()],
+        input: Vec::new(),
+        discard: Vec::new(),
+        keyed,
+    };
+    let keyed = Keyed { columns: vec!["key".to_owned()], tasks: keyed_tasks };
+    let operators = [operator("totals", None), operator(MERGED, Some(keyed))];
+    let sinks = [SinkNode { input: Vec::new() }];
+    Graph::new(&[SourceNode::default()], &operators, &sinks).expect("a graph of two stages")
 }
 
 fn watermark_rule(idle_after: Option<Duration>) -> WatermarkRule {

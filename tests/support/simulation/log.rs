@@ -56,6 +56,7 @@ impl CheckpointLog for MutantLog {
         let restored = self.inner.restore(manifest);
         let no_time = self.mutant == Mutant::VirtualTimeNotRestored;
         let no_watermark = self.mutant == Mutant::WatermarkNotRestored;
+        let exchanged = self.mutant == Mutant::KeyedStateExchanged;
         Box::pin(async move {
             let mut tasks = restored.await?;
             if no_time {
@@ -63,6 +64,10 @@ impl CheckpointLog for MutantLog {
             }
             if no_watermark {
                 tasks.iter_mut().for_each(|it| it.watermark = EventTime::MIN);
+            }
+            let mut keyed = tasks.iter_mut().filter(|it| it.task.stage().is_some());
+            if let (true, Some(first), Some(second)) = (exchanged, keyed.next(), keyed.next()) {
+                std::mem::swap(&mut first.operators, &mut second.operators);
             }
             Ok(tasks)
         })

@@ -14,6 +14,7 @@ pub mod sink;
 pub mod committer;
 pub mod source;
 pub mod operator;
+pub mod merged;
 pub mod guest;
 pub mod host;
 pub mod run;

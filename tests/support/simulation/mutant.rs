@@ -52,6 +52,10 @@ pub enum Mutant {
     DirtyPageMissed,
     /// What changed since the last checkpoint is forgotten when the run goes back and does it again.
     DirtySetDropped,
+    /// A keyed task is captured as it was before the last rows of its epoch, as if a barrier had overtaken them.
+    KeyedCaptureBehindRows,
+    /// Two keyed tasks are restored with each other's state, as if keys had gone to other tasks than before.
+    KeyedStateExchanged,
 }
 
 impl Mutant {
@@ -81,5 +85,7 @@ impl Mutant {
         Mutant::FenceIgnored,
         Mutant::DirtyPageMissed,
         Mutant::DirtySetDropped,
+        Mutant::KeyedCaptureBehindRows,
+        Mutant::KeyedStateExchanged,
     ];
 }

@@ -75,6 +75,8 @@ pub struct Plan {
     pub keep: usize,
     pub workers: usize,
     pub batch_records_max: usize,
+    /// Tasks of a second stage that takes rows by key; 0: there is none.
+    pub keyed_tasks: u32,
     /// Of a thousand looks at a partition, those that bring records.
     pub arrival: u64,
     pub patience: Duration,
@@ -113,6 +115,7 @@ impl Plan {
             keep: 1,
             workers: 2,
             batch_records_max: 2,
+            keyed_tasks: 0,
             arrival: 60,
             patience: Duration::from_secs(20),
             faults: Faults::default(),
@@ -151,6 +154,7 @@ impl Plan {
             keep: rng.range(1..=3) as usize,
             workers: rng.range(1..=3) as usize,
             batch_records_max: rng.range(1..=8) as usize,
+            keyed_tasks: 0,
             arrival: rng.pick(&[40, 100, 300]),
             patience: Duration::from_secs(rng.pick(&[1, 10, 120])),
             faults: Faults {
@@ -187,6 +191,15 @@ impl Plan {
             commit_every: rng.pick(&[1, 1, 2, 3, 5]),
             commits_pending_bytes_max: rng.pick(&[u64::MAX, u64::MAX, 1, 4]),
         }
+    }
+
+    /// Rows change hands between tasks on their way.
+    pub fn keyed(seed: u64) -> Plan {
+        let mut rng = Rng::new(seed ^ 0x6B65_7965);
+        let mut plan = Plan::random(seed);
+        // A partition alone would be no merging.
+        plan.partitions.resize_with(plan.partitions.len().max(2), || rng.range(10..=40) as usize);
+        Plan { keyed_tasks: rng.range(1..=4) as u32, ..plan }
     }
 
     /// A backup of the checkpoint store comes to life beside the original, on the same table.

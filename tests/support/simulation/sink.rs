@@ -1,5 +1,6 @@
 //! The writer of the simulated sink: rows become data files, which the committable names.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -20,8 +21,8 @@ use crate::simulation::world::{Place, State};
 pub struct SimWriter {
     pub process: Arc<Process>,
     pub table: &'static str,
-    rows: Vec<Row>,
-    epoch: Option<Epoch>,
+    /// Of the epochs that are open: behind a keyed stage one task may be an epoch ahead of another.
+    open: BTreeMap<Epoch, Vec<Row>>,
     files: u64,
 }
 
@@ -30,23 +31,24 @@ const ROWS_PER_FILE: usize = 7;
 
 impl SimWriter {
     pub fn new(process: &Arc<Process>, table: &'static str) -> SimWriter {
-        SimWriter { process: Arc::clone(process), table, rows: Vec::new(), epoch: None, files: 0 }
+        SimWriter { process: Arc::clone(process), table, open: BTreeMap::new(), files: 0 }
     }
 }
 
 #[async_trait]
 impl SinkWriter for SimWriter {
     async fn write(&mut self, epoch: Epoch, batch: RecordBatch) -> Result<()> {
-        assert!(self.epoch.is_none_or(|it| it == epoch), "the pipeline aligns epochs");
-        self.epoch = Some(epoch);
-        self.rows.extend(rows_of(&batch));
+        let is_keyed = self.process.world.with(|it| it.plan.keyed_tasks > 0);
+        let open = self.open.keys().next().is_none_or(|it| *it == epoch || is_keyed);
+        assert!(open, "the pipeline aligns epochs");
+        self.open.entry(epoch).or_default().extend(rows_of(&batch));
         Ok(())
     }
 
     async fn prepare(&mut self, epoch: Epoch) -> Result<Committable> {
-        assert!(self.epoch.is_none_or(|it| it == epoch), "rows of {:?} in {epoch}", self.epoch);
-        self.epoch = None;
-        let rows = std::mem::take(&mut self.rows);
+        let first = self.open.keys().next();
+        assert!(first.is_none_or(|it| *it >= epoch), "rows of {first:?} in {epoch}");
+        let rows = self.open.remove(&epoch).unwrap_or_default();
         if rows.is_empty() {
             return Ok(Committable::EMPTY);
         }
@@ -78,8 +80,7 @@ impl SinkWriter for SimWriter {
         if self.process.world.with(|it| it.is(Mutant::RowsNotAbandoned)) {
             return;
         }
-        self.rows.clear();
-        self.epoch = None;
+        self.open.clear();
     }
 }
 

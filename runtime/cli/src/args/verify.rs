@@ -11,7 +11,9 @@ Example:
 
 The source is read again from where the pipeline began up to exactly where the table's newest epoch
 ends. --against names something else to hold the table against, with the source's column names: a file
-FILE.parquet or FILE.jsonl, or a table of the same catalog, namespace.table; all of it is read.
+FILE.parquet, FILE.jsonl or FILE.csv, or a table of the same catalog, namespace.table; all of it is read.
+--recompute reads the source again and runs the operators again, as far back as checkpoints are kept, and
+compares every column of what comes out: for tables whose rows are not the source's, such as totals and upserts.
 Integers and decimals are added up exactly; of floating-point numbers nine decimals count.
 Exit code 0: the same; 5: keys differ, and each was shown.";
 
@@ -27,8 +29,9 @@ pub(crate) struct Pair {
 pub(crate) struct VerifyArgs {
     /// The pipeline file
     pub(crate) pipeline: PathBuf,
-    /// The column by which rows are grouped; several with commas
-    #[arg(long, value_name = "COLUMN[=TABLE_COLUMN]", required = true, value_delimiter = ',', value_parser = pair)]
+    /// The column by which rows are grouped; several with commas; of a recomputed table of mode "upsert" its key
+    /// unless named
+    #[arg(long, value_name = "COLUMN[=TABLE_COLUMN]", required_unless_present = "recompute", value_delimiter = ',', value_parser = pair)]
     pub(crate) key: Vec<Pair>,
     /// A column to add up for each key; several with commas
     #[arg(long, value_name = "COLUMN[=TABLE_COLUMN]", value_delimiter = ',', value_parser = pair)]
@@ -40,6 +43,9 @@ pub(crate) struct VerifyArgs {
     /// What the table is held against, in place of the pipeline's source
     #[arg(long, value_name = "FILE or TABLE")]
     pub(crate) against: Option<String>,
+    /// Hold the table against what the operators make of the source, run again
+    #[arg(long, conflicts_with_all = ["against", "source"])]
+    pub(crate) recompute: bool,
     /// The table snapshot; the newest of the pipeline's branch unless named
     #[arg(long, value_name = "ID")]
     pub(crate) snapshot: Option<i64>,

@@ -143,6 +143,9 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
     let _ = writeln!(text, "[pipeline]\nid = {}", quoted(&spec.id));
     for source in &spec.sources {
         let format = match &source.format {
+            Format::Json if source.tombstone_rows => {
+                "format = \"json\"\ntombstones = \"row\"".to_owned()
+            }
             Format::Json => "format = \"json\"".to_owned(),
             Format::Raw => "format = \"raw\"".to_owned(),
             Format::Avro(origin) => {

@@ -54,7 +54,11 @@ pub(crate) fn decoder_to(
     known: &Arc<KnownSchemas>,
 ) -> Result<InputDecoder> {
     let format = schemas::format(source, known)?;
-    Ok(InputDecoder::new(format, columns)?.of_source(&source.name))
+    let decoder = InputDecoder::new(format, columns)?.of_source(&source.name);
+    Ok(match source.tombstone_rows {
+        true => decoder.with_tombstone_rows(),
+        false => decoder,
+    })
 }
 
 /// Connects all sources, as one.

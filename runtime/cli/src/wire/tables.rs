@@ -8,8 +8,8 @@ use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_sink::iceberg::{
-    IcebergSink, Published, TableAt, TableCommit, begin_branch, fix_table, read_commits, read_rows,
-    table_history,
+    IcebergSink, Published, StoredRows, TableAt, TableCommit, begin_branch, fix_table,
+    read_commits, read_rows, table_history,
 };
 
 use super::{
@@ -176,6 +176,11 @@ pub(crate) async fn table_at(
     catalog_is_there(table)?;
     let (catalog, config) = (catalog_config(&table.catalog), table_config(table));
     TableAt::look(&catalog, &config, (pipeline, sink), snapshot).await
+}
+
+/// What becomes of rows with these columns in the table.
+pub(crate) fn stored_rows(at: &TableAt, table: &TableSpec, rows: &SchemaRef) -> Result<StoredRows> {
+    StoredRows::of(at, rows, &table_config(table).mode)
 }
 
 /// The snapshots of the pipeline in its table, oldest first.

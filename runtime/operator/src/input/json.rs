@@ -41,6 +41,22 @@ impl RowParser {
         let Some(value) = value else {
             return Err("it is a tombstone: it has no value".to_owned());
         };
+        self.parse_object(value, cells)
+    }
+
+    /// The row of a record without a value: what its key says, and no more.
+    pub(super) fn parse_tombstone<'a>(
+        &self,
+        key: Option<&'a [u8]>,
+        cells: &mut Vec<Cell<'a>>,
+    ) -> Result<(), String> {
+        let is_object = |it: &&[u8]| it.trim_ascii_start().starts_with(b"{");
+        let key = key.filter(is_object).unwrap_or(b"{}");
+        self.parse_object(key, cells)
+            .map_err(|what| format!("it is a tombstone, and of its key: {what}"))
+    }
+
+    fn parse_object<'a>(&self, value: &'a [u8], cells: &mut Vec<Cell<'a>>) -> Result<(), String> {
         let text = std::str::from_utf8(value)
             .map_err(|error| format!("the value is not UTF-8 (byte {})", error.valid_up_to()))?;
         if let Some(byte) = too_deep(text.as_bytes()) {

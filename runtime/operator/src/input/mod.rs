@@ -15,7 +15,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, FieldRef, SchemaRef};
 use floe_core::ports::{Decoded, Decoder, DecoderFactory, RejectedRow};
 use floe_core::schema::{SchemaKind, SchemaUse, WriterSchema};
-use floe_core::{Error, Records, Result};
+use floe_core::{Error, Record, Records, Result};
 
 use cell::Cell;
 use column::Column;
@@ -45,6 +45,7 @@ pub struct InputDecoder {
     name: String,
     schema: SchemaRef,
     source: Arc<str>,
+    tombstone_rows: bool,
 }
 
 /// The name of a source that is alone and has been given none.
@@ -71,7 +72,8 @@ impl InputDecoder {
                 format!("{}{of}", name_of("protobuf-1", written))
             }
         };
-        let decoder = InputDecoder { format, name, schema, source: Arc::from(SOURCE) };
+        let source = Arc::from(SOURCE);
+        let decoder = InputDecoder { format, name, schema, source, tombstone_rows: false };
         // One schema for all values is held against the columns before the first of them.
         decoder.parser()?;
         Ok(decoder)
@@ -80,6 +82,13 @@ impl InputDecoder {
     /// What `_source` says.
     pub fn of_source(self, name: &str) -> InputDecoder {
         InputDecoder { source: Arc::from(name), ..self }
+    }
+
+    /// A record without a value is no longer rejected: it has the columns that its key has, where that is a JSON
+    /// object, and the others are null. Of JSON alone.
+    pub fn with_tombstone_rows(self) -> InputDecoder {
+        let name = format!("{}-tombstones", self.name);
+        InputDecoder { name, tombstone_rows: true, ..self }
     }
 
     /// What a schema has for each column that is decoded from the value. `None`: the format needs no schema.
@@ -96,7 +105,10 @@ impl InputDecoder {
 
     fn parser(&self) -> Result<Parser> {
         Ok(match self.written() {
-            None => Parser::Json(RowParser::new(self.value_fields())),
+            None => Parser::Json {
+                rows: RowParser::new(self.value_fields()),
+                tombstone_rows: self.tombstone_rows,
+            },
             Some((written, columns)) => {
                 Parser::Written(Box::new(ValueReader::new(columns, written)?))
             }
@@ -160,19 +172,22 @@ enum Source {
 
 /// From a value to the cells of one row.
 enum Parser {
-    Json(RowParser),
+    Json { rows: RowParser, tombstone_rows: bool },
     Written(Box<ValueReader>),
 }
 
 impl Parser {
     fn parse<'a>(
         &mut self,
-        value: Option<&'a [u8]>,
+        record: &Record<'a>,
         cells: &mut Vec<Cell<'a>>,
     ) -> Result<Result<(), String>> {
         match self {
-            Parser::Json(parser) => Ok(parser.parse(value, cells)),
-            Parser::Written(reader) => reader.read(value, cells),
+            Parser::Json { rows, tombstone_rows: true } if record.value().is_none() => {
+                Ok(rows.parse_tombstone(record.key(), cells))
+            }
+            Parser::Json { rows, .. } => Ok(rows.parse(record.value(), cells)),
+            Parser::Written(reader) => reader.read(record.value(), cells),
         }
     }
 }
@@ -202,7 +217,7 @@ impl Decoder for RowDecoder {
         let mut cells = Vec::new();
         if !self.columns.is_empty() {
             for (index, record) in records.iter().enumerate() {
-                match self.parser.parse(record.value(), &mut cells)? {
+                match self.parser.parse(&record, &mut cells)? {
                     Ok(()) => {
                         for (column, cell) in self.columns.iter_mut().zip(cells.drain(..)) {
                             column.push(cell);
@@ -238,7 +253,7 @@ impl Decoder for RowDecoder {
             Error::invalid(format!("decoded rows do not fit the operator's input: {error}"))
         })?;
         let schemas = match &mut self.parser {
-            Parser::Json(_) => Vec::new(),
+            Parser::Json { .. } => Vec::new(),
             Parser::Written(reader) => reader.take_used(),
         };
         Ok(Decoded { batch, rows, rejected, schemas })
@@ -247,7 +262,7 @@ impl Decoder for RowDecoder {
     fn recall(&mut self, schema: SchemaUse) -> Result<()> {
         match &mut self.parser {
             Parser::Written(reader) => reader.recall(schema),
-            Parser::Json(_) => Err(Error::corrupt(format!(
+            Parser::Json { .. } => Err(Error::corrupt(format!(
                 "the journal names schema {}, and values are decoded without one",
                 schema.id
             ))),

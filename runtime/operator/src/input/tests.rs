@@ -85,6 +85,45 @@ fn a_bad_record_is_rejected_alone_and_says_why() {
 }
 
 #[test]
+fn a_tombstone_is_the_row_of_its_key_where_that_is_asked_for() {
+    let fields = vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("name", DataType::Utf8, true),
+        Field::new("_value", DataType::Binary, true),
+    ];
+    let factory = InputDecoder::new(Format::Json, Arc::new(Schema::new(fields))).unwrap();
+    assert_eq!(factory.name(), "json-1");
+    let factory = factory.with_tombstone_rows();
+    assert_eq!(factory.name(), "json-1-tombstones");
+    let mut records = Records::new(TopicPartition::new("t", 0), Offset(0));
+    let cases: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+        (Some(br#"{"id":1}"#), Some(br#"{"id":7,"name":"n"}"#)),
+        (Some(br#" {"id":2,"other":[1]}"#), None),
+        (Some(br#"{"id":3,"name":"of the key"}"#), None),
+        (Some(b"4"), None),
+        (None, None),
+        (Some(br#"{"id":"#), None),
+    ];
+    for (offset, (key, value)) in (0..).zip(cases) {
+        records.push(Offset(offset), EventTime(0), key, value);
+    }
+    let decoded = factory.decoder().decode(&records).unwrap();
+    assert_eq!(decoded.rows.as_deref(), Some(&[0, 1, 2][..]));
+    assert_eq!(longs(&decoded.batch, 0), [7, 2, 3]);
+    let names: Vec<_> = decoded.batch.column(1).as_string::<i32>().iter().collect();
+    assert_eq!(names, [Some("n"), None, Some("of the key")]);
+    let nulls: Vec<bool> = (0..3).map(|it| decoded.batch.column(2).is_null(it)).collect();
+    assert_eq!(nulls, [false, true, true]);
+    let reasons: Vec<&str> = decoded.rejected.iter().map(|it| it.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 3);
+    assert!(
+        reasons[0].contains("tombstone") && reasons[0].contains("id is missing"),
+        "{reasons:?}"
+    );
+    assert!(reasons[2].contains("not JSON"), "{reasons:?}");
+}
+
+#[test]
 fn every_type_has_its_form() {
     let item = Field::new("item", DataType::Int32, true);
     let pair = Fields::from(vec![

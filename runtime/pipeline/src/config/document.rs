@@ -100,6 +100,9 @@ pub(super) struct SourceTable {
     pub(super) start: Option<String>,
     /// How a record's value is decoded to what the first operator declares. Default "json".
     pub(super) format: Option<FormatName>,
+    /// What a record without a value is, for "json": "reject" (default), or "row": a row whose columns are null but
+    /// those that the record's key has, where it is a JSON object.
+    pub(super) tombstones: Option<TombstonesName>,
     /// For "avro" and "protobuf": the file (.avsc, .proto) with the schema that all values were written by, with nothing in front of them.
     pub(super) schema: Option<String>,
     /// For "protobuf" with `schema`: the full name of the message that values are. Default: the file's first.
@@ -116,6 +119,13 @@ pub(super) struct SourceTable {
     /// Any librdkafka property.
     #[serde(default)]
     pub(super) properties: Properties,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum TombstonesName {
+    Reject,
+    Row,
 }
 
 /// A schema registry that speaks Confluent's API. The names are those of Confluent's clients.

@@ -7,16 +7,17 @@ use arrow_schema::TimeUnit;
 use floe_core::ports::StartAt;
 use floe_core::protocol::identity::NewPartitions;
 
-use crate::config::columns;
 use crate::config::diagnose::Problem;
 use crate::config::document::{
-    EventTimeTable, NewPartitionsName, OneOrMany, SourceTable, SourceTables, UnitName,
+    EventTimeTable, NewPartitionsName, OneOrMany, SourceTable, SourceTables, TombstonesName,
+    UnitName,
 };
 use crate::config::paths::Base;
 use crate::config::resolve::Env;
 use crate::config::schema;
 use crate::config::sink::check_topic;
 use crate::config::time::parse_start;
+use crate::config::{self, columns};
 use crate::config::{EventTimeSpec, Origin, SourceSpec, Topics};
 
 /// Below this, every partition would be idle between two batches.
@@ -144,6 +145,14 @@ fn source(
     };
     let format =
         schema::format(table.format, table.schema, table.schema_registry, table.message, base)?;
+    let tombstone_rows = matches!(table.tombstones, Some(TombstonesName::Row));
+    if tombstone_rows && format != config::Format::Json {
+        return Err(Problem::new(
+            "source.tombstones",
+            "tombstones are rows of format = \"json\" alone",
+        )
+        .help("take it out: with \"raw\" they are rows already, whose _value is null"));
+    }
     let event_time = table.event_time.map(event_time).transpose()?;
     let columns = match table.columns {
         None => None,
@@ -200,7 +209,16 @@ fn source(
             }
         }
     };
-    Ok(SourceSpec { name, origin, start, format, columns, event_time, new_partitions })
+    Ok(SourceSpec {
+        name,
+        origin,
+        start,
+        format,
+        tombstone_rows,
+        columns,
+        event_time,
+        new_partitions,
+    })
 }
 
 fn event_time(table: EventTimeTable) -> Result<EventTimeSpec, Problem> {

@@ -32,6 +32,7 @@ mod rewrite;
 mod error;
 mod read;
 mod stream;
+mod stored;
 
 pub use branch::{begin_branch, table_history};
 pub use config::{
@@ -42,5 +43,6 @@ pub use evolve::fix_table;
 pub use publish::{Published, publish};
 pub use read::{TableCommit, read_commits, read_rows};
 pub use schema::Mismatch;
+pub use stored::StoredRows;
 pub use stream::{EpochAt, RowStream, TableAt};
 pub use table::{IcebergSink, Looked};

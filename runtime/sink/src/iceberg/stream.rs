@@ -8,7 +8,7 @@ use floe_core::{Error, Offset, Position, Result, TopicPartition};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{SnapshotRef, TableMetadata};
+use iceberg::spec::{Schema, SnapshotRef, TableMetadata};
 use iceberg::table::Table;
 
 use super::config::{CatalogConfig, TableConfig};
@@ -18,6 +18,7 @@ use super::facts::{ancestors, epoch_in};
 use super::table::identifier;
 
 /// A table as it is at a snapshot, taken from one version of its metadata.
+#[derive(Clone)]
 pub struct TableAt {
     pub columns: SchemaRef,
     /// `None`: nothing was ever written to the branch.
@@ -85,6 +86,10 @@ impl TableAt {
             epochs,
             table,
         })
+    }
+
+    pub(super) fn schema(&self) -> &Schema {
+        self.table.metadata().current_schema()
     }
 
     /// These columns of all rows, in any order of rows.

@@ -92,6 +92,12 @@ pub(super) fn key(columns: &[&ArrayRef], row: usize) -> String {
     Value::Array(columns.iter().map(|it| value::json(it, row)).collect()).to_string()
 }
 
+/// A hash that stands for a value of any type.
+pub(super) fn check(column: &ArrayRef, row: usize) -> u64 {
+    let id = identity(column, row).unwrap_or_default();
+    u64::from_le_bytes(std::array::from_fn(|it| id[it]))
+}
+
 /// 128 bits that stand for a value. `None` for null, which is equal to nothing.
 pub(super) fn identity(column: &ArrayRef, row: usize) -> Option<[u8; 16]> {
     if column.is_null(row) {

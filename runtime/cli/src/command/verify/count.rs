@@ -1,10 +1,14 @@
 //! Counts the rows of one side into a ledger.
 
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::Schema;
 use floe_core::{Error, Result};
+use serde_json::{Map, Value};
+
+use super::super::rows::value;
 
 use super::amount;
 use super::ledger::{Ledger, Side};
@@ -15,6 +19,8 @@ use super::reader::{Reader, Rows};
 pub(super) struct Columns {
     pub(super) key: Vec<String>,
     pub(super) sums: Vec<String>,
+    /// Whose values are compared and not added up.
+    pub(super) checks: Vec<String>,
     /// Counted once for each value of this one.
     pub(super) once: Option<String>,
     /// Names a row within its key.
@@ -25,7 +31,9 @@ impl Columns {
     /// Each name once.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        for name in self.key.iter().chain(&self.sums).chain(&self.once).chain(&self.row) {
+        for name in
+            self.key.iter().chain(&self.sums).chain(&self.checks).chain(&self.once).chain(&self.row)
+        {
             if !names.contains(name) {
                 names.push(name.clone());
             }
@@ -67,7 +75,12 @@ pub(super) struct Counting<'a> {
     pub(super) digits: &'a [u8],
     /// These keys alone.
     pub(super) only: Option<&'a HashSet<String>>,
+    /// The values of keys with one row are put here.
+    pub(super) values: Option<&'a RefCell<Values>>,
 }
+
+/// Of keys the values of their row. `None`: there are several.
+pub(super) type Values = HashMap<String, Option<Map<String, Value>>>;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counted {
@@ -93,10 +106,11 @@ pub(super) async fn count(
 }
 
 async fn add(rows: &Rows, ledger: &mut Ledger, counting: &Counting<'_>) -> Result<u64> {
-    let Counting { side, columns, digits, only } = counting;
+    let Counting { side, columns, digits, only, values } = counting;
     let batch = &rows.batch;
     let key = columns.key.iter().map(|it| column(batch, it)).collect::<Result<Vec<_>>>()?;
     let sums = columns.sums.iter().map(|it| column(batch, it)).collect::<Result<Vec<_>>>()?;
+    let checks = columns.checks.iter().map(|it| column(batch, it)).collect::<Result<Vec<_>>>()?;
     let named: Option<Vec<&ArrayRef>> = match &columns.row {
         None => None,
         Some(row) => Some(key.iter().copied().chain([column(batch, row)?]).collect()),
@@ -112,6 +126,7 @@ async fn add(rows: &Rows, ledger: &mut Ledger, counting: &Counting<'_>) -> Resul
     };
     let mut again = 0;
     let mut amounts = Vec::with_capacity(sums.len());
+    let mut hashes = Vec::with_capacity(checks.len());
     for row in 0..batch.num_rows() {
         if first.as_ref().is_some_and(|it| !it[row]) {
             again += 1;
@@ -128,7 +143,18 @@ async fn add(rows: &Rows, ledger: &mut Ledger, counting: &Counting<'_>) -> Resul
         for (sum, digits) in sums.iter().zip(*digits) {
             amounts.push(amount::amount(sum, row, *digits)?);
         }
-        ledger.add(*side, name, &amounts, || rows.places.of(row)).await?;
+        hashes.clear();
+        hashes.extend(checks.iter().map(|it| amount::check(it, row)));
+        if let Some(values) = values {
+            let compared = columns.sums.iter().chain(&columns.checks);
+            let of_row = compared.zip(sums.iter().chain(&checks));
+            let of_row = of_row.map(|(name, it)| (name.clone(), value::json(it, row))).collect();
+            let of_key = values.borrow_mut().insert(name.clone(), Some(of_row));
+            if of_key.is_some() {
+                values.borrow_mut().insert(name.clone(), None);
+            }
+        }
+        ledger.add(*side, name, (&amounts, &hashes), || rows.places.of(row)).await?;
     }
     Ok(again)
 }

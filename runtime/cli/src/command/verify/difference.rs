@@ -17,12 +17,22 @@ pub(super) struct Difference {
     pub(super) at: Option<String>,
     /// The first and the last epoch that may have taken that record.
     pub(super) epochs: Option<(u64, u64)>,
+    /// The values that differ, where each side has one row of the key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) values: Vec<ValueDifference>,
     /// The rows of a key that differ, where rows have names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rows: Vec<Difference>,
     /// More rows that differ.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) more_rows: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct ValueDifference {
+    pub(super) column: String,
+    pub(super) source: Value,
+    pub(super) table: Value,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -41,6 +51,8 @@ pub(super) struct Names {
     pub(super) key: Vec<String>,
     pub(super) sums: Vec<String>,
     pub(super) digits: Vec<u8>,
+    /// Behind the sums in a ledger.
+    pub(super) checks: Vec<String>,
 }
 
 impl Names {
@@ -54,6 +66,7 @@ impl Names {
             table: self.side(&entry.table),
             at: entry.place.clone(),
             epochs: None,
+            values: Vec::new(),
             rows: Vec::new(),
             more_rows: 0,
         })
@@ -96,6 +109,15 @@ impl Names {
                     parts.push(format!("{name}: other values of the same sum"));
                 }
             }
+            let behind = self.sums.len();
+            let hashes = source.sums.iter().zip(&table.sums).skip(behind);
+            // Of other numbers of rows they can only be other ones.
+            let same_rows = entry.source.rows == entry.table.rows;
+            for (name, (source, table)) in self.checks.iter().zip(hashes) {
+                if same_rows && source.hash != table.hash {
+                    parts.push(format!("{name} differs"));
+                }
+            }
         }
         Some(parts.join(", "))
     }
@@ -113,13 +135,18 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names { key: vec!["merchant".into()], sums: vec!["amount".into()], digits: vec![2] }
+        Names {
+            key: vec!["merchant".into()],
+            sums: vec!["amount".into()],
+            digits: vec![2],
+            checks: vec!["currency".into()],
+        }
     }
 
     fn entry(source: &[i128], table: &[i128]) -> Entry {
         let totals = |amounts: &[i128]| {
-            let mut totals = Totals::of(1);
-            amounts.iter().for_each(|it| totals.add(&[Some(*it)]));
+            let mut totals = Totals::of(2);
+            amounts.iter().for_each(|it| totals.add(&[Some(*it)], &[7]));
             totals
         };
         Entry {
@@ -150,10 +177,19 @@ mod tests {
     #[test]
     fn null_is_not_zero() {
         let mut other = entry(&[0], &[]);
-        other.table.add(&[None]);
+        other.table.add(&[None], &[7]);
         let found = names().difference(&other).unwrap();
         assert_eq!(found.what, "amount: other values of the same sum");
         assert_eq!(found.key["merchant"], "m-7");
         assert_eq!(found.source.sums["amount"], "0.00");
+    }
+
+    #[test]
+    fn values_that_are_not_added_up_are_compared() {
+        let mut other = entry(&[100], &[]);
+        other.table.add(&[Some(100)], &[8]);
+        let found = names().difference(&other).unwrap();
+        assert_eq!(found.what, "currency differs");
+        assert!(!found.source.sums.contains_key("currency"));
     }
 }

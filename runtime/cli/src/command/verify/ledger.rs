@@ -49,8 +49,9 @@ pub(super) struct Ledger {
 
 /// Keys that wait in memory.
 const WAITING_MAX: usize = 50_000;
-/// Rows of one statement.
+/// Rows of one statement, and values of one: SQLite has 32 766 at most.
 const ROWS: usize = 64;
+const VALUES_MAX: usize = 32_000;
 const PAGE: i64 = 5_000;
 /// Sums are kept in two columns, since SQLite's integers have 64 bits: the lower one's, so that adding some
 /// millions of them stays within.
@@ -62,8 +63,12 @@ impl Totals {
         Totals { rows: 0, sums: vec![Sum::default(); sums] }
     }
 
-    pub(super) fn add(&mut self, amounts: &[Option<i128>]) {
+    /// Amounts first, and then hashes of values that are not added up.
+    pub(super) fn add(&mut self, amounts: &[Option<i128>], checks: &[u64]) {
         self.rows += 1;
+        for (sum, check) in self.sums.iter_mut().skip(amounts.len()).zip(checks) {
+            sum.hash = (sum.hash + (*check as i64 & HASH_MASK)) & HASH_MASK;
+        }
         for (sum, amount) in self.sums.iter_mut().zip(amounts) {
             sum.amount += amount.unwrap_or(0);
             let hash = super::amount::mixed(*amount) as i64 & HASH_MASK;
@@ -118,7 +123,7 @@ impl Ledger {
         &mut self,
         side: Side,
         key: String,
-        amounts: &[Option<i128>],
+        (amounts, checks): (&[Option<i128>], &[u64]),
         place: impl FnOnce() -> Option<String>,
     ) -> Result<()> {
         if side != self.side || self.waiting.len() >= WAITING_MAX {
@@ -127,7 +132,7 @@ impl Ledger {
         }
         let sums = self.sums;
         let waiting = self.waiting.entry(key);
-        waiting.or_insert_with(|| (Totals::of(sums), place())).0.add(amounts);
+        waiting.or_insert_with(|| (Totals::of(sums), place())).0.add(amounts, checks);
         Ok(())
     }
 
@@ -169,7 +174,8 @@ impl Ledger {
         // Neighbours are written together.
         all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         self.execute("BEGIN").await?;
-        for some in all.chunks(ROWS) {
+        let rows = (VALUES_MAX / (3 * self.sums + 3)).clamp(1, ROWS);
+        for some in all.chunks(rows) {
             let statement = upsert(self.side, self.sums, some.len());
             let mut query = sqlx::query(&statement);
             for (key, (totals, place)) in some {
@@ -289,13 +295,13 @@ mod tests {
         let amounts = [i128::from(i64::MAX), -5, i128::from(i64::MIN), 1 << 90, -(1 << 90), 7];
         for (number, amount) in amounts.into_iter().enumerate() {
             let place = || Some(format!("row {number}"));
-            ledger.add(Side::Source, "[1]".into(), &[Some(amount)], place).await.unwrap();
+            ledger.add(Side::Source, "[1]".into(), (&[Some(amount)], &[]), place).await.unwrap();
             ledger.flush().await.unwrap();
         }
         for amount in amounts.into_iter().rev() {
-            ledger.add(Side::Table, "[1]".into(), &[Some(amount)], || None).await.unwrap();
+            ledger.add(Side::Table, "[1]".into(), (&[Some(amount)], &[]), || None).await.unwrap();
         }
-        ledger.add(Side::Table, "[2]".into(), &[None], || None).await.unwrap();
+        ledger.add(Side::Table, "[2]".into(), (&[None], &[]), || None).await.unwrap();
         let mut entries = Vec::new();
         ledger
             .each(|it| {

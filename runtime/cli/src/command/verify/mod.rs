@@ -2,20 +2,23 @@
 
 mod amount;
 mod count;
+mod csv;
 mod difference;
 mod ledger;
+mod recompute;
 mod reader;
 mod show;
 mod source;
 mod span;
 mod truth;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use arrow_schema::Schema;
 use floe_core::{Error, Result, TopicPartition};
-use floe_pipeline::config::LogFormat;
+use floe_pipeline::config::{LogFormat, NamedSink, PipelineSpec, TableSpec, WriteMode};
 use floe_sink::iceberg::TableAt;
 use serde::Serialize;
 
@@ -24,10 +27,11 @@ use crate::exit::Differs;
 use crate::replay::folder::TemporaryFolder;
 use crate::terminal::Terminal;
 use crate::{load, logging, wire};
-use count::{Columns, Counted, Counting, count};
-use difference::{Difference, Names};
+use count::{Columns, Counted, Counting, Values, count};
+use difference::{Difference, Names, ValueDifference};
 use ledger::{Ledger, Side, Totals};
 use reader::Reader;
+use recompute::{ANY_OF_SEVERAL, Recomputed};
 use source::SourceTruth;
 use span::{Epochs, Span};
 use truth::Truth;
@@ -55,6 +59,8 @@ struct Verified {
     rejected: u64,
     keys: u64,
     keys_that_differ: u64,
+    /// Keys of which it cannot be known which row is the last: they were not compared.
+    keys_not_compared: u64,
     differences: Vec<Difference>,
     notes: Vec<String>,
 }
@@ -93,7 +99,7 @@ struct Sides {
     names: Names,
 }
 
-async fn compare(args: &VerifyArgs, terminal: &Terminal) -> Result<Verified> {
+async fn compare(args: &VerifyArgs, terminal: &Terminal) -> anyhow::Result<Verified> {
     let spec = load::pipeline(&args.pipeline)?;
     let sink = spec.sink_named(args.sink.as_deref())?;
     let table_spec = sink.spec.table().ok_or_else(|| {
@@ -103,27 +109,19 @@ async fn compare(args: &VerifyArgs, terminal: &Terminal) -> Result<Verified> {
         ))
     })?;
     let table = wire::table_at(&spec.id, &sink.name, table_spec, args.snapshot).await?;
-    let (of_source, of_table) = columns(args, &table.columns);
-    of_table.check(&table.columns, &table_spec.table)?;
-    let types = types_of(&table.columns, &of_source, &of_table);
-    let wanted = of_source.names();
-    let (truth, span) = match &args.against {
-        Some(against) => {
-            let named = (&wanted[..], &types.into());
-            (Truth::named(&spec, against, table_spec, named).await?, None)
-        }
-        None => {
-            let span = Span::of(&spec, &table_spec.table, &table).await?;
-            let source = SourceTruth::of(&spec, args.source.as_deref(), (&wanted, &types), &span);
-            (Truth::Source(Box::new(source.await?)), Some(span))
-        }
+    let (of_source, of_table) = match args.recompute {
+        true => columns_of_table(args, table_spec, &table.columns)?,
+        false => columns(args, &table.columns),
     };
+    of_table.check(&table.columns, &table_spec.table)?;
+    let (truth, span) =
+        truth(args, &spec, (sink, table_spec, &table), (&of_source, &of_table), terminal).await?;
     of_source.check(&truth.columns(), &truth.label())?;
     let names = names(&of_source, &of_table, &truth.columns(), &table.columns);
-    let notes = notes(args, &truth, &table.columns);
+    let mut notes = notes(args, &truth, &table.columns);
     let mut sides = Sides { truth, table, of_source, of_table, names };
     let folder = TemporaryFolder::new()?;
-    let sums = sides.names.sums.len();
+    let sums = sides.names.sums.len() + sides.names.checks.len();
     let mut ledger = Ledger::create(&folder.path().join("keys.db"), sums).await?;
     let (counted, rejected) = sides.count_all(&mut ledger, terminal).await?;
     let mut found = sides.found(&mut ledger).await?;
@@ -132,6 +130,12 @@ async fn compare(args: &VerifyArgs, terminal: &Terminal) -> Result<Verified> {
         let mut ledger = Ledger::create(&folder.path().join("rows.db"), sums).await?;
         let epochs = span.as_ref().map(|it| &it.epochs);
         sides.look_for_rows(&mut ledger, &mut found, epochs, terminal).await?;
+    }
+    if found.keys_not_compared > 0 {
+        notes.push(format!(
+            "{} keys were not compared: several tasks made rows of them in one epoch, and which came last is in no journal",
+            crate::show::grouped(found.keys_not_compared)
+        ));
     }
     Ok(Verified {
         pipeline: spec.id.clone(),
@@ -145,9 +149,71 @@ async fn compare(args: &VerifyArgs, terminal: &Terminal) -> Result<Verified> {
         rejected,
         keys: found.keys,
         keys_that_differ: found.keys_that_differ,
+        keys_not_compared: found.keys_not_compared,
         differences: found.differences,
         notes,
     })
+}
+
+/// What the table is held against, and how far into the source that reaches.
+async fn truth(
+    args: &VerifyArgs,
+    spec: &PipelineSpec,
+    (sink, table_spec, table): (&NamedSink, &TableSpec, &TableAt),
+    (of_source, of_table): (&Columns, &Columns),
+    terminal: &Terminal,
+) -> anyhow::Result<(Truth, Option<Span>)> {
+    let types = types_of(&table.columns, of_source, of_table);
+    let wanted = of_source.names();
+    if let Some(against) = &args.against {
+        let named = (&wanted[..], &types.into());
+        return Ok((Truth::named(spec, against, table_spec, named).await?, None));
+    }
+    let span = Span::of(spec, &table_spec.table, table).await?;
+    let truth = match args.recompute {
+        true => {
+            let made = Recomputed::of(spec, sink, (table_spec, table), &span, terminal);
+            Truth::Recomputed(Box::new(made.await?))
+        }
+        false => {
+            let source = SourceTruth::of(spec, args.source.as_deref(), (&wanted, &types), &span);
+            Truth::Source(Box::new(source.await?))
+        }
+    };
+    Ok((truth, Some(span)))
+}
+
+/// Of rows that are made anew every column is compared; those of `--sum` are added up, too.
+fn columns_of_table(
+    args: &VerifyArgs,
+    table_spec: &TableSpec,
+    table: &Schema,
+) -> Result<(Columns, Columns)> {
+    let of = |pairs: &[Pair]| pairs.iter().map(|it| it.table.clone()).collect::<Vec<_>>();
+    let key = match (&table_spec.mode, args.key.is_empty()) {
+        (WriteMode::Upsert { key, .. }, true) => key.clone(),
+        (WriteMode::Upsert { key, .. }, false) if *key != of(&args.key) => {
+            return Err(Error::invalid(format!(
+                "--recompute compares a table of mode \"upsert\" by its own key, {}\n→ leave --key out",
+                key.join(", ")
+            )));
+        }
+        (WriteMode::Append | WriteMode::OverwritePartition, true) => {
+            return Err(Error::invalid(
+                "rows are appended to the table, which has no key\n→ --key COLUMN says by what they are grouped",
+            ));
+        }
+        (WriteMode::Upsert { .. } | WriteMode::Append | WriteMode::OverwritePartition, false) => {
+            of(&args.key)
+        }
+    };
+    let sums = of(&args.sum);
+    let row = args.distinct.as_ref().map(|it| it.table.clone());
+    let taken = |it: &String| key.contains(it) || sums.contains(it) || row.as_ref() == Some(it);
+    let all = table.fields().iter().map(|it| it.name().clone());
+    let checks = all.filter(|it| !taken(it)).collect();
+    let columns = Columns { key, sums, checks, once: None, row };
+    Ok((columns.clone(), columns))
 }
 
 /// The names on either side. Rows are named by the distinct column where the table has it.
@@ -163,12 +229,14 @@ fn columns(args: &VerifyArgs, table: &Schema) -> (Columns, Columns) {
         Columns {
             key: of(&args.key, source),
             sums: of(&args.sum, source),
+            checks: Vec::new(),
             once: args.distinct.as_ref().map(|it| it.source.clone()),
             row: row.map(|it| it.source.clone()),
         },
         Columns {
             key: of(&args.key, in_table),
             sums: of(&args.sum, in_table),
+            checks: Vec::new(),
             once: None,
             row: row.map(|it| it.table.clone()),
         },
@@ -199,11 +267,15 @@ fn names(of_source: &Columns, of_table: &Columns, source: &Schema, table: &Schem
         key: of_source.key.clone(),
         sums: of_source.sums.clone(),
         digits: both.map(|(a, b)| digits(source, a).max(digits(table, b))).collect(),
+        checks: of_source.checks.clone(),
     }
 }
 
 fn notes(args: &VerifyArgs, truth: &Truth, table: &Schema) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Truth::Recomputed(made) = truth {
+        notes.extend(made.notes());
+    }
     let source = truth.columns();
     let is_float = |schema: &Schema, name: &String| {
         schema.field_with_name(name).is_ok_and(|it| amount::is_float(it.data_type()))
@@ -231,6 +303,7 @@ struct Found {
     table: Totals,
     keys: u64,
     keys_that_differ: u64,
+    keys_not_compared: u64,
     differences: Vec<Difference>,
     /// Of the first differences, as the ledger has them.
     keys_looked_for: Vec<String>,
@@ -252,6 +325,7 @@ impl Sides {
                 columns: &of_source,
                 digits: &self.names.digits,
                 only: None,
+                values: None,
             };
             let counted =
                 count(&mut reader, ledger, &counting, progress(terminal, "source")).await?;
@@ -269,18 +343,20 @@ impl Sides {
             columns: &of_table,
             digits: &self.names.digits,
             only: None,
+            values: None,
         };
         count(&mut reader, ledger, &counting, progress(terminal, "table")).await?;
         Ok((counted, rejected))
     }
 
     async fn found(&self, ledger: &mut Ledger) -> Result<Found> {
-        let sums = self.names.sums.len();
+        let sums = self.names.sums.len() + self.names.checks.len();
         let mut found = Found {
             source: Totals::of(sums),
             table: Totals::of(sums),
             keys: 0,
             keys_that_differ: 0,
+            keys_not_compared: 0,
             differences: Vec::new(),
             keys_looked_for: Vec::new(),
         };
@@ -289,6 +365,10 @@ impl Sides {
                 found.keys += 1;
                 found.source.join(&entry.source);
                 found.table.join(&entry.table);
+                if entry.place.as_deref() == Some(ANY_OF_SEVERAL) {
+                    found.keys_not_compared += 1;
+                    return Ok(());
+                }
                 let Some(difference) = self.names.difference(&entry) else { return Ok(()) };
                 found.keys_that_differ += 1;
                 if found.differences.len() < SHOWN_MAX {
@@ -314,16 +394,22 @@ impl Sides {
         let only: HashSet<String> = found.keys_looked_for.iter().cloned().collect();
         let digits = &self.names.digits;
         let columns = &self.of_source;
-        let counting = Counting { side: Side::Source, columns, digits, only: Some(&only) };
+        let values = [RefCell::new(Values::new()), RefCell::new(Values::new())];
+        let kept = |side: usize| Some(&values[side]).filter(|_| !columns.checks.is_empty());
+        let only = Some(&only);
+        let counting = Counting { side: Side::Source, columns, digits, only, values: kept(0) };
         let mut reader = self.truth.open(&columns.names()).await?;
         count(&mut reader, ledger, &counting, progress(terminal, "source, once more")).await?;
-        if let Some(row) = &self.of_source.row {
+        if self.of_source.row.is_some() || !columns.checks.is_empty() {
             let columns = &self.of_table;
-            let counting = Counting { side: Side::Table, columns, digits, only: Some(&only) };
+            let counting = Counting { side: Side::Table, columns, digits, only, values: kept(1) };
             let mut reader = Reader::Table(self.table.rows(&columns.names()).await?);
             count(&mut reader, ledger, &counting, progress(terminal, "table, once more")).await?;
+        }
+        if let Some(row) = &self.of_source.row {
             return self.name_rows(ledger, found, row, epochs).await;
         }
+        let values = values.map(RefCell::into_inner);
         let places: HashMap<&String, usize> =
             found.keys_looked_for.iter().enumerate().map(|(at, key)| (key, at)).collect();
         let differences = &mut found.differences;
@@ -332,8 +418,8 @@ impl Sides {
                 if let Some(difference) =
                     places.get(&entry.key).and_then(|at| differences.get_mut(*at))
                 {
-                    difference.epochs = entry.place.as_ref().and_then(|it| epochs_of(epochs, it));
-                    difference.at = entry.place;
+                    place_of(difference, entry.place, epochs);
+                    difference.values = values_of(&values, &entry.key);
                 }
                 Ok(())
             })
@@ -349,7 +435,12 @@ impl Sides {
     ) -> Result<()> {
         let mut key = self.names.key.clone();
         key.push(row.to_owned());
-        let names = Names { key, sums: self.names.sums.clone(), digits: self.names.digits.clone() };
+        let names = Names {
+            key,
+            sums: self.names.sums.clone(),
+            digits: self.names.digits.clone(),
+            checks: self.names.checks.clone(),
+        };
         let places: HashMap<&str, usize> = found
             .keys_looked_for
             .iter()
@@ -368,7 +459,8 @@ impl Sides {
                     whole.more_rows += 1;
                     return Ok(());
                 }
-                difference.epochs = entry.place.as_ref().and_then(|it| epochs_of(epochs, it));
+                let place = difference.at.take();
+                place_of(&mut difference, place, epochs);
                 difference.key.retain(|name, _| name == row);
                 whole.rows.push(difference);
                 Ok(())
@@ -386,6 +478,39 @@ fn key_of_row(text: &str, values: usize) -> String {
     text
 }
 
+/// A record's place, or the task and the epoch that a row was made by: "payments/0 in epoch 17".
+fn place_of(difference: &mut Difference, place: Option<String>, epochs: Option<&Epochs>) {
+    let made = place.as_deref().and_then(|it| {
+        let (task, epoch) = it.rsplit_once(" in epoch ")?;
+        Some((task.to_owned(), epoch.parse().ok()?))
+    });
+    match made {
+        Some((task, epoch)) => {
+            difference.at = Some(task);
+            difference.epochs = Some((epoch, epoch));
+        }
+        None => {
+            difference.epochs = place.as_ref().and_then(|it| epochs_of(epochs, it));
+            difference.at = place;
+        }
+    }
+}
+
+/// Those that differ, where each side has one row.
+fn values_of(values: &[Values; 2], key: &str) -> Vec<ValueDifference> {
+    let [Some(Some(source)), Some(Some(table))] = values.each_ref().map(|it| it.get(key)) else {
+        return Vec::new();
+    };
+    let both = source.iter().filter_map(|(name, it)| Some((name, it, table.get(name)?)));
+    both.filter(|(_, source, table)| source != table)
+        .map(|(column, source, table)| ValueDifference {
+            column: column.clone(),
+            source: source.clone(),
+            table: table.clone(),
+        })
+        .collect()
+}
+
 /// "payments/0 @ 17" as it was written for the ledger.
 fn epochs_of(epochs: Option<&Epochs>, place: &str) -> Option<(u64, u64)> {
     let (task, offset) = place.rsplit_once(" @ ")?;
@@ -399,7 +524,11 @@ fn progress<'a>(terminal: &'a Terminal, what: &'a str) -> impl FnMut(&Reader, u6
             Reader::Source(source) => {
                 format!(", {} offsets left", crate::show::count(source.left()))
             }
-            Reader::Lines(_) | Reader::Parquet(..) | Reader::Table(_) => String::new(),
+            Reader::Lines(_)
+            | Reader::Csv(_)
+            | Reader::Parquet(..)
+            | Reader::Recomputed(_)
+            | Reader::Table(_) => String::new(),
         };
         let rate = rows as f64 / begin.elapsed().as_secs_f64().max(0.001);
         let (rows, rate) = (crate::show::count(rows), crate::show::count(rate as u64));

@@ -15,6 +15,8 @@ use floe_sink::iceberg::RowStream;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::csv::Csv;
+use super::recompute::RecomputedReader;
 use crate::replay::input::Reading;
 
 /// Rows, and where each comes from.
@@ -28,6 +30,8 @@ pub(super) enum Places {
     Offsets(TopicPartition, Vec<i64>),
     /// The number of the first, of a file's rows or lines.
     Numbers(&'static str, u64),
+    /// Of each row, in words.
+    Each(Vec<String>),
     None,
 }
 
@@ -36,6 +40,7 @@ impl Places {
         match self {
             Places::Offsets(task, offsets) => offsets.get(row).map(|it| format!("{task} @ {it}")),
             Places::Numbers(what, first) => Some(format!("{what} {}", first + row as u64)),
+            Places::Each(all) => all.get(row).cloned(),
             Places::None => None,
         }
     }
@@ -44,6 +49,8 @@ impl Places {
 pub(super) enum Reader {
     Source(Box<SourceReader>),
     Lines(Box<Lines>),
+    Csv(Box<Csv>),
+    Recomputed(Box<RecomputedReader>),
     Parquet(ParquetRecordBatchReader, u64),
     Table(RowStream),
 }
@@ -53,6 +60,8 @@ impl Reader {
         match self {
             Reader::Source(source) => source.next(),
             Reader::Lines(lines) => lines.next(),
+            Reader::Csv(csv) => csv.next(),
+            Reader::Recomputed(made) => made.next().await,
             Reader::Parquet(rows, read) => {
                 let Some(batch) = rows.next() else { return Ok(None) };
                 let batch =

@@ -26,6 +26,14 @@ pub(super) fn text(verified: &Verified) -> String {
         line(&format!("{}  {}", key(&difference.key), difference.what));
         line(&format!("  source  {}", side(&difference.source)));
         line(&format!("  table   {}", side(&difference.table)));
+        for it in &difference.values {
+            line(&format!(
+                "  {}  {}, and {} in the table",
+                it.column,
+                plain(&it.source),
+                plain(&it.table)
+            ));
+        }
         for row in &difference.rows {
             line(&format!("  {}  {}{}", key(&row.key), row.what, found_at(row)));
         }
@@ -60,7 +68,7 @@ pub(super) fn markdown(verified: &Verified) -> String {
             out,
             "| {} | {} | {} | {} | {} |",
             cell(&key(&difference.key)),
-            cell(&difference.what),
+            cell(&what(difference)),
             cell(&side(&difference.source)),
             cell(&side(&difference.table)),
             cell(&if difference.rows.is_empty() { first(difference) } else { String::new() })
@@ -74,6 +82,17 @@ pub(super) fn markdown(verified: &Verified) -> String {
         }
     }
     out
+}
+
+/// With the values, where each side has one row.
+fn what(difference: &Difference) -> String {
+    let values = difference.values.iter();
+    let values =
+        values.map(|it| format!("{}: {} and {}", it.column, plain(&it.source), plain(&it.table)));
+    match difference.values.is_empty() {
+        true => difference.what.clone(),
+        false => values.collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn place(verified: &Verified) -> String {

@@ -18,6 +18,8 @@ pub(super) struct Span {
     /// Records of each partition up to there, where the checkpoint is kept.
     pub(super) records: Option<BTreeMap<TopicPartition, u64>>,
     pub(super) newest: Option<Arc<CheckpointManifest>>,
+    /// All that are kept, oldest first.
+    pub(super) manifests: Vec<Arc<CheckpointManifest>>,
     pub(super) epochs: Epochs,
 }
 
@@ -59,7 +61,8 @@ impl Span {
         let records = manifest
             .map(|it| it.tasks.iter().map(|task| (task.task.clone(), task.records)).collect());
         let newest = log.newest_manifest().map(|it| Arc::clone(it.1));
-        Ok(Span { epoch, position, records, newest, epochs })
+        let manifests = log.manifests().map(|it| Arc::clone(it.1)).collect();
+        Ok(Span { epoch, position, records, newest, manifests, epochs })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the table is held against: the pipeline's source, a file, or another table.
+//! What the table is held against: the pipeline's source or what its operators make of it, a file, or another table.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +8,17 @@ use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, TableSpec};
 use floe_sink::iceberg::TableAt;
 
+use super::csv::Csv;
 use super::reader::{self, Lines, Reader};
+use super::recompute::Recomputed;
 use super::source::SourceTruth;
 use crate::wire;
 
 pub(super) enum Truth {
     Source(Box<SourceTruth>),
+    Recomputed(Box<Recomputed>),
     Lines(PathBuf, SchemaRef),
+    Csv(PathBuf, SchemaRef),
     Parquet(PathBuf, SchemaRef),
     Table(String, Box<TableAt>),
 }
@@ -35,9 +39,11 @@ impl Truth {
                 reader::open(file)?;
                 Ok(Truth::Lines(file.to_owned(), columns))
             }
-            Some("csv" | "tsv") => Err(Error::invalid(format!(
-                "{against}: CSV does not say what its columns are\n→ make it Parquet or JSON lines, such as by DuckDB: COPY (FROM '{against}') TO 'truth.parquet'"
-            ))),
+            Some("csv" | "tsv") => {
+                let columns = reader::typed(names, types)?;
+                Csv::open(file, Arc::clone(&columns))?;
+                Ok(Truth::Csv(file.to_owned(), columns))
+            }
             Some(_) if !file.exists() => {
                 let other = TableSpec {
                     table: against.to_owned(),
@@ -48,7 +54,7 @@ impl Truth {
                 Ok(Truth::Table(against.to_owned(), Box::new(at)))
             }
             Some(_) | None => Err(Error::invalid(format!(
-                "--against {against}: name FILE.parquet, FILE.jsonl, or a table as namespace.table"
+                "--against {against}: name FILE.parquet, FILE.jsonl, FILE.csv, or a table as namespace.table"
             ))),
         }
     }
@@ -56,7 +62,10 @@ impl Truth {
     pub(super) fn columns(&self) -> SchemaRef {
         match self {
             Truth::Source(source) => Arc::clone(&source.columns),
-            Truth::Lines(_, columns) | Truth::Parquet(_, columns) => Arc::clone(columns),
+            Truth::Recomputed(made) => made.columns(),
+            Truth::Lines(_, columns) | Truth::Csv(_, columns) | Truth::Parquet(_, columns) => {
+                Arc::clone(columns)
+            }
             Truth::Table(_, at) => Arc::clone(&at.columns),
         }
     }
@@ -64,7 +73,10 @@ impl Truth {
     pub(super) fn label(&self) -> String {
         match self {
             Truth::Source(source) => source.label(),
-            Truth::Lines(file, _) | Truth::Parquet(file, _) => file.display().to_string(),
+            Truth::Recomputed(made) => made.label(),
+            Truth::Lines(file, _) | Truth::Csv(file, _) | Truth::Parquet(file, _) => {
+                file.display().to_string()
+            }
             Truth::Table(name, at) => match at.snapshot {
                 Some(snapshot) => format!("{name} at snapshot {snapshot}"),
                 None => format!("{name}, which is empty"),
@@ -77,6 +89,10 @@ impl Truth {
             Truth::Source(source) => Ok(Reader::Source(Box::new(source.open().await?))),
             Truth::Lines(file, columns) => {
                 Lines::open(file, Arc::clone(columns)).map(|it| Reader::Lines(Box::new(it)))
+            }
+            Truth::Recomputed(made) => Ok(Reader::Recomputed(Box::new(made.open(names).await?))),
+            Truth::Csv(file, columns) => {
+                Csv::open(file, Arc::clone(columns)).map(|it| Reader::Csv(Box::new(it)))
             }
             Truth::Parquet(file, _) => reader::parquet(file, names),
             Truth::Table(_, at) => at.rows(names).await.map(Reader::Table),

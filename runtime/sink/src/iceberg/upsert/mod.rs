@@ -37,8 +37,7 @@ use super::split::Splitter;
 use super::writer::{Making, OpenEpoch, failed};
 pub(super) use check::{check_config, check_table, specs_in_use};
 use key::{KeySchema, key_of};
-use operation::Operation;
-pub(super) use operation::stored_rows;
+pub(super) use operation::{Operation, stored_rows};
 
 /// Rows held beyond twice the number of keys before versions that are no longer the last are dropped.
 const SUPERSEDED_ROWS_MAX: usize = 262_144;

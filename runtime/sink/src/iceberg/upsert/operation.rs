@@ -15,7 +15,7 @@ const UPSERTS: [&str; 12] =
     ["c", "r", "u", "i", "+i", "+u", "create", "read", "insert", "update", "upsert", "false"];
 const DELETES: [&str; 4] = ["d", "-d", "delete", "true"];
 
-pub(super) struct Operation {
+pub(in super::super) struct Operation {
     name: String,
     index: usize,
 }
@@ -39,7 +39,10 @@ pub(in super::super) fn stored_rows(rows: &SchemaRef, config: &UpsertConfig) -> 
 }
 
 impl Operation {
-    pub(super) fn find(rows: &SchemaRef, config: &UpsertConfig) -> Result<Option<Operation>> {
+    pub(in super::super) fn find(
+        rows: &SchemaRef,
+        config: &UpsertConfig,
+    ) -> Result<Option<Operation>> {
         let Some(name) = name(rows, config)? else { return Ok(None) };
         let (index, field) = rows.column_with_name(&name).expect("it was found by its name");
         match field.data_type() {
@@ -51,7 +54,7 @@ impl Operation {
     }
 
     /// Which rows say that their key is gone. No word is no delete.
-    pub(super) fn deleted(&self, batch: &RecordBatch) -> Result<BooleanArray> {
+    pub(in super::super) fn deleted(&self, batch: &RecordBatch) -> Result<BooleanArray> {
         let column = batch.column(self.index);
         if let Some(flags) = column.as_boolean_opt() {
             return Ok(flags.iter().map(|it| Some(it.unwrap_or(false))).collect());

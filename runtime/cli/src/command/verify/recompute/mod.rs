@@ -1,0 +1,140 @@
+//! What the table must hold, made anew: the source's records read again and the operators run again, in the
+//! order that the checkpoints' journals have.
+
+mod base;
+mod execute;
+mod newest;
+mod reader;
+mod spool;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use floe_core::{Error, Result, TopicPartition};
+use floe_operator::Engine;
+use floe_pipeline::config::{NamedSink, PipelineSpec, TableSpec, WriteMode};
+use floe_sink::iceberg::TableAt;
+
+use crate::replay::folder::TemporaryFolder;
+use crate::replay::subject::Subject;
+use crate::terminal::Terminal;
+use crate::wire;
+use base::Base;
+use newest::Newest;
+pub(super) use reader::RecomputedReader;
+use spool::Spool;
+
+use super::span::Span;
+
+/// Several tasks made rows of the key in the epoch that wrote it last, and no journal says in which order they
+/// came to the sink: any of them is right. In place of a place.
+pub(super) const ANY_OF_SEVERAL: &str = "any of several";
+
+pub(super) struct Recomputed {
+    columns: SchemaRef,
+    /// Rows up to here are the table's own.
+    base: Base,
+    base_table: Option<TableAt>,
+    to: u64,
+    tasks: Vec<TopicPartition>,
+    spool: PathBuf,
+    /// Of a table of mode "upsert": which rows are the last of their keys.
+    newest: Option<Newest>,
+    records: u64,
+    _folder: TemporaryFolder,
+}
+
+impl Recomputed {
+    /// Runs the operators over all that the table holds and checkpoints are kept of.
+    pub(super) async fn of(
+        spec: &PipelineSpec,
+        sink: &NamedSink,
+        (table_spec, table): (&TableSpec, &TableAt),
+        span: &Span,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Recomputed> {
+        let number = spec.sinks.iter().position(|it| it.name == sink.name).unwrap_or(0);
+        let keyed_by = match &table_spec.mode {
+            WriteMode::Append => None,
+            WriteMode::Upsert { key, .. } => Some(key.clone()),
+            WriteMode::OverwritePartition => {
+                return Err(Error::invalid(
+                    "--recompute is for tables that rows are appended or upserted to, and this one's partitions are replaced\n→ --against a file or a table",
+                )
+                .into());
+            }
+        };
+        let base = Base::of(span, table)?;
+        let base_table = match base.snapshot {
+            Some(snapshot) => {
+                Some(wire::table_at(&spec.id, &sink.name, table_spec, Some(snapshot)).await?)
+            }
+            None => None,
+        };
+        let engine = Engine::new(Some(wire::module_cache()))?;
+        let subject = {
+            let spec = Arc::new(spec.clone());
+            wire::blocking(move || Subject::of(spec, engine)).await?
+        };
+        let folder = TemporaryFolder::new()?;
+        let file = folder.path().join("made.parquet");
+        let mode = (table_spec.clone(), table.clone());
+        let stored = move |rows: &SchemaRef| wire::stored_rows(&mode.1, &mode.0, rows);
+        let spool = Spool::create(&file, &table.columns, Box::new(stored))?;
+        let made = execute::execute(&subject, (base.epoch, span.epoch), number, spool, terminal);
+        let made = made.await?;
+        let newest = match keyed_by {
+            None => None,
+            Some(key) => Some(Newest::of(&folder.path().join("newest.db"), &file, key).await?),
+        };
+        Ok(Recomputed {
+            columns: Arc::clone(&table.columns),
+            base,
+            base_table,
+            to: span.epoch,
+            tasks: made.tasks,
+            spool: file,
+            newest,
+            records: made.records,
+            _folder: folder,
+        })
+    }
+
+    pub(super) fn columns(&self) -> SchemaRef {
+        Arc::clone(&self.columns)
+    }
+
+    pub(super) fn label(&self) -> String {
+        format!(
+            "the operators, run again over epochs {} to {}: {} records",
+            self.base.epoch + 1,
+            self.to,
+            crate::show::grouped(self.records)
+        )
+    }
+
+    /// What is taken for granted.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        match self.base.snapshot {
+            Some(snapshot) => notes.push(format!(
+                "checkpoints are kept from epoch {} on: what the table held then (snapshot {snapshot}), and the operators' state then, are taken as they are",
+                self.base.epoch
+            )),
+            None if self.base.epoch > 0 => notes.push(format!(
+                "the operators' state of epoch {} is taken as it is",
+                self.base.epoch
+            )),
+            None => {}
+        }
+        notes.push(
+            "the same modules ran again: what they compute wrongly is as wrong here".to_owned(),
+        );
+        notes
+    }
+
+    pub(super) async fn open(&self, names: &[String]) -> Result<RecomputedReader> {
+        RecomputedReader::open(self, names).await
+    }
+}

@@ -31,6 +31,7 @@ mod answers;
 mod outages;
 mod savepoints;
 mod offsets;
+mod orphans;
 mod bad_records;
 mod hostile;
 mod bad_files;

@@ -94,6 +94,11 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
     if is_of_recovery(point) {
         // Something must be left to do: a checkpoint that is complete and not in the table.
         crash(&scene, CrashPoint::AfterManifest, 3)?;
+    } else if is_of_orphans(point) {
+        // A file of an epoch that never completes, twice.
+        crash(&scene, CrashPoint::AfterDataFileClose, 3)?;
+        crash(&scene, point, 1)?;
+        crash(&scene, CrashPoint::AfterDataFileClose, 1)?;
     } else if is_of_savepoints(point) {
         crash(&scene, CrashPoint::AfterManifest, 3)?;
         json(&scene, "savepoint", &[])?;
@@ -168,12 +173,18 @@ fn is_rare(point: CrashPoint) -> bool {
         | CrashPoint::BeforeSweepObject
         | CrashPoint::AfterSweepObject
         | CrashPoint::BeforeSweepEntry
-        | CrashPoint::AfterSweepEntry => false,
+        | CrashPoint::AfterSweepEntry
+        | CrashPoint::BeforeOrphanDelete
+        | CrashPoint::AfterOrphanDelete => false,
     }
 }
 
 fn is_of_recovery(point: CrashPoint) -> bool {
     point == CrashPoint::BeforeRecommit || point == CrashPoint::AfterRecommit
+}
+
+fn is_of_orphans(point: CrashPoint) -> bool {
+    point == CrashPoint::BeforeOrphanDelete || point == CrashPoint::AfterOrphanDelete
 }
 
 fn is_of_a_table_change(point: CrashPoint) -> bool {

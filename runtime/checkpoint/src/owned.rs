@@ -111,7 +111,8 @@ impl OwnedLog {
                 hit(CrashPoint::AfterManifest);
                 self.closed = None;
                 self.reading.push(&self.paths, entry)?;
-                self.view.note(at);
+                let (_, manifest) = self.reading.newest_manifest().expect("it was just appended");
+                self.view.note(at, manifest.clone());
                 Ok(at)
             }
             Ok(Filled::Taken(found)) => Err(self.close(self.fenced(slot, &found))),
@@ -259,7 +260,7 @@ impl CheckpointLog for OwnedLog {
             .swept
             .sweep(&*self.store, &self.pipeline, &mut self.reading, keep, pending)
             .await?;
-        self.view.forget_below(self.reading.first_kept());
+        self.view.forget_below(self.reading.first_kept(), self.swept.apart().collect());
         Ok(report)
     }
 }

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use floe_core::Result;
 use floe_core::committable::ManifestRef;
-use floe_core::epoch::{EntryId, Generation, Slot};
+use floe_core::epoch::{Generation, Slot};
 use floe_core::log_entry::LogEntry;
+use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{LogAnswer, LogView, ObjectStore};
 
 use crate::log::{LogReading, read_entry, sign_beyond};
@@ -23,8 +24,12 @@ pub struct View {
 struct Known {
     first_kept: Slot,
     end: Slot,
-    manifests: BTreeMap<Slot, EntryId>,
+    manifests: BTreeMap<Slot, Kept>,
+    /// The savepoints below `first_kept`, once a sweep has read where they are.
+    savepoints: Option<Vec<Kept>>,
 }
+
+type Kept = (ManifestRef, Arc<CheckpointManifest>);
 
 impl View {
     pub(crate) fn new(
@@ -36,34 +41,36 @@ impl View {
         let known = Known {
             first_kept: reading.first_kept(),
             end: reading.end(),
-            manifests: reading.manifests().map(|(at, _)| (at.slot, at.id)).collect(),
+            manifests: reading.manifests().map(|(at, it)| (at.slot, (at, it.clone()))).collect(),
+            savepoints: None,
         };
         View { store, pipeline: pipeline.to_owned(), generation, known: Mutex::new(known) }
     }
 
     /// The owner appended a manifest.
-    pub(crate) fn note(&self, at: ManifestRef) {
+    pub(crate) fn note(&self, at: ManifestRef, manifest: Arc<CheckpointManifest>) {
         let mut known = self.lock();
-        known.manifests.insert(at.slot, at.id);
+        known.manifests.insert(at.slot, (at, manifest));
         known.end = at.slot.next();
     }
 
     /// The owner swept.
-    pub(crate) fn forget_below(&self, first_kept: Slot) {
+    pub(crate) fn forget_below(&self, first_kept: Slot, savepoints: Vec<Kept>) {
         let mut known = self.lock();
         known.first_kept = first_kept;
         known.manifests = known.manifests.split_off(&first_kept);
+        known.savepoints = Some(savepoints);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        // Each change is one assignment, so what a panicking thread left is whole.
+        // Each change is some assignments that can't panic, so what a panicking thread left is whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn in_memory(&self, manifest: &ManifestRef) -> Option<LogAnswer> {
         let known = self.lock();
         let is_known = manifest.slot < known.first_kept
-            || known.manifests.get(&manifest.slot) == Some(&manifest.id);
+            || known.manifests.get(&manifest.slot).is_some_and(|it| it.0.id == manifest.id);
         is_known.then_some(LogAnswer::Known)
     }
 }
@@ -95,5 +102,11 @@ impl LogView for View {
             }
             Some(_) | None => Ok(LogAnswer::Absent),
         }
+    }
+
+    fn kept(&self) -> Option<Vec<Kept>> {
+        let known = self.lock();
+        let savepoints = known.savepoints.as_ref()?;
+        Some(savepoints.iter().chain(known.manifests.values()).cloned().collect())
     }
 }

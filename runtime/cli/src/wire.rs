@@ -9,8 +9,8 @@ mod topic;
 pub(crate) use graph::port_name;
 pub(crate) use sources::{Decoding, decoder_to, decoding, recording_topic, source, source_decoder};
 pub(crate) use tables::{
-    begin_branches, check_tables, commits, fix_tables, publish, rows, stored_rows, table_at,
-    table_histories,
+    SinkSwept, begin_branches, check_tables, commits, fix_tables, publish, rows, stored_rows,
+    sweep_prepared, table_at, table_histories,
 };
 
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ use floe_core::committable::CommittedSnapshot;
 use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Graph, OperatorNode};
 use floe_core::ports::{Clock, ObjectStore, OperatorFactory, TableFacts};
+use floe_core::protocol::guarantee::Order;
 use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{DirtyPages, Engine, Factory, Limits, Metering};
 use floe_pipeline::config::{
@@ -288,6 +289,10 @@ async fn open_table(
     if !sink.lacks().changes.is_empty() && !tables::is_ours(spec, name, sink.table_uuid()).await? {
         return Err(sink.disagreement(&catalog));
     }
+    let sink = match spec.guarantee.order() {
+        Order::CheckpointFirst => sink,
+        Order::TableFirst => sink.unguarded(),
+    };
     Ok(SinkWiring {
         name: name.to_owned(),
         table: sink.table_name(),

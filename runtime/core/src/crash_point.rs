@@ -63,6 +63,8 @@ crash_points! {
     AfterRewriteSwap = "after-rewrite-swap",
     BeforeReplacedDelete = "before-replaced-delete",
     AfterReplacedDelete = "after-replaced-delete",
+    BeforeOrphanDelete = "before-orphan-delete",
+    AfterOrphanDelete = "after-orphan-delete",
 }
 
 const UNARMED: u32 = u32::MAX;

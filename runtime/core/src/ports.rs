@@ -19,6 +19,7 @@ use crate::image::{Capture, OperatorImage};
 use crate::manifest::{CheckpointManifest, PipelineIdentity, SinkEntry};
 use crate::position::{Offset, Position, TopicPartition};
 use crate::protocol::judge::Marker;
+use crate::protocol::orphans::{OrphansFound, SinkLog};
 use crate::record::Records;
 use crate::schema::{SchemaId, SchemaUse, WriterSchema};
 use crate::task::CapturedTask;
@@ -260,6 +261,10 @@ pub trait Committer: Send + Sync {
 
     /// Expires snapshots and deletes old metadata, as configured. Failures are the caller's to log.
     async fn maintain(&self) -> Result<()>;
+
+    /// Deletes what attempts prepared for this sink and nobody names now, nor ever can, as
+    /// `protocol::orphans` decides. `log` was read before. May be killed at any point.
+    async fn sweep(&self, log: &SinkLog) -> Result<OrphansFound>;
 }
 
 /// What a committer may ask of the log while it judges.
@@ -267,6 +272,12 @@ pub trait Committer: Send + Sync {
 pub trait LogView: Send + Sync {
     /// Where the manifest stands in our log, or how our log stands when it is not there.
     async fn find(&self, manifest: &ManifestRef) -> Result<LogAnswer>;
+
+    /// The manifests that are kept, those of savepoints that stand below the log included. `None`: not all of
+    /// them are known here.
+    fn kept(&self) -> Option<Vec<(ManifestRef, Arc<CheckpointManifest>)>> {
+        None
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

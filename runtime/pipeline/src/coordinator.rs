@@ -13,6 +13,7 @@ use floe_core::ports::{CheckpointDraft, Clock, LogView, PartitionFacts};
 use floe_core::protocol::advance::{self, Action};
 use floe_core::protocol::guarantee::{Guarantee, Order};
 use floe_core::protocol::identity::NewPartitions;
+use floe_core::protocol::orphans::SinkLog;
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, Generation, Result};
 use tokio::sync::{mpsc, watch};
@@ -92,6 +93,11 @@ pub(crate) struct OpenEpoch {
 
 /// Between two calls of a committer's upkeep.
 const COMMITS_PER_MAINTENANCE: u64 = 20;
+/// An attempt leaves files of its open epochs, two at the most.
+const COMMITS_BEFORE_SWEEP: u64 = 3;
+/// A listing of the table's folder costs a request for each thousand files, and within a run only a record
+/// that stops an operator makes it leave files.
+const SWEEP_INTERVAL_MS: u64 = 6 * 3600 * 1000;
 /// What may go on for hours is said this often.
 const SAY_INTERVAL: Duration = Duration::from_secs(10);
 /// Lag and partition counts are looked at this often.
@@ -387,6 +393,7 @@ impl Coordinator {
         let (events, status) = (self.events.clone(), Arc::clone(&self.status));
         self.commits_begun += 1;
         let maintain = self.commits_begun.is_multiple_of(COMMITS_PER_MAINTENANCE);
+        let sweep = self.sweeps_now();
         let alarm = Alarm::new("committer", &events);
         self.commits.spawn(async move {
             let _alarm = alarm;
@@ -399,7 +406,23 @@ impl Coordinator {
             if maintain {
                 maintain_tables(&sinks).await;
             }
+            if sweep {
+                sweep_prepared(&sinks, view.as_ref()).await;
+            }
         });
+    }
+
+    /// The files that were prepared in vain are looked for once the table is past all that an attempt before
+    /// this one may have left, and then now and again.
+    fn sweeps_now(&self) -> bool {
+        let now_ms = self.clock.monotonic().as_millis() as u64;
+        let last_ms = self.status.swept_ms.load(Ordering::Relaxed);
+        let is_due = last_ms == 0 || now_ms.saturating_sub(last_ms) >= SWEEP_INTERVAL_MS;
+        let sweeps = is_due && self.commits_begun >= COMMITS_BEFORE_SWEEP;
+        if sweeps {
+            self.status.swept_ms.store(now_ms.max(1), Ordering::Relaxed);
+        }
+        sweeps
     }
 
     async fn committed(
@@ -517,5 +540,25 @@ async fn maintain_tables(sinks: &[Sink]) {
             tracing::warn!(table = %sink.table, "upkeep of the table failed: {error}");
         }
         hit(CrashPoint::AfterMaintain);
+    }
+}
+
+/// What could not be deleted now is garbage still at the next sweep.
+async fn sweep_prepared(sinks: &[Sink], view: &dyn LogView) {
+    let Some(kept) = view.kept() else { return };
+    for sink in sinks {
+        let log = SinkLog::of(kept.iter().map(|(at, it)| (*at, it.as_ref())), &sink.name);
+        match sink.committer.sweep(&log).await {
+            Ok(found) if found.orphans.is_empty() => {}
+            Ok(found) => tracing::info!(
+                table = %sink.table,
+                files = found.orphans.len(),
+                bytes = found.orphans.iter().map(|it| it.bytes).sum::<u64>(),
+                "swept files that were prepared in vain"
+            ),
+            Err(error) => {
+                tracing::warn!(table = %sink.table, "sweep of prepared files failed: {error}")
+            }
+        }
     }
 }

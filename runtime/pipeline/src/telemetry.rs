@@ -95,6 +95,8 @@ pub struct Status {
     /// Restored and reading.
     pub ready: AtomicU64,
     pub generation: AtomicU64,
+    /// When this process last looked for files prepared in vain, by the clock that never goes back; 0: never.
+    pub swept_ms: AtomicU64,
     tasks: Mutex<BTreeMap<TopicPartition, TaskStatus>>,
     epochs: Mutex<Vec<EpochStatus>>,
 }

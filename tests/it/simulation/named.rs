@@ -24,18 +24,19 @@ fn blow(host: usize, at_ms: u64, kind: BlowKind) -> Blow {
 #[test]
 fn an_idle_partition_follows_the_others_and_a_restart_changes_nothing() {
     let name = "named: an_idle_partition_follows_the_others_and_a_restart_changes_nothing";
-    let told = |idle_after| {
+    let told = |idle_after, seed| {
         let plan = Plan {
             partitions: vec![60, 6],
             event_time: true,
             idle_after,
             batch_records_max: 3,
             blows: vec![blow(0, 300, BlowKind::Kill), blow(0, 500, BlowKind::Kill)],
-            ..Plan::calm(11)
+            ..Plan::calm(seed)
         };
         let trace = check(&plan, name).trace;
         trace.iter().filter(|it| it.contains("watermark of 1:")).count()
     };
+    let told = |idle_after| (11..19).map(|seed| told(idle_after, seed)).sum::<usize>();
     let (alone, with_others) = (told(None), told(Some(ms(100))));
     assert!(with_others > alone, "{with_others} watermarks, and {alone} of its own records");
 }

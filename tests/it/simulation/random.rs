@@ -28,7 +28,7 @@ fn no_fault_loses_or_doubles_a_row() {
     let began = Instant::now();
     let wanted = number("SIM_SEEDS");
     let first = number("SIM_FIRST").unwrap_or(1);
-    let (mut seeds, mut faults, mut processes, mut epochs) = (0, 0, 0, 0);
+    let (mut seeds, mut faults, mut processes, mut epochs, mut orphans) = (0, 0, 0, 0, 0);
     let mut simulated = Duration::ZERO;
     let goes_on = |seeds: u64| match wanted {
         Some(wanted) => seeds < wanted,
@@ -48,10 +48,12 @@ fn no_fault_loses_or_doubles_a_row() {
         faults += outcome.faults_made;
         processes += u64::from(outcome.processes);
         epochs += outcome.epochs;
+        orphans += outcome.orphans;
         simulated += outcome.simulated;
     }
+    assert!(orphans > 0 || seeds < SEEDS_MIN, "nothing was ever prepared in vain");
     println!(
-        "{seeds} seeds, {processes} processes, {epochs} log entries, {faults} faults, {:.0} simulated hours in {:.0} s",
+        "{seeds} seeds, {processes} processes, {epochs} log entries, {faults} faults, {orphans} orphans swept, {:.0} simulated hours in {:.0} s",
         simulated.as_secs_f64() / 3600.0,
         began.elapsed().as_secs_f64()
     );

@@ -1,6 +1,6 @@
 //! The committer of the simulated sink: the production judgement over a base, and a swap of that very base.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,12 +9,15 @@ use floe_core::committable::{
 };
 use floe_core::ports::{Committer, LogAnswer, LogView, MarkerSnapshot, TableFacts};
 use floe_core::protocol::judge::{BaseFacts, Marker, Verdict, appended_key, asks_log, judge};
+use floe_core::protocol::orphans::{
+    Orphan, OrphansFound, PreparedFate, PreparedFile, SinkLog, decide_prepared,
+};
 use floe_core::{Epoch, Error, ErrorKind, Result};
 
 use crate::simulation::history::SnapshotAdded;
 use crate::simulation::mutant::Mutant;
 use crate::simulation::process::Process;
-use crate::simulation::sink::files_of;
+use crate::simulation::sink::{epoch_in, files_of};
 use crate::simulation::table::Base;
 use crate::simulation::world::{PIPELINE, Place, State};
 
@@ -113,6 +116,40 @@ impl Committer for SimCommitter {
     async fn maintain(&self) -> Result<()> {
         Ok(())
     }
+
+    async fn sweep(&self, log: &SinkLog) -> Result<OrphansFound> {
+        let base = self.load().await?;
+        let settled = match self.is(Mutant::SweepOfOpenEpochs) {
+            true => log.newest.map(|it| Epoch(it.0 + 1)),
+            false => log.settled(base.uuid, base.facts(&self.key()).marker()),
+        };
+        let mut carried = BTreeSet::new();
+        for (_, entry) in log.kept.iter().filter(|it| !it.1.committable.is_empty()) {
+            carried.extend(files_of(&entry.committable)?);
+        }
+        let list = |state: &mut State| -> Vec<String> {
+            state.files.keys().filter(|it| it.starts_with(self.table)).cloned().collect()
+        };
+        let listed = self.process.look(Place::Files, "list files", list).await?;
+        let mut found = OrphansFound { settled, ..OrphansFound::default() };
+        for path in listed {
+            let epoch = epoch_in(&path);
+            let in_table = base.files.contains(&path) && !self.is(Mutant::SweepOfTheTables);
+            let file = PreparedFile { epoch, carried: carried.contains(&path), in_table };
+            if decide_prepared(settled, &file) != PreparedFate::Orphan {
+                found.kept += 1;
+                continue;
+            }
+            let name = path.clone();
+            let delete = move |state: &mut State| {
+                state.delete_file(&name);
+                Ok(())
+            };
+            self.process.change(Place::Files, format!("delete {path}"), delete).await?;
+            found.orphans.push(Orphan { path, bytes: 1, epoch });
+        }
+        Ok(found)
+    }
 }
 
 impl SimCommitter {
@@ -176,7 +213,7 @@ impl SimCommitter {
             let head = if blind { it.head() } else { judged_head };
             let text = marker.to_string();
             let summary = BTreeMap::from([(key.clone(), text.clone())]);
-            it.swap(uuid, head, summary, Some((key, text)))?;
+            it.swap(uuid, head, summary, &files, Some((key, text)))?;
             let mut rows = Vec::new();
             for file in &files {
                 match state.files.get(file) {
@@ -209,7 +246,8 @@ impl SimCommitter {
         let key = appended_key(PIPELINE, self.sink);
         let apply = move |state: &mut State| {
             let it = state.tables.get_mut(table).expect("the table of the sink");
-            it.swap(uuid, head, BTreeMap::from([(key.clone(), epoch.to_string())]), None)?;
+            let summary = BTreeMap::from([(key.clone(), epoch.to_string())]);
+            it.swap(uuid, head, summary, &files, None)?;
             let id = it.head().expect("a snapshot was just made");
             let rows = files.iter().flat_map(|it| state.files[it].iter().cloned()).collect();
             let (table, process) = (table.to_owned(), Some(pid));

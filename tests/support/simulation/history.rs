@@ -18,6 +18,8 @@ pub struct History {
     pub ends: Vec<Ended>,
     /// The seed that `open` got, by task: the oracle draws from it.
     pub seeds: BTreeMap<i32, u64>,
+    /// Data files that were prepared in vain and deleted.
+    pub orphans: u64,
     /// What was wrong at the moment when it happened.
     pub noticed: Vec<String>,
 }

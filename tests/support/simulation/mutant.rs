@@ -56,6 +56,10 @@ pub enum Mutant {
     KeyedCaptureBehindRows,
     /// Two keyed tasks are restored with each other's state, as if keys had gone to other tasks than before.
     KeyedStateExchanged,
+    /// The sweep of prepared files takes what the log is at for settled, not what the table is at.
+    SweepOfOpenEpochs,
+    /// The sweep of prepared files does not look at the table's snapshots.
+    SweepOfTheTables,
 }
 
 impl Mutant {
@@ -87,5 +91,7 @@ impl Mutant {
         Mutant::DirtySetDropped,
         Mutant::KeyedCaptureBehindRows,
         Mutant::KeyedStateExchanged,
+        Mutant::SweepOfOpenEpochs,
+        Mutant::SweepOfTheTables,
     ];
 }

@@ -5,15 +5,22 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use floe_checkpoint::kept_manifests;
+use floe_core::ports::Committer;
 use floe_core::protocol::guarantee::Guarantee;
+use floe_core::protocol::orphans::SinkLog;
 
 use crate::checkers;
 use crate::checkers::weaker::Weakness;
+use crate::simulation::committer::SimCommitter;
 use crate::simulation::history::SnapshotAdded;
 use crate::simulation::host::Host;
 use crate::simulation::mutant::Mutant;
 use crate::simulation::plan::{HostPlan, Plan};
-use crate::simulation::world::{State, World};
+use crate::simulation::process::{Life, Process};
+use crate::simulation::sink::epoch_in;
+use crate::simulation::store::SimStore;
+use crate::simulation::world::{LETTERS, PIPELINE, State, TABLE, World};
 
 #[derive(Default)]
 pub struct Outcome {
@@ -28,6 +35,8 @@ pub struct Outcome {
     pub faults_made: u64,
     pub processes: u32,
     pub epochs: usize,
+    /// Data files prepared in vain that were swept.
+    pub orphans: u64,
     pub simulated: Duration,
 }
 
@@ -92,9 +101,43 @@ async fn play(plan: &Plan, mutant: Option<Mutant>) -> (Arc<World>, Duration) {
         let number = plan.hosts.len();
         Host { world: Arc::clone(&world), number, plan: host, blows: Vec::new() }.run().await;
         tokio::time::sleep(SETTLE).await;
+        tidy(&world).await;
     }
     let simulated = world.now();
     (world, simulated)
+}
+
+/// A person sweeps when all is done: then the files are those that the tables name, but for some of epochs
+/// that no table came to.
+async fn tidy(world: &Arc<World>) {
+    if world.with(|it| it.plan.guarantee) != Guarantee::ExactlyOnce {
+        return;
+    }
+    // Not counted: nothing that is crashed or compared comes so late.
+    let counted = world.with(|it| it.effects);
+    let process = Process::start(world, usize::MAX, 0);
+    let store = SimStore { process: Arc::clone(&process) };
+    let kept = kept_manifests(&store, PIPELINE).await.expect("the log can be read without faults");
+    let letters = world.with(|it| it.plan.dead_letters).then_some(("letters", LETTERS));
+    for (sink, table) in [("totals", TABLE)].into_iter().chain(letters) {
+        let log = SinkLog::of(kept.iter().map(|(at, it)| (*at, it.as_ref())), sink);
+        let committer = SimCommitter { process: Arc::clone(&process), sink, table };
+        let found = committer.sweep(&log).await.expect("nothing fails without faults");
+        let settled = found.settled;
+        world.with(|it| {
+            let ours = it.files.keys().filter(|it| it.starts_with(table)).cloned();
+            let left: Vec<String> =
+                ours.filter(|file| !it.tables[table].files.contains(file)).collect();
+            for file in left.iter().filter(|it| settled.is_some_and(|to| epoch_in(it) <= to)) {
+                it.history.notice(format!("{file} is in no table after a sweep up to {settled:?}"));
+            }
+        });
+    }
+    process.turn(Life::Dead);
+    world.with(|it| {
+        it.effects = counted;
+        it.changing.retain(|number| *number <= counted);
+    });
 }
 
 /// Other writers of the tables, a user's property, and expiry of snapshots.
@@ -153,6 +196,7 @@ fn judge(plan: &Plan, state: &State, simulated: Duration) -> Outcome {
         faults_made: state.faults_made,
         processes: state.processes,
         epochs: state.history.entries.len(),
+        orphans: state.history.orphans,
         simulated,
     }
 }

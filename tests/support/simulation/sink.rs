@@ -55,8 +55,12 @@ impl SinkWriter for SimWriter {
         let reused = self.process.world.with(|it| it.is(Mutant::FileNameReused));
         let mut names = Vec::new();
         for part in rows.chunks(ROWS_PER_FILE) {
-            let attempt = if reused { 0 } else { self.process.pid };
-            let name = format!("{}/{attempt}-{}.file", self.table, self.files);
+            let name = match reused {
+                true => format!("{}/0-0-{}.file", self.table, self.files),
+                false => {
+                    format!("{}/{}-{}-{}.file", self.table, epoch.0, self.process.pid, self.files)
+                }
+            };
             self.files += 1;
             let (part, file) = (part.to_vec(), name.clone());
             let write = move |state: &mut State| {
@@ -82,6 +86,13 @@ impl SinkWriter for SimWriter {
         }
         self.open.clear();
     }
+}
+
+/// The epoch that a file's name tells.
+pub fn epoch_in(file: &str) -> Epoch {
+    let name = file.rsplit('/').next().expect("a name has a last part");
+    let epoch = name.split('-').next().and_then(|it| it.parse().ok());
+    Epoch(epoch.expect("a name begins with its epoch"))
 }
 
 /// The data files that a committable names.

@@ -1,6 +1,7 @@
 //! The simulated table: snapshots on one branch, a compare-and-swap over its head, and a property.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use floe_core::protocol::judge::{BaseFacts, Marker};
 use floe_core::{Error, ErrorKind, Result};
@@ -20,6 +21,8 @@ pub struct SimTable {
     /// All there ever were; those below `kept_from` are expired.
     pub snapshots: Vec<Snapshot>,
     pub kept_from: usize,
+    /// The files that snapshots name: none takes rows out, so the head names them all.
+    pub files: Arc<BTreeSet<String>>,
     pub properties: BTreeMap<String, String>,
 }
 
@@ -38,12 +41,19 @@ pub struct Base {
     /// The head and its ancestors that are not expired, newest first.
     pub ancestors: Vec<Snapshot>,
     pub root_is_missing: bool,
+    pub files: Arc<BTreeSet<String>>,
     pub properties: BTreeMap<String, String>,
 }
 
 impl SimTable {
     pub fn new(uuid: [u8; 16]) -> SimTable {
-        SimTable { uuid, snapshots: Vec::new(), kept_from: 0, properties: BTreeMap::new() }
+        SimTable {
+            uuid,
+            snapshots: Vec::new(),
+            kept_from: 0,
+            files: Arc::default(),
+            properties: BTreeMap::new(),
+        }
     }
 
     pub fn head(&self) -> Option<i64> {
@@ -56,6 +66,7 @@ impl SimTable {
             head: self.head(),
             ancestors: self.snapshots[self.kept_from..].iter().rev().cloned().collect(),
             root_is_missing: self.kept_from > 0,
+            files: Arc::clone(&self.files),
             properties: self.properties.clone(),
         }
     }
@@ -66,6 +77,7 @@ impl SimTable {
         uuid: [u8; 16],
         head: Option<i64>,
         summary: BTreeMap<String, String>,
+        files: &[String],
         property: Option<(String, String)>,
     ) -> Result<()> {
         if self.uuid != uuid {
@@ -75,6 +87,7 @@ impl SimTable {
             return Err(Error::new(ErrorKind::Retry, "conflict: the head has moved"));
         }
         self.push(summary);
+        Arc::make_mut(&mut self.files).extend(files.iter().cloned());
         self.properties.extend(property);
         Ok(())
     }

@@ -125,6 +125,17 @@ impl World {
 }
 
 impl State {
+    /// I8 of data files, looked at in the moment of the deed.
+    pub fn delete_file(&mut self, file: &str) {
+        if self.files.remove(file).is_none() {
+            return;
+        }
+        self.history.orphans += 1;
+        if self.tables.values().any(|it| it.files.contains(file)) {
+            self.history.notice(format!("I8: {file} is deleted, and a snapshot names it"));
+        }
+    }
+
     pub fn is(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }

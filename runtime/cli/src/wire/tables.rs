@@ -1,15 +1,19 @@
 //! The tables of a pipeline, looked at, changed and read without a run.
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use floe_checkpoint::read_log;
+use floe_checkpoint::{kept_manifests, read_log};
+use floe_core::ports::ObjectStore;
+use floe_core::protocol::orphans::{OrphansFound, SinkLog};
 use floe_core::protocol::rewind::TableHistory;
 use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_sink::iceberg::{
     IcebergSink, Published, StoredRows, TableAt, TableCommit, begin_branch, fix_table,
-    read_commits, read_rows, table_history,
+    read_commits, read_rows, sweep_table, table_history,
 };
 
 use super::{
@@ -147,6 +151,45 @@ async fn check_table(
             table.table
         ))),
     }
+}
+
+/// What was found in one sink's files.
+pub(crate) struct SinkSwept {
+    pub(crate) sink: String,
+    /// The table or topic.
+    pub(crate) target: String,
+    /// `None`: the table is not there.
+    pub(crate) found: Result<Option<OrphansFound>>,
+}
+
+/// What attempts prepared in vain for each sink, deleted unless `dry_run`. Nothing is claimed or fenced.
+pub(crate) async fn sweep_prepared(
+    spec: &PipelineSpec,
+    store: &Arc<dyn ObjectStore>,
+    dry_run: bool,
+) -> Result<Vec<SinkSwept>> {
+    // The log before the tables: what was swept out of it before this was in the tables before this.
+    let kept = kept_manifests(store.as_ref(), &spec.id).await?;
+    let dead_letters = spec.dead_letters.iter().map(|it| (DEAD_LETTERS, &it.sink));
+    let sinks = spec.sinks.iter().map(|it| (it.name.as_str(), &it.spec)).chain(dead_letters);
+    let mut swept = Vec::new();
+    for (name, sink) in sinks {
+        let log = SinkLog::of(kept.iter().map(|(at, it)| (*at, it.as_ref())), name);
+        let (target, found) = match sink {
+            SinkSpec::Table(table) if !catalog_exists(&table.catalog) => (&table.table, Ok(None)),
+            SinkSpec::Table(table) => {
+                let (catalog, config) = (catalog_config(&table.catalog), table_config(table));
+                let whose = (spec.id.as_str(), name);
+                (&table.table, sweep_table(&catalog, &config, whose, &log, dry_run).await)
+            }
+            SinkSpec::Topic(topic) => {
+                let outbox = topic::outbox(spec, name, Arc::clone(store))?;
+                (&topic.topic, outbox.sweep(&log, dry_run).await.map(Some))
+            }
+        };
+        swept.push(SinkSwept { sink: name.to_owned(), target: target.clone(), found });
+    }
+    Ok(swept)
 }
 
 /// All rows of a table, as any reader would see them.

@@ -1,10 +1,12 @@
 //! A topic as the sink: found and identified through the source's client, published by the sink's.
 
+use std::sync::Arc;
+
 use arrow_schema::SchemaRef;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use floe_checkpoint::paths::pipeline_prefix;
-use floe_core::ports::{MarkerSnapshot, PartitionFacts, Source, TableFacts};
+use floe_core::ports::{MarkerSnapshot, ObjectStore, PartitionFacts, Source, TableFacts};
 use floe_core::{Error, Result};
 use floe_pipeline::config::{PipelineSpec, TopicSpec};
 use floe_pipeline::run::SinkWiring;
@@ -20,8 +22,7 @@ pub(super) async fn open(
     rows: &SchemaRef,
 ) -> Result<SinkWiring> {
     let identity = identity(&look(topic).await?);
-    let outbox =
-        Outbox { store: store(spec)?, folder: format!("{}/outbox", pipeline_prefix(&spec.id)?) };
+    let outbox = outbox(spec, name, store(spec)?)?;
     let sink = KafkaSink::open(&config(spec, name, topic), identity, outbox, rows).await?;
     Ok(SinkWiring {
         name: name.to_owned(),
@@ -30,6 +31,15 @@ pub(super) async fn open(
         committer: sink.committer(),
         writer: sink.writer(),
     })
+}
+
+pub(super) fn outbox(
+    spec: &PipelineSpec,
+    sink: &str,
+    store: Arc<dyn ObjectStore>,
+) -> Result<Outbox> {
+    let folder = format!("{}/outbox", pipeline_prefix(&spec.id)?);
+    Ok(Outbox { store, folder, sink: sink.to_owned() })
 }
 
 pub(super) async fn check(

@@ -19,6 +19,7 @@ pub mod fence;
 pub mod guarantee;
 pub mod identity;
 pub mod judge;
+pub mod orphans;
 pub mod recover;
 pub mod rewind;
 pub mod sweep;

@@ -12,6 +12,7 @@ use floe_core::committable::{
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::ports::{Committer, LogView, TableFacts};
 use floe_core::protocol::judge::{Marker, appended_key};
+use floe_core::protocol::orphans::{OrphansFound, SinkLog};
 use floe_core::{Epoch, Error, Result};
 use iceberg::spec::{DataFile, MAIN_BRANCH};
 use iceberg::table::Table;
@@ -23,7 +24,10 @@ use super::delta::Delta;
 use super::error::{describe, read_failed};
 use super::facts::{MarkerPlace, base_facts, look_for_marker, newest_appended, snapshot_of};
 use super::guard::{Guard, Stopped};
+use super::names::Names;
+use super::orphans;
 use super::outcome::{Ending, refused};
+use super::rewrite::Fence;
 use super::swap::{Marks, Swapped};
 use super::update::Updater;
 use super::upkeep;
@@ -33,6 +37,7 @@ pub(super) struct IcebergCommitter {
     pub(super) updater: Arc<Updater>,
     pub(super) ident: TableIdent,
     pub(super) place: MarkerPlace,
+    pub(super) names: Names,
     /// Of the summary entry that names an epoch committed ahead of its checkpoint.
     appended_key: String,
     /// Held while the head of the table is swapped, by a commit or by the upkeep.
@@ -47,18 +52,16 @@ impl IcebergCommitter {
         catalog: Arc<dyn Catalog>,
         updater: Arc<Updater>,
         ident: TableIdent,
-        pipeline: &str,
-        sink: &str,
-        branch: &str,
+        (pipeline, sink, branch): (&str, &str, &str),
+        names: Names,
     ) -> Self {
-        let key = Marker::key(pipeline, sink, branch);
-        let appended_key = appended_key(pipeline, sink);
         IcebergCommitter {
             catalog,
             updater,
             ident,
-            place: MarkerPlace { key, branch: branch.to_owned() },
-            appended_key,
+            place: MarkerPlace::of(pipeline, sink, branch),
+            names,
+            appended_key: appended_key(pipeline, sink),
             writing: tokio::sync::Mutex::default(),
         }
     }
@@ -234,7 +237,18 @@ impl Committer for IcebergCommitter {
             // Upkeep knows main alone, and what waits on a branch is not to be touched.
             return Ok(());
         }
-        upkeep::upkeep(&self.catalog, &self.updater, &self.ident, &self.writing).await
+        let fence = Fence { place: &self.place, names: &self.names };
+        upkeep::upkeep(&self.catalog, &self.updater, &self.ident, &self.writing, &fence).await
+    }
+
+    async fn sweep(&self, log: &SinkLog) -> Result<OrphansFound> {
+        let table = self.load().await?;
+        if upkeep::is_off(table.metadata()) {
+            return Ok(OrphansFound::default());
+        }
+        let found = orphans::find_orphans(&table, &self.place, &self.names, log).await?;
+        orphans::delete(&table, &found).await?;
+        Ok(found)
     }
 }
 

@@ -19,6 +19,12 @@ pub(super) struct MarkerPlace {
     pub(super) branch: String,
 }
 
+impl MarkerPlace {
+    pub(super) fn of(pipeline: &str, sink: &str, branch: &str) -> MarkerPlace {
+        MarkerPlace { key: Marker::key(pipeline, sink, branch), branch: branch.to_owned() }
+    }
+}
+
 pub(super) fn base_facts(table: &Table, place: &MarkerPlace) -> BaseFacts {
     let key = &place.key;
     let metadata = table.metadata();

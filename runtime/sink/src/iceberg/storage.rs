@@ -44,12 +44,12 @@ impl StorageFactory for ObjectStorageFactory {
     fn build(&self, config: &StorageConfig) -> Result<Arc<dyn Storage>> {
         let mut properties = self.properties.clone();
         properties.extend(config.props().clone());
-        Ok(Arc::new(ObjectStorage { properties, buckets: Arc::default() }))
+        Ok(Arc::new(ObjectStorage::with(properties)))
     }
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-struct ObjectStorage {
+pub(super) struct ObjectStorage {
     properties: HashMap<String, String>,
     /// One client a bucket, made when it is first used.
     #[serde(skip)]
@@ -64,7 +64,33 @@ impl fmt::Debug for ObjectStorage {
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A file as a listing shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListedFile {
+    pub(super) location: String,
+    pub(super) bytes: u64,
+}
+
 impl ObjectStorage {
+    pub(super) fn with(properties: HashMap<String, String>) -> ObjectStorage {
+        ObjectStorage { properties, buckets: Arc::default() }
+    }
+
+    /// All files below a folder, in any order. For finding garbage alone.
+    pub(super) async fn list(&self, folder: &str) -> Result<Vec<ListedFile>> {
+        let (store, path) = self.locate(folder)?;
+        let mut objects = store.list(Some(&path));
+        let mut listed = Vec::new();
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|error| failed(folder, error))?;
+            let below = object.location.prefix_match(&path).into_iter().flatten();
+            let below: Vec<_> = below.map(|it| it.as_ref().to_owned()).collect();
+            let location = format!("{folder}/{}", below.join("/"));
+            listed.push(ListedFile { location, bytes: object.size });
+        }
+        Ok(listed)
+    }
+
     fn locate(&self, location: &str) -> Result<(Arc<dyn ObjectStore>, Path)> {
         let Some((scheme, rest)) = location.split_once("://") else {
             return self.local(location);

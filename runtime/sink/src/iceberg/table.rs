@@ -16,6 +16,7 @@ use super::connect::connect;
 use super::error::{describe, read_failed};
 use super::evolve::evolve;
 use super::evolving::{EvolvingWriter, WriterOf};
+use super::names::{Commits, Names};
 use super::partition::partition_spec;
 use super::schema::{Mismatch, compare, table_schema};
 use super::update::Updater;
@@ -37,6 +38,7 @@ pub struct IcebergSink {
     mode: WriteMode,
     /// The partition specs that rows of the table have.
     specs: Vec<i32>,
+    commits: Commits,
 }
 
 /// Upkeep of tables that floe makes (`history.expire.*` decide it, and may be set): an epoch a second
@@ -93,7 +95,14 @@ impl IcebergSink {
             branch: config.branch.clone(),
             mode: config.mode.clone(),
             specs,
+            commits: Commits::Guarded,
         })
+    }
+
+    /// Its epochs are committed ahead of their checkpoints (`Committer::append`), so its files are left to
+    /// whoever removes orphans by their age.
+    pub fn unguarded(self) -> IcebergSink {
+        IcebergSink { commits: Commits::Unguarded, ..self }
     }
 
     /// For `check`: what an existing table and the operator disagree about; `None` where there is no table.
@@ -152,15 +161,16 @@ impl IcebergSink {
 
     pub fn writer(&self) -> Result<Box<dyn SinkWriter>> {
         let (rows, mode) = (Arc::clone(&self.rows), self.mode.clone());
-        let specs = self.specs.clone();
+        let (specs, names) = (self.specs.clone(), self.names());
         let writer_of: WriterOf = Box::new(move |table| {
+            let (rows, names) = (Arc::clone(&rows), names.clone());
             Ok(match &mode {
-                WriteMode::Append => Box::new(IcebergWriter::appending(table, Arc::clone(&rows))?),
+                WriteMode::Append => Box::new(IcebergWriter::appending(table, rows, names)?),
                 WriteMode::OverwritePartition => {
-                    Box::new(IcebergWriter::replacing(table, Arc::clone(&rows))?)
+                    Box::new(IcebergWriter::replacing(table, rows, names)?)
                 }
                 WriteMode::Upsert(upsert) => {
-                    Box::new(UpsertWriter::new(table, &rows, upsert, &specs)?)
+                    Box::new(UpsertWriter::new(table, &rows, upsert, &specs, names)?)
                 }
             })
         });
@@ -183,10 +193,14 @@ impl IcebergSink {
             Arc::clone(&self.catalog),
             Arc::clone(&self.updater),
             self.table.identifier().clone(),
-            &self.pipeline,
-            &self.sink,
-            &self.branch,
+            (&self.pipeline, &self.sink, &self.branch),
+            self.names(),
         ))
+    }
+
+    fn names(&self) -> Names {
+        let whose = (self.pipeline.as_str(), self.sink.as_str(), self.branch.as_str());
+        Names::of(whose, self.table_uuid(), self.commits)
     }
 }
 

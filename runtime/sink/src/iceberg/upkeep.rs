@@ -16,12 +16,17 @@ use iceberg::{Catalog, TableIdent};
 use tokio::sync::Mutex;
 
 use super::error::{describe, read_failed};
-use super::rewrite::{REPLACED, replaced_files, rewrite};
+use super::rewrite::{Fence, REPLACED, replaced_files, rewrite};
 use super::update::Updater;
 
 /// Where the table does not say (Iceberg's own defaults).
 const SNAPSHOT_AGE_MS_MAX: i64 = 5 * 24 * 3600 * 1000;
 const SNAPSHOTS_KEPT_MIN: usize = 1;
+
+/// The table's property says that nobody but its owner tidies it.
+pub(super) fn is_off(metadata: &TableMetadata) -> bool {
+    metadata.properties().get("floe.upkeep.enabled").is_some_and(|it| it == "false")
+}
 
 /// One round, by the table's properties; `floe.upkeep.enabled` switches it off as a whole.
 pub(super) async fn upkeep(
@@ -29,8 +34,9 @@ pub(super) async fn upkeep(
     updater: &Updater,
     ident: &TableIdent,
     writing: &Mutex<()>,
+    fence: &Fence<'_>,
 ) -> Result<()> {
-    rewrite(catalog, updater, ident, writing).await?;
+    rewrite(catalog, updater, ident, writing, fence).await?;
     expire(catalog.as_ref(), ident, writing).await
 }
 
@@ -44,7 +50,7 @@ async fn expire(catalog: &dyn Catalog, ident: &TableIdent, writing: &Mutex<()>) 
         catalog.load_table(ident).await.map_err(|error| read_failed("load the table", &error))?;
     let properties = before.metadata().properties();
     let property = |key: &str| properties.get(key);
-    if property("floe.upkeep.enabled").is_some_and(|it| it == "false") {
+    if is_off(before.metadata()) {
         return Ok(());
     }
     let age_ms = property("history.expire.max-snapshot-age-ms").and_then(|it| it.parse().ok());

@@ -29,6 +29,7 @@ use super::committable::{encode, encode_replacing};
 use super::delta::BySpec;
 use super::dictionary::without_dictionary;
 use super::error::describe;
+use super::names::Names;
 use super::rows::RowCaster;
 use super::split::Splitter;
 
@@ -47,6 +48,7 @@ pub(super) struct IcebergWriter {
 /// What it takes to make files; it stays the same over all epochs.
 pub(super) struct Making {
     pub(super) table: Table,
+    pub(super) names: Names,
     pub(super) caster: RowCaster,
     /// Absent for a table without partitions.
     splitter: Option<Splitter>,
@@ -78,19 +80,19 @@ enum OpenFiles {
 }
 
 impl IcebergWriter {
-    pub(super) fn appending(table: Table, rows: SchemaRef) -> Result<IcebergWriter> {
-        let making = Making::new(table, rows)?;
+    pub(super) fn appending(table: Table, rows: SchemaRef, names: Names) -> Result<IcebergWriter> {
+        let making = Making::new(table, rows, names)?;
         Ok(IcebergWriter { making, replaces: false, open: BTreeMap::new() })
     }
 
-    pub(super) fn replacing(table: Table, rows: SchemaRef) -> Result<IcebergWriter> {
-        let making = Making::new(table, rows)?;
+    pub(super) fn replacing(table: Table, rows: SchemaRef, names: Names) -> Result<IcebergWriter> {
+        let making = Making::new(table, rows, names)?;
         Ok(IcebergWriter { making, replaces: true, open: BTreeMap::new() })
     }
 }
 
 impl Making {
-    pub(super) fn new(table: Table, rows: SchemaRef) -> Result<Making> {
+    pub(super) fn new(table: Table, rows: SchemaRef, names: Names) -> Result<Making> {
         let metadata = table.metadata();
         let caster = RowCaster::new(metadata.current_schema(), &rows)?;
         let spec = metadata.default_partition_spec();
@@ -109,6 +111,7 @@ impl Making {
             properties: properties_of(metadata.properties())?,
             target_file_bytes: target_file_bytes.unwrap_or(128 << 20),
             table,
+            names,
             caster,
             splitter,
         })
@@ -145,15 +148,12 @@ impl Making {
         Ok(open.files)
     }
 
-    /// Names carry an id of the attempt: the crate's counters begin at 0 in each process.
     fn files(&self, epoch: Epoch, first_rows: &RecordBatch) -> Result<FileBuilder> {
         let metadata = self.table.metadata();
         let locations = DefaultLocationGenerator::new(metadata).map_err(failed)?;
-        let names = DefaultFileNameGenerator::new(
-            format!("{:08}-{}", epoch.0, uuid::Uuid::new_v4()),
-            None,
-            DataFileFormat::Parquet,
-        );
+        // The crate's counters begin at 0 in each process.
+        let attempt = self.names.of_attempt(epoch);
+        let names = DefaultFileNameGenerator::new(attempt, None, DataFileFormat::Parquet);
         let mut properties = self.properties.clone().into_builder();
         for column in without_dictionary(first_rows, ROW_GROUP_ROWS_MAX) {
             properties =
@@ -257,7 +257,7 @@ impl SinkWriter for IcebergWriter {
         })
     }
 
-    /// Files that are open stay where they are as orphans; nothing will ever name them.
+    /// Files that are open stay where they are, and nothing will ever name them: a sweep takes them.
     fn abandon(&mut self) {
         self.open.clear();
     }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use floe_core::committable::{AppendRequest, CommitOutcome, CommitRequest, CommittedSnapshot};
 use floe_core::ports::{Committer, LogAnswer, LogView, MarkerSnapshot, TableFacts};
 use floe_core::protocol::judge::{BaseFacts, Marker, Refusal, Verdict, asks_log, judge};
+use floe_core::protocol::orphans::{OrphansFound, SinkLog};
 use floe_core::{Error, Result};
 use tokio::sync::Mutex;
 
@@ -163,6 +164,10 @@ impl Committer for KafkaCommitter {
 
     async fn maintain(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn sweep(&self, log: &SinkLog) -> Result<OrphansFound> {
+        self.outbox.sweep(log, false).await
     }
 }
 

@@ -4,13 +4,18 @@
 //! `option(bytes)` and the value as `bytes` (the words are those of the checkpoint's FORMAT.md). A
 //! committable is a `list` of segments: name `string`, records, length `varint`, hash 32 bytes of BLAKE3.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::encoding::{DecodeError, Decoder, Encoder};
 use floe_core::ports::{ObjectStore, Put};
+use floe_core::protocol::orphans::{
+    Orphan, OrphansFound, PreparedFate, PreparedFile, SinkLog, decide_prepared,
+};
 use floe_core::{Epoch, Error, ErrorKind, Result};
 
 use super::encode::OutRecord;
@@ -20,6 +25,8 @@ pub struct Outbox {
     pub store: Arc<dyn ObjectStore>,
     /// The pipeline's folder for them, without a slash at its end.
     pub folder: String,
+    /// Whose segments these are: all sinks of a pipeline use one folder.
+    pub sink: String,
 }
 
 /// A segment by name, length and hash.
@@ -33,6 +40,8 @@ pub(super) struct Segment {
 
 const MAGIC: &[u8; 8] = b"floeout\x01";
 const ZSTD_LEVEL: i32 = 1;
+/// Hexadecimal digits of the hash of the sink's name in the names of its segments.
+const TAG_DIGITS: usize = 16;
 /// As long as the owner of the checkpoints waits for their store.
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -44,7 +53,8 @@ impl Outbox {
         let bytes = Bytes::from(encode(&records).map_err(|it| {
             Error::retry(format!("compress records of epoch {epoch} for the outbox: {it}"))
         })?);
-        let name = format!("{:012}-{}", epoch.0, uuid::Uuid::new_v4().simple());
+        let attempt = uuid::Uuid::new_v4().simple();
+        let name = format!("{:012}-{}-{attempt}", epoch.0, self.tag());
         let path = format!("{}/{name}", self.folder);
         let (begin, mut pause) = (Instant::now(), Duration::from_millis(50));
         loop {
@@ -84,6 +94,59 @@ impl Outbox {
             true => Ok(records),
             false => Err(damaged("it holds another number of records")),
         }
+    }
+
+    /// Finds what attempts left that came to nothing, and what was published and not deleted then; deletes it
+    /// unless `dry_run`.
+    ///
+    /// A segment is read for a checkpoint that is kept and not published. Epochs only rise in the log, so one
+    /// of a complete epoch that no kept checkpoint carries is never read again, whoever owns the pipeline.
+    pub async fn sweep(&self, log: &SinkLog, dry_run: bool) -> Result<OrphansFound> {
+        let mut carried = BTreeSet::new();
+        for (_, entry) in &log.kept {
+            if !entry.committable.is_empty() {
+                let segments = decode_segments(&entry.committable.content)?;
+                carried.extend(segments.into_iter().map(|it| it.name));
+            }
+        }
+        let mut found = OrphansFound { settled: log.newest, ..OrphansFound::default() };
+        for listed in self.store.list(&self.folder).await? {
+            let name = listed.path.rsplit('/').next().unwrap_or(&listed.path);
+            let Some(epoch) = self.epoch_in(name) else {
+                found.not_ours += 1;
+                continue;
+            };
+            let file = PreparedFile { epoch, carried: carried.contains(name), in_table: false };
+            match decide_prepared(log.newest, &file) {
+                PreparedFate::Orphan => {
+                    let (path, bytes) = (listed.path, listed.bytes);
+                    found.orphans.push(Orphan { path, bytes, epoch });
+                }
+                PreparedFate::InTable | PreparedFate::Carried | PreparedFate::MayBeCommitted => {
+                    found.kept += 1;
+                }
+            }
+        }
+        if !dry_run {
+            for orphan in &found.orphans {
+                hit(CrashPoint::BeforeOrphanDelete);
+                self.store.delete(&orphan.path).await?;
+                hit(CrashPoint::AfterOrphanDelete);
+            }
+        }
+        Ok(found)
+    }
+
+    fn tag(&self) -> String {
+        blake3::hash(self.sink.as_bytes()).to_hex()[..TAG_DIGITS].to_owned()
+    }
+
+    fn epoch_in(&self, name: &str) -> Option<Epoch> {
+        let mut parts = name.split('-');
+        let (epoch, tag, attempt) = (parts.next()?, parts.next()?, parts.next()?);
+        let is_ours = tag == self.tag() && attempt.len() == 32 && parts.next().is_none();
+        let is_number = epoch.len() >= 12 && epoch.bytes().all(|it| it.is_ascii_digit());
+        (is_ours && is_number).then(|| epoch.parse().ok().map(Epoch))?
     }
 
     /// What was published is needed no more. A failure leaves garbage, and is only logged.

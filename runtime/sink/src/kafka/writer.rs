@@ -75,7 +75,7 @@ impl SinkWriter for KafkaWriter {
         })
     }
 
-    /// Segments that were written stay in the outbox as orphans; nothing will ever name them.
+    /// Segments that were written stay in the outbox, and nothing will ever name them: a sweep takes them.
     fn abandon(&mut self) {
         self.open.clear();
     }

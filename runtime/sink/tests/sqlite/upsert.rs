@@ -214,7 +214,7 @@ async fn a_lost_file_and_a_gap_are_refused() {
         .map(|it| it.unwrap().path())
         .find(|it| {
             let name = it.file_name().unwrap().to_string_lossy().into_owned();
-            name.starts_with("00000003-") && name.contains("deletes")
+            name.contains("-00000003-") && name.contains("deletes")
         })
         .unwrap();
     std::fs::remove_file(&deletes).unwrap();

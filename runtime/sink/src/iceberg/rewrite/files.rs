@@ -34,6 +34,7 @@ pub(super) fn can_be_written_again(file: &DataFile) -> bool {
 pub(super) async fn write_again(
     table: &Table,
     files: &[DataFile],
+    name: &str,
     file_bytes: u64,
 ) -> Result<Vec<DataFile>> {
     let metadata = table.metadata();
@@ -69,8 +70,8 @@ pub(super) async fn write_again(
     let properties = properties_of(metadata.properties())
         .map_err(|error| Error::new(ErrorKind::DataInvalid, error.message))?;
     let names = DefaultFileNameGenerator::new(
-        format!("rewritten-{}", uuid::Uuid::new_v4()),
-        None,
+        name.to_owned(),
+        Some("rewritten".to_owned()),
         DataFileFormat::Parquet,
     );
     let rolling = RollingFileWriterBuilder::new(

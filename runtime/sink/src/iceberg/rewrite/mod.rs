@@ -13,7 +13,7 @@ mod swap;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use floe_core::Result;
+use floe_core::{Epoch, Result};
 use futures::future::try_join_all;
 use iceberg::spec::{
     DataFile, FormatVersion, ManifestContentType, ManifestEntryRef, ManifestFile,
@@ -25,18 +25,50 @@ use tokio::sync::Mutex;
 
 use super::entry;
 use super::error::read_failed;
+use super::facts::{MarkerPlace, base_facts};
+use super::names::Names;
 use super::update::Updater;
-use super::upkeep::delete_old_metadata;
+use super::upkeep::{delete_old_metadata, is_off};
 use plan::{Limits, choose};
 pub(super) use swap::{REPLACED, replaced_files};
 
 /// Manifests read at a time.
 const READS_MAX: usize = 8;
 
+/// What keeps a rewrite that was forgotten, in a process that slept, from coming into the table when its files
+/// were swept: they bear an epoch, as an attempt's files do, and no swap is made of a base that is as far.
+pub(super) struct Fence<'a> {
+    pub(super) place: &'a MarkerPlace,
+    pub(super) names: &'a Names,
+}
+
+/// Epochs that may be committed while a rewrite goes on; then it is thrown away, and the next round tries again.
+const EPOCHS_MAX: u64 = 1000;
+
+impl Fence<'_> {
+    /// `None` where no epoch of ours is in the table under the guard: then nothing is swept either.
+    fn before(&self, table: &Table) -> Option<Epoch> {
+        self.at(table).map(|it| Epoch(it.0 + EPOCHS_MAX))
+    }
+
+    fn at(&self, table: &Table) -> Option<Epoch> {
+        base_facts(table, self.place).marker().map(|it| it.manifest.epoch)
+    }
+
+    fn lets_through(&self, base: &Table, before: Option<Epoch>) -> bool {
+        match (self.at(base), before) {
+            (Some(at), Some(before)) => at < before,
+            (at, _) => at.is_none(),
+        }
+    }
+}
+
 /// What a rewrite puts in place of what.
 struct Rewritten {
     /// Of the snapshot that holds it: tells whether a swap without an answer was applied.
     id: String,
+    /// It is put into the table only while that is at an epoch before this.
+    before: Option<Epoch>,
     /// The manifests that go, by their paths.
     taken: BTreeSet<String>,
     manifests: Vec<ManifestFile>,
@@ -51,6 +83,7 @@ pub(super) async fn rewrite(
     updater: &Updater,
     ident: &TableIdent,
     writing: &Mutex<()>,
+    fence: &Fence<'_>,
 ) -> Result<()> {
     let table =
         catalog.load_table(ident).await.map_err(|error| read_failed("load the table", &error))?;
@@ -60,16 +93,15 @@ pub(super) async fn rewrite(
     let (FormatVersion::V2, Some(head)) = (table.metadata().format_version(), head) else {
         return Ok(());
     };
-    let off = table.metadata().properties().get("floe.upkeep.enabled");
-    if !limits.merge || off.is_some_and(|it| it == "false") {
+    if !limits.merge || is_off(table.metadata()) {
         return Ok(());
     }
     let failed = |error: iceberg::Error| swap::failed(ident, &error);
-    let Some(rewritten) = prepare(&table, &head, &limits).await.map_err(failed)? else {
+    let Some(rewritten) = prepare(&table, &head, &limits, fence).await.map_err(failed)? else {
         return Ok(());
     };
     let swapping = writing.lock().await;
-    swap::swap(catalog, updater, &table, rewritten).await?;
+    swap::swap(catalog, updater, &table, rewritten, fence).await?;
     drop(swapping);
     // The swap's metadata pushed an older one out of the log, and no commit looks for that one again.
     let after = catalog.load_table(ident).await.map_err(failed)?;
@@ -82,6 +114,7 @@ async fn prepare(
     table: &Table,
     head: &SnapshotRef,
     limits: &Limits,
+    fence: &Fence<'_>,
 ) -> iceberg::Result<Option<Rewritten>> {
     let list = table.manifest_list_reader(head).load().await?;
     let spec = table.metadata().default_partition_spec();
@@ -106,6 +139,8 @@ async fn prepare(
         loaded.iter().flat_map(|it| it.entries()).filter(|it| it.is_alive()).cloned().collect();
 
     let deletes = list.entries().iter().any(|it| !of_data(&it));
+    let before = fence.before(table);
+    let name = fence.names.of_attempt(before.unwrap_or(Epoch(0)));
     let mut replaced = BTreeSet::new();
     let mut made = Vec::new();
     if limits.compact && deletes {
@@ -114,7 +149,8 @@ async fn prepare(
     if limits.compact && !deletes {
         for group in small_files(&alive, limits) {
             let old: Vec<DataFile> = group.iter().map(|it| it.data_file().clone()).collect();
-            made.extend(files::write_again(table, &old, limits.file_bytes).await?);
+            let name = format!("{name}-{}", made.len());
+            made.extend(files::write_again(table, &old, &name, limits.file_bytes).await?);
             replaced.extend(group.iter().map(|it| it.file_path().to_owned()));
         }
     }
@@ -124,6 +160,7 @@ async fn prepare(
     let manifest = write_manifest(table, head, spec, &id, &stay, &made).await?;
     Ok(Some(Rewritten {
         id,
+        before,
         taken: taken.iter().map(|it| it.manifest_path.clone()).collect(),
         manifests: vec![manifest],
         replaced: gone.iter().map(|it| it.data_file().clone()).collect(),

@@ -16,7 +16,7 @@ use super::super::commit::DEADLINE;
 use super::super::counts::count_files;
 use super::super::error::describe;
 use super::super::update::{Answer, Change, Updater, new_head, new_snapshot_id};
-use super::Rewritten;
+use super::{Fence, Rewritten};
 
 /// In the summary of a snapshot that rewrote: its id, and the file that lists the data files it replaced.
 const REWRITE: &str = "floe.rewrite";
@@ -43,6 +43,7 @@ pub(super) async fn swap(
     updater: &Updater,
     table: &Table,
     rewritten: Rewritten,
+    fence: &Fence<'_>,
 ) -> Result<()> {
     let ident = table.identifier();
     let replaced =
@@ -56,7 +57,7 @@ pub(super) async fn swap(
         summary.insert(REPLACED.to_owned(), replaced.clone());
     }
     hit(CrashPoint::BeforeRewriteSwap);
-    let mut swapped = send(catalog, updater, ident, &rewritten, &summary).await;
+    let mut swapped = send(catalog, updater, ident, &rewritten, &summary, fence).await;
     hit(CrashPoint::AfterRewriteSwap);
     if let Swapped::Unknown(_) = &swapped
         && is_there(catalog, ident, &rewritten.id).await.unwrap_or(false)
@@ -105,6 +106,7 @@ async fn send(
     ident: &TableIdent,
     rewritten: &Rewritten,
     summary: &HashMap<String, String>,
+    fence: &Fence<'_>,
 ) -> Swapped {
     for conflicts in 0..CONFLICTS_MAX {
         tokio::time::sleep(CONFLICT_WAIT * conflicts).await;
@@ -116,6 +118,9 @@ async fn send(
         };
         if names(&base, &rewritten.id) {
             return Swapped::Done;
+        }
+        if !fence.lets_through(&base, rewritten.before) {
+            return Swapped::Moved("it took so long that others may have swept it");
         }
         let change = match head_over(&base, rewritten, summary.clone()).await {
             Ok(Ok(change)) => change,

@@ -33,6 +33,7 @@ use iceberg::writer::{IcebergWriter as _, IcebergWriterBuilder};
 use super::committable::encode;
 use super::config::UpsertConfig;
 use super::delta::BySpec;
+use super::names::Names;
 use super::split::Splitter;
 use super::writer::{Making, OpenEpoch, failed};
 pub(super) use check::{check_config, check_table, specs_in_use};
@@ -70,6 +71,7 @@ impl UpsertWriter {
         rows: &SchemaRef,
         config: &UpsertConfig,
         spec_ids: &[i32],
+        names: Names,
     ) -> Result<UpsertWriter> {
         let metadata = table.metadata();
         let specs = spec_ids
@@ -80,7 +82,7 @@ impl UpsertWriter {
         Ok(UpsertWriter {
             keys: KeySchema::new(metadata.current_schema(), &config.key)?,
             operation: Operation::find(rows, config)?,
-            making: Making::new(table, rows.clone())?,
+            making: Making::new(table, rows.clone(), names)?,
             specs,
             open: BTreeMap::new(),
         })
@@ -168,7 +170,7 @@ impl UpsertWriter {
         let config = EqualityDeleteWriterConfig::new(self.keys.ids.clone(), Arc::clone(schema))
             .map_err(failed)?;
         let names = DefaultFileNameGenerator::new(
-            format!("{:08}-{}", epoch.0, uuid::Uuid::new_v4()),
+            self.making.names.of_attempt(epoch),
             Some("deletes".to_owned()),
             DataFileFormat::Parquet,
         );

@@ -70,7 +70,11 @@ fn a_topic_has_each_dead_letter_once() {
         let rows = scene.row_count()? as u64;
         ensure!(rows == RECORDS - RECORDS / BAD, "{rows} rows");
         must(&scene, 0, &[&topic], &["check", "pipeline.toml"])?;
-        must(&scene, 2, &[&topic], &["dead-letters", "list", "pipeline.toml"])?;
+        let waiting = must(&scene, 0, &[], &["dead-letters", "list", "pipeline.toml", "--json"])?;
+        ensure!(waiting.lines().count() as u64 == RECORDS / BAD, "{waiting}");
+        let first = format!("{}/3@0", "payments");
+        let shown = ["dead-letters", "show", "pipeline.toml", &first];
+        must(&scene, 0, &["no JSON at all", "decode"], &shown)?;
         scene.done();
         Ok(())
     });

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::lab::{Lab, check};
+use crate::lab::{Lab, check, variable};
 use crate::process::{End, PATIENCE};
 use crate::scene::{Place, Scene};
+use crate::topics::kafka_py;
 
 /// The steps of an upgrade's one checkpoint.
 pub(crate) const POINTS: &[&str] = &[
@@ -138,6 +139,20 @@ fn letters_of_a_topic_are_given_back_once() {
     give_back("upgrades::letters_of_a_topic", Place::RestS3, &points);
 }
 
+/// The letters are in a topic themselves. The first commit of an epoch is the table's, the second the letters'.
+#[test]
+fn letters_in_a_topic_are_given_back_once() {
+    let points = [
+        "after-claim",
+        "before-manifest",
+        "after-manifest",
+        "after-commit",
+        "after-commit-sent:2",
+        "after-commit:2",
+    ];
+    give_back("upgrades::letters_in_a_topic", Place::Kafka, &points);
+}
+
 fn give_back(test: &str, place: Place, points: &[&str]) {
     check(test, place.needs(), |lab| {
         let mut scene = Scene::new(lab, &format!("back-{place:?}").to_lowercase(), place)?;
@@ -156,6 +171,13 @@ fn give_back(test: &str, place: Place, points: &[&str]) {
         scene.settings.on_error = "dead-letter";
         let letters = format!("{}.letters", scene.namespace());
         scene.settings.operator = format!("[dead-letters]\niceberg = \"{letters}\"");
+        if place == Place::Kafka {
+            let (topic, broker) = (format!("{}-letters", scene.id), variable("FLOE_TEST_KAFKA")?);
+            let made = kafka_py(lab)?.args([&topic, "create", "--partitions", "2"]).status()?;
+            ensure!(made.success(), "kafka.py create: {made}");
+            scene.settings.operator =
+                format!("[dead-letters]\nkafka = \"{topic}\"\nbootstrap-servers = \"{broker}\"");
+        }
         scene.write_pipeline()?;
         scene.feed(1)?.finish()?;
         scene.run_until_end()?;

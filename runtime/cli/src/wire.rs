@@ -12,6 +12,7 @@ pub(crate) use tables::{
     SinkSwept, begin_branches, check_tables, commits, fix_tables, publish, rows, stored_rows,
     sweep_prepared, table_at, table_histories,
 };
+pub(crate) use topic::topic_reader;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

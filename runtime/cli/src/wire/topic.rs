@@ -92,6 +92,18 @@ fn config(spec: &PipelineSpec, name: &str, topic: &TopicSpec) -> TopicConfig {
 
 /// The topic must be there: how many partitions it has, and how long it keeps records, is its owner's choice.
 async fn look(topic: &TopicSpec) -> Result<Vec<PartitionFacts>> {
+    let config = reader_config(topic);
+    blocking(move || KafkaSource::connect(config)?.partitions())
+        .await
+        .map_err(|error| Error::new(error.kind, format!("[sink] kafka: {}", error.message)))
+}
+
+/// Reads the records of committed transactions alone. Joins no group.
+pub(crate) fn topic_reader(topic: &TopicSpec) -> Result<KafkaSource> {
+    KafkaSource::connect(reader_config(topic))
+}
+
+fn reader_config(topic: &TopicSpec) -> KafkaConfig {
     let mut config = KafkaConfig::new(
         topic.bootstrap_servers.clone(),
         Topics::Names(vec![topic.topic.clone()]),
@@ -107,9 +119,7 @@ async fn look(topic: &TopicSpec) -> Result<Vec<PartitionFacts>> {
         .filter(|(name, _)| connection(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    blocking(move || KafkaSource::connect(config)?.partitions())
-        .await
-        .map_err(|error| Error::new(error.kind, format!("[sink] kafka: {}", error.message)))
+    config
 }
 
 /// Kafka's topic id is a UUID in base64. A broker that tells none leaves the name alone to go by.

@@ -1,13 +1,14 @@
 //! `floe dead-letters`: what was rejected, one whole, and back through the operators.
 
 mod letter;
+mod topic;
 mod retry;
 
 use std::io::Write;
-use std::path::Path;
 
+use arrow_array::RecordBatch;
 use floe_core::{Error, Result};
-use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
+use floe_pipeline::config::{PipelineSpec, SinkSpec};
 
 use crate::args::{DeadLettersCommand, LetterFilterArgs, LettersListArgs, LettersShowArgs};
 use crate::{load, show, wire};
@@ -25,26 +26,25 @@ pub(crate) fn dead_letters(command: DeadLettersCommand) -> anyhow::Result<()> {
     }
 }
 
-fn table(spec: &PipelineSpec) -> Result<&TableSpec> {
-    match &spec.dead_letters {
-        Some(dead_letters) => {
-            dead_letters.sink.table().ok_or_else(|| in_a_topic(&dead_letters.sink))
+fn place(spec: &PipelineSpec) -> Result<&SinkSpec> {
+    let dead_letters = spec.dead_letters.as_ref();
+    let none = || Error::invalid("the pipeline has no [dead-letters]");
+    dead_letters.map(|it| &it.sink).ok_or_else(none)
+}
+
+/// The rows of the table, or the records of the topic.
+pub(crate) async fn rows(sink: &SinkSpec) -> Result<Vec<RecordBatch>> {
+    match sink {
+        SinkSpec::Table(table) => wire::rows(table, None).await,
+        SinkSpec::Topic(topic) => {
+            let topic = topic.clone();
+            wire::blocking(move || topic::read(&topic)).await
         }
-        None => Err(Error::invalid("the pipeline has no [dead-letters]")),
     }
 }
 
-/// What wants the letters themselves reads a table.
-pub(crate) fn in_a_topic(sink: &SinkSpec) -> Error {
-    Error::invalid(format!(
-        "the pipeline's dead letters are in topic {}, not in a table\n→ read it with a Kafka consumer, isolation.level=read_committed; a record that is mended goes back through the pipeline's own topic",
-        sink.name()
-    ))
-}
-
-async fn read(pipeline: &Path) -> Result<Vec<Letter>> {
-    let spec = load::pipeline(pipeline)?;
-    letters(&wire::rows(table(&spec)?, None).await?)
+async fn read(spec: &PipelineSpec) -> Result<Vec<Letter>> {
+    letters(&rows(place(spec)?).await?)
 }
 
 impl LetterFilterArgs {
@@ -58,7 +58,7 @@ impl LetterFilterArgs {
 
 fn list(args: &LettersListArgs) -> anyhow::Result<()> {
     super::block_on(async move {
-        let mut found = read(&args.pipeline).await?;
+        let mut found = read(&load::pipeline(&args.pipeline)?).await?;
         found.retain(|it| (args.all || !it.settled) && args.filter.takes(it));
         let mut out = std::io::stdout().lock();
         if args.json {
@@ -99,7 +99,7 @@ fn list(args: &LettersListArgs) -> anyhow::Result<()> {
 
 fn show_one(args: &LettersShowArgs) -> anyhow::Result<()> {
     super::block_on(async move {
-        let mut found = read(&args.pipeline).await?;
+        let mut found = read(&load::pipeline(&args.pipeline)?).await?;
         found.retain(|it| it.id() == args.letter);
         if found.is_empty() {
             let text = format!("there is no dead letter {}", args.letter);

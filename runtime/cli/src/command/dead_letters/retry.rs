@@ -15,7 +15,7 @@ use floe_pipeline::telemetry::Status;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::letter::{Letter, bytes_of, letters};
+use super::letter::{Letter, bytes_of};
 use crate::args::LettersRetryArgs;
 use crate::command::run::{answering_source, replaces_partitions, run_config};
 use crate::terminal::Terminal;
@@ -43,7 +43,7 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
     let terminal = Terminal::new();
     logging::start(if args.json { LogFormat::Json } else { LogFormat::Human }, &terminal)?;
     let spec = Arc::new(load::pipeline(&args.pipeline)?);
-    super::table(&spec)?;
+    super::place(&spec)?;
     if replaces_partitions(&spec) {
         return Err(Error::refused(
             "rows of letters given back would replace the partitions they belong to (mode = \"overwrite-partition\")\n  → mend the records at their source, and run the batch again",
@@ -56,8 +56,7 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
     };
     crate::command::block_on(async move {
         // All that can be wrong is found before the claim: a wrong command must not fence a good run.
-        let rows = wire::rows(super::table(&spec)?, None).await?;
-        chosen(&letters(&rows)?, &args, &edits)?;
+        chosen(&super::read(&spec).await?, &args, &edits)?;
         let (source, opened) = tokio::try_join!(answering_source(&spec), wire::open(&spec))?;
         let Opened { modules, decoding, sinks, dead_letters } = opened;
         let log = wire::claim(&spec, args.take_over).await?;
@@ -74,8 +73,8 @@ pub(super) fn retry(args: LettersRetryArgs) -> anyhow::Result<()> {
             clock: Arc::new(wire::WallClock::new()),
         };
         let ready = Retry::begin(config, wiring, Arc::new(Status::default())).await?;
-        // Everything that was completed is in the tables now, and nobody else writes.
-        let found = letters(&wire::rows(super::table(&spec)?, None).await?)?;
+        // Everything that was completed is in tables and topics now, and nobody else writes.
+        let found = super::read(&spec).await?;
         let chosen = chosen(&found, &args, &edits)?;
         wire::schemas::resolve(&spec, &decoding.known, &chosen.records).await?;
         let retried = ready.take(chosen.records).await?;

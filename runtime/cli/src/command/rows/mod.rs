@@ -8,7 +8,7 @@ use arrow_array::{RecordBatch, StructArray};
 use floe_core::Error;
 
 use crate::args::RowsArgs;
-use crate::command::dead_letters::in_a_topic;
+use crate::command::dead_letters;
 use crate::{load, show, wire};
 
 /// Lines of a table for people. All rows come with `--json`.
@@ -16,26 +16,28 @@ const SHOWN_MAX: usize = 1000;
 
 pub(crate) fn rows(args: RowsArgs) -> anyhow::Result<()> {
     let spec = load::pipeline(&args.pipeline)?;
-    let table = match (&spec.dead_letters, args.dead_letters) {
-        (Some(dead_letters), true) => {
-            let sink = &dead_letters.sink;
-            sink.table().ok_or_else(|| in_a_topic(sink))?
-        }
+    let sink = match (&spec.dead_letters, args.dead_letters) {
+        (Some(dead_letters), true) => &dead_letters.sink,
         (None, true) => {
             return Err(Error::invalid("the pipeline has no [dead-letters]").into());
         }
         (_, false) => {
             let sink = &spec.sink_named(args.sink.as_deref())?.spec;
-            sink.table().ok_or_else(|| {
-                Error::invalid(format!(
+            if sink.table().is_none() {
+                return Err(Error::invalid(format!(
                     "the pipeline's sink is topic {}, not a table\n→ read it with a Kafka consumer, isolation.level=read_committed",
                     sink.name()
                 ))
-            })?
+                .into());
+            }
+            sink
         }
     };
     super::block_on(async move {
-        let batches = wire::rows(table, args.snapshot).await?;
+        let batches = match sink.table() {
+            Some(table) => wire::rows(table, args.snapshot).await?,
+            None => dead_letters::rows(sink).await?,
+        };
         let mut out = BufWriter::new(std::io::stdout().lock());
         if args.json {
             for batch in batches {

@@ -1,10 +1,15 @@
 //! Batches that replace partitions: a batch that dies is nothing, one that ran is whole, and run again it is the
 //! same table.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
+use floe_checkpoint::register::{Register, RegisterEntry};
+use serde_json::Value;
 
 use crate::lab::{Lab, check};
 use crate::process::{End, PATIENCE};
+use crate::replay::json;
 use crate::scene::{Place, Scene};
 
 const POINTS: [&str; 7] = [
@@ -62,7 +67,16 @@ fn batches(lab: &Lab, place: Place) -> Result<()> {
     killed(&scene, if place == Place::Local { &POINTS } else { some }, &[])?;
     ensure!(shown(&scene)? == after_first, "the first batch");
     std::fs::write(scene.recording(), first.clone() + &second)?;
+    if place == Place::Local {
+        ask_for_savepoint(&scene)?;
+    }
     killed(&scene, some, &after_first)?;
+    if place == Place::Local {
+        let kept = json(&scene, &["checkpoint", "list", "pipeline.toml", "--json"])?;
+        let is_savepoint = |it: &Value| it["savepoint"] == true;
+        let savepoints = kept.as_array().into_iter().flatten().filter(|it| is_savepoint(it));
+        ensure!(savepoints.count() == 1, "the batch's one checkpoint is the savepoint: {kept}");
+    }
     for reader in ["pyiceberg", "duckdb"] {
         ensure!(read(&scene, reader)? == after_second, "{reader}: the second batch");
     }
@@ -81,6 +95,18 @@ fn batches(lab: &Lab, place: Place) -> Result<()> {
     println!("{place:?}: {} rows", after_second.len());
     scene.done();
     Ok(())
+}
+
+/// As `floe savepoint` asks a process that runs elsewhere.
+fn ask_for_savepoint(scene: &Scene<'_>) -> Result<()> {
+    let folder = scene.folder.join("checkpoints");
+    let store = floe_checkpoint::open_store(&folder.display().to_string(), &BTreeMap::new())?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let from = floe_checkpoint::read_log(&*store, &scene.id).await?.end();
+        let mut register = Register::read(&*store, &scene.id).await?;
+        register.append(&*store, &scene.id, RegisterEntry::Asked { from }).await?;
+        Ok(())
+    })
 }
 
 /// Dies at each point: until it is committed the table is what it was. Then runs.

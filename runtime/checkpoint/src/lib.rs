@@ -41,7 +41,7 @@ pub use open::open_store;
 pub use owned::OwnedLog;
 pub use read::{read_heads, read_parts};
 pub use recordings::Recordings;
-pub use savepoint::{drop_savepoint, make_savepoint, savepoints};
+pub use savepoint::{Runs, drop_savepoint, make_savepoint, savepoints};
 pub use schemas::StoredSchemas;
 pub use state_hash::{RunningStateHash, state_hash};
 pub use store::memory_store;

@@ -23,15 +23,27 @@ const LOOKS: Duration = Duration::from_secs(5);
 /// How often the log is looked at for the answer.
 const STEP: Duration = Duration::from_millis(100);
 
+/// What a log that stands still says of its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// A process that runs adds an entry each interval.
+    WithCheckpoints,
+    /// A run is one epoch, however long it takes: it writes nothing before its end.
+    AsOneEpoch,
+}
+
 /// Makes a savepoint. `request.watch` is two checkpoint intervals, as for a run.
 ///
 /// A running process is asked, and answers with its next checkpoint. Where none answers and the log stands
 /// still, this process claims the pipeline as a run would, and writes the newest checkpoint once more as
 /// a savepoint: same state, same objects, nothing to commit.
+/// Of a pipeline that runs as one epoch that is only done where the owner is known to be dead: silence says
+/// nothing, and a claim would take a batch's work from it.
 pub async fn make_savepoint(
     store: Arc<dyn ObjectStore>,
     pipeline: &str,
     created_ms: i64,
+    runs: Runs,
     request: ClaimRequest<'_>,
 ) -> Result<Savepoint> {
     let before = read_log(&*store, pipeline).await?;
@@ -44,6 +56,11 @@ pub async fn make_savepoint(
         let from = before.end();
         let mut register = Register::read(&*store, pipeline).await?;
         register.append(&*store, pipeline, RegisterEntry::Asked { from }).await?;
+        if runs == Runs::AsOneEpoch {
+            return Err(Error::refused(format!(
+                "a run of pipeline {pipeline:?} is one epoch, with one checkpoint at its end, and one may be under way\n  → it is asked: the run's checkpoint, or the next run's, is the savepoint; floe checkpoint list shows it\n  → of a run that ended, the savepoint is made on the host where it ran"
+            )));
+        }
         let patience = request.watch.max(Duration::from_secs(1)) + LOOKS * 2;
         if let Some(answer) = wait_for(&*store, pipeline, from, patience).await? {
             return Ok(answer);

@@ -170,12 +170,16 @@ impl Coordinator {
                 self.committed(epoch, snapshots, took).await
             }
             Event::SavepointAsked => {
-                // It is seen again and again until the manifest is there. A run of one epoch makes none between.
-                if self.savepoint != Savepoint::NotAsked || self.one_epoch {
+                // It is seen again and again until the manifest is there.
+                if self.savepoint != Savepoint::NotAsked {
                     return Ok(());
                 }
                 tracing::info!("a savepoint is asked for");
                 self.savepoint = Savepoint::Due;
+                if self.one_epoch {
+                    // Its one checkpoint, at its end, is the savepoint.
+                    return Ok(());
+                }
                 self.advance(advance::Event::Asked).await
             }
             Event::Partitions(facts) => self.looked(facts),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use floe_checkpoint::{
-    ClaimRequest, OwnedLog, drop_savepoint, kept_manifests, make_savepoint, read_log, read_parts,
-    savepoints, sweep_garbage,
+    ClaimRequest, OwnedLog, Runs, drop_savepoint, kept_manifests, make_savepoint, read_log,
+    read_parts, savepoints, sweep_garbage,
 };
 use floe_core::Epoch;
 use floe_core::committable::{CommittedSnapshot, ManifestRef};
@@ -102,7 +102,13 @@ async fn a_running_process_is_asked_and_answers() {
     let (_, shared) = stores();
     let mut log = take_and_complete(&shared, 1, 3).await;
     assert!(!log.savepoint_asked().await.unwrap());
-    let asking = tokio::spawn(make_savepoint(shared.clone(), PIPELINE, 0, request(9)));
+    let asking = tokio::spawn(make_savepoint(
+        shared.clone(),
+        PIPELINE,
+        0,
+        Runs::WithCheckpoints,
+        request(9),
+    ));
     while !log.savepoint_asked().await.unwrap() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -123,7 +129,13 @@ async fn a_running_process_is_asked_and_answers() {
 async fn a_process_that_writes_and_does_not_answer_is_not_fenced() {
     let (_, shared) = stores();
     let mut log = take_and_complete(&shared, 1, 3).await;
-    let asking = tokio::spawn(make_savepoint(shared.clone(), PIPELINE, 0, request(9)));
+    let asking = tokio::spawn(make_savepoint(
+        shared.clone(),
+        PIPELINE,
+        0,
+        Runs::WithCheckpoints,
+        request(9),
+    ));
     while !asking.is_finished() {
         complete(&mut log, 1).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -135,11 +147,27 @@ async fn a_process_that_writes_and_does_not_answer_is_not_fenced() {
     assert!(take(&shared, 2).await.unwrap().savepoint_asked().await.unwrap());
 }
 
+/// Its silence says nothing: it is asked, and never fenced.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_one_epoch_keeps_its_pipeline() {
+    let (_, shared) = stores();
+    let mut log = take_and_complete(&shared, 1, 3).await;
+    let asked = make_savepoint(shared.clone(), PIPELINE, 0, Runs::AsOneEpoch, request(9)).await;
+    let error = asked.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert!(log.savepoint_asked().await.unwrap());
+    let at = complete_savepoint(&mut log).await;
+    assert_eq!((at.epoch, log.generation().0), (Epoch(4), 1));
+    assert!(!log.savepoint_asked().await.unwrap());
+}
+
 /// Of a stopped pipeline the newest checkpoint is written again, under a claim of its own.
 #[tokio::test(start_paused = true)]
 async fn a_stopped_pipeline_keeps_its_newest_checkpoint() {
     let (store, shared) = stores();
-    let error = make_savepoint(shared.clone(), PIPELINE, 0, request(8)).await.unwrap_err();
+    let error = make_savepoint(shared.clone(), PIPELINE, 0, Runs::WithCheckpoints, request(8))
+        .await
+        .unwrap_err();
     assert!(error.message.contains("has no checkpoint yet"), "{error}");
 
     let log = take_and_complete(&shared, 1, 3).await;
@@ -152,7 +180,8 @@ async fn a_stopped_pipeline_keeps_its_newest_checkpoint() {
         ..request(3)
     };
     let begin = tokio::time::Instant::now();
-    let (at, manifest) = make_savepoint(shared.clone(), PIPELINE, 42, request).await.unwrap();
+    let (at, manifest) =
+        make_savepoint(shared.clone(), PIPELINE, 42, Runs::AsOneEpoch, request).await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(1), "a dead owner is not waited for");
     assert_eq!((at.epoch, manifest.created_ms, manifest.generation.0), (Epoch(4), 42, 2));
     let sink = &manifest.sinks[0];

@@ -2,7 +2,7 @@
 
 use floe_checkpoint::claim::PATIENCE;
 use floe_checkpoint::{
-    ClaimRequest, OwnerIdentity, drop_savepoint, make_savepoint, process_alive, random_ids,
+    ClaimRequest, OwnerIdentity, Runs, drop_savepoint, make_savepoint, process_alive, random_ids,
 };
 use floe_core::committable::ManifestRef;
 use floe_core::{Epoch, Error};
@@ -10,6 +10,7 @@ use floe_pipeline::config::PipelineSpec;
 use serde::Serialize;
 
 use crate::args::SavepointArgs;
+use crate::command::run::replaces_partitions;
 use crate::telemetry::facts::wall_ms;
 use crate::{load, logging, show, terminal, wire};
 
@@ -59,6 +60,10 @@ async fn make(spec: &PipelineSpec, json: bool) -> anyhow::Result<ManifestRef> {
     if !json {
         eprintln!("asking the process that runs {:?}, if there is one", spec.id);
     }
+    let runs = match replaces_partitions(spec) {
+        true => Runs::AsOneEpoch,
+        false => Runs::WithCheckpoints,
+    };
     let request = ClaimRequest {
         owner: OwnerIdentity::of_this_process(wall_ms()),
         take_over: false,
@@ -67,7 +72,7 @@ async fn make(spec: &PipelineSpec, json: bool) -> anyhow::Result<ManifestRef> {
         alive: &process_alive,
         new_id: random_ids(),
     };
-    let (at, manifest) = make_savepoint(store, &spec.id, wall_ms(), request).await?;
+    let (at, manifest) = make_savepoint(store, &spec.id, wall_ms(), runs, request).await?;
     if !json {
         eprintln!("made {} by generation {}", show::time(manifest.created_ms), manifest.generation);
     }

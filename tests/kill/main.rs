@@ -41,6 +41,7 @@ mod readers;
 mod readme;
 mod replay;
 mod diverged;
+mod changed;
 mod recorded;
 mod languages;
 mod debugger;

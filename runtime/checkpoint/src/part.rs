@@ -19,7 +19,10 @@ const PAGES_MAGIC: &[u8; 8] = b"floepage";
 const MAGIC_1: &[u8; 8] = b"floepart";
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-pub(crate) const PART_VERSION: u32 = 2;
+const HEAD_VERSION: u32 = 3;
+const PAGES_VERSION: u32 = 2;
+/// Still read: its journal tells nothing of rows.
+const HEAD_VERSION_2: u32 = 2;
 const PART_VERSION_1: u32 = 1;
 
 /// Pages of one part at the most: 4 MiB, so that a large memory is compressed, read and cleaned piece by
@@ -46,7 +49,7 @@ pub(crate) fn encode_pages(pages: &[Page<'_>]) -> std::io::Result<Vec<u8>> {
     let (zeros, stored): (Vec<_>, Vec<_>) = pages.iter().partition(|it| *it.content == ZERO_PAGE);
     let mut e = Encoder::new();
     e.raw(PAGES_MAGIC);
-    e.u32(PART_VERSION);
+    e.u32(PAGES_VERSION);
     encode_runs(&mut e, &stored);
     encode_runs(&mut e, &zeros);
     let mut frame = zstd::stream::write::Encoder::new(e.finish(), ZSTD_LEVEL)?;
@@ -92,7 +95,7 @@ impl Run {
 pub(crate) fn encode_head(task: &CapturedTask) -> Vec<u8> {
     let mut e = Encoder::new();
     e.raw(HEAD_MAGIC);
-    e.u32(PART_VERSION);
+    e.u32(HEAD_VERSION);
     e.string(&task.task.topic);
     e.signed(i64::from(task.task.partition));
     e.signed(task.next_offset.0);
@@ -117,7 +120,7 @@ pub(crate) enum PartError {
     Head(#[from] DecodeError),
     #[error("its pages cannot be decompressed: {0}")]
     Pages(#[from] std::io::Error),
-    #[error("its version is {0}, and this program reads versions 1 to {PART_VERSION}")]
+    #[error("its version is {0}, and this program reads versions 1 to {HEAD_VERSION}")]
     Version(u32),
 }
 
@@ -170,7 +173,7 @@ impl From<MemoryImage> for DecodedPages {
 pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
     let page_count = MEMORY_BYTES_MAX as usize / PAGE_BYTES;
     let mut d = Decoder::new(bytes);
-    check_begin(&mut d, PAGES_MAGIC, PART_VERSION)?;
+    check_begin(&mut d, PAGES_MAGIC, &[PAGES_VERSION])?;
     let stored = decode_runs(&mut d, page_count)?;
     let zeros = decode_runs(&mut d, page_count)?;
     let stored_pages = stored.iter().map(|it| it.page_count).sum::<usize>();
@@ -194,12 +197,12 @@ pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
     Ok(DecodedPages { numbers, stored: content.into(), places })
 }
 
-fn check_begin(d: &mut Decoder<'_>, magic: &[u8; 8], version: u32) -> Result<(), PartError> {
+fn check_begin(d: &mut Decoder<'_>, magic: &[u8; 8], versions: &[u32]) -> Result<(), PartError> {
     if d.raw(magic.len())? != magic {
         d.invalid("does not begin as such a part does")?;
     }
     match d.u32()? {
-        found if found == version => Ok(()),
+        found if versions.contains(&found) => Ok(()),
         other => Err(PartError::Version(other)),
     }
 }
@@ -238,7 +241,7 @@ fn decode_runs(d: &mut Decoder<'_>, page_count_max: usize) -> Result<Vec<Run>, D
 /// Everything but the memories, of which the length is known and no page.
 pub(crate) fn decode_head(bytes: &[u8]) -> Result<CapturedTask, PartError> {
     let mut d = Decoder::new(bytes);
-    check_begin(&mut d, HEAD_MAGIC, PART_VERSION)?;
+    check_begin(&mut d, HEAD_MAGIC, &[HEAD_VERSION_2, HEAD_VERSION])?;
     let mut task = decode_task(&mut d)?;
     task.operators = d.list(|d| decode_operator(d, |_, _| Ok(())))?;
     d.finish()?;
@@ -253,7 +256,7 @@ pub(crate) fn is_version_1(bytes: &[u8]) -> bool {
 /// Decodes a part of version 1: the task with its whole memories.
 pub(crate) fn decode_version_1(bytes: &[u8]) -> Result<CapturedTask, PartError> {
     let mut d = Decoder::new(bytes);
-    check_begin(&mut d, MAGIC_1, PART_VERSION_1)?;
+    check_begin(&mut d, MAGIC_1, &[PART_VERSION_1])?;
     let mut head = Decoder::new(d.bytes()?);
     let mut task = decode_task(&mut head)?;
     let mut all_runs = Vec::new();

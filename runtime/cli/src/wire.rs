@@ -9,8 +9,8 @@ mod topic;
 pub(crate) use graph::port_name;
 pub(crate) use sources::{Decoding, decoder_to, decoding, recording_topic, source, source_decoder};
 pub(crate) use tables::{
-    SinkSwept, begin_branches, check_tables, commits, fix_tables, publish, rows, stored_rows,
-    sweep_prepared, table_at, table_histories,
+    SinkSwept, begin_branches, check_tables, commits, epoch_rows, fix_tables, publish, rows,
+    stored_rows, sweep_prepared, table_at, table_histories,
 };
 pub(crate) use topic::topic_reader;
 

@@ -59,13 +59,17 @@ impl KeyColumns {
 
 /// The task of a key whose columns were mixed in.
 fn task_of(hash: u64, tasks: u32) -> usize {
-    let mut hash = hash;
+    let hash = finished(hash);
+    ((u128::from(hash) * u128::from(tasks)) >> 64) as usize
+}
+
+/// Every bit of it depends on every bit of what was mixed in.
+fn finished(mut hash: u64) -> u64 {
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     hash ^= hash >> 33;
     hash = hash.wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-    hash ^= hash >> 33;
-    ((u128::from(hash) * u128::from(tasks)) >> 64) as usize
+    hash ^ (hash >> 33)
 }
 
 const BEGIN: u64 = 0x243F_6A88_85A3_08D3;
@@ -175,6 +179,25 @@ fn fixed(column: &ArrayRef, width: usize) -> Vec<u8> {
     let data = column.to_data();
     let from = data.offset() * width;
     data.buffers()[0].as_slice()[from..from + data.len() * width].to_vec()
+}
+
+/// A hash of what `digest` gives out, made as that of a key is.
+pub(crate) struct RowsHash(u64);
+
+impl Default for RowsHash {
+    fn default() -> RowsHash {
+        RowsHash(BEGIN)
+    }
+}
+
+impl RowsHash {
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.0 = mix_bytes(self.0, bytes);
+    }
+
+    pub(crate) fn finish(&self) -> u64 {
+        finished(self.0)
+    }
 }
 
 /// Gives out what rows are, piece by piece, for a hash: equal for equal rows in equal columns.

@@ -4,8 +4,11 @@
 //! of a keyed stage the tasks of the stage before it are the source, and the steps say how they were merged.
 //! A step is a few bytes: offsets are written as differences.
 
+use crate::chain::Left;
 use crate::encoding::{DecodeError, Decoder, Encoder};
 use crate::event_time::EventTime;
+use crate::exchange::{RowsHash, digest};
+use crate::graph::Outlet;
 use crate::position::Offset;
 use crate::schema::{SchemaId, SchemaUse};
 
@@ -26,6 +29,33 @@ pub enum Step {
     MergeSkip { from: u32 },
     /// What the id of a schema means to the batches behind it.
     Schema(SchemaUse),
+    /// No call, but what came of the call before: rows left the chain, and this tells them from others.
+    Rows(RowsMark),
+}
+
+/// The low bits of a hash of all rows that one call of the chain left, to sinks and to the next stage.
+///
+/// 16 bits, so that a step stays within its 16 bytes: one call in 65,536 that leaves other rows is not told by
+/// its mark, and the calls behind it and the state are then what shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowsMark(pub u16);
+
+impl RowsMark {
+    /// `None` where no row left.
+    pub fn of(left: &Left) -> Option<RowsMark> {
+        let mut hash = RowsHash::default();
+        let mut rows = 0;
+        for (outlet, batch) in left {
+            let outlet = match outlet {
+                Outlet::Sink(number) => *number as u64,
+                Outlet::Next => u64::MAX,
+            };
+            hash.take(&outlet.to_le_bytes());
+            digest(batch, &mut |bytes| hash.take(bytes));
+            rows += batch.num_rows();
+        }
+        (rows > 0).then(|| RowsMark(hash.finish() as u16))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +95,26 @@ const RETRY: u8 = 5;
 const MERGE: u8 = 6;
 const MERGE_SKIP: u8 = 7;
 const SCHEMA: u8 = 8;
+const ROWS: u8 = 9;
 /// A batch that begins right behind the step before it and has no gap: its offsets are its count.
 const DENSE: u8 = 4;
 
 impl Journal {
+    /// Behind the step whose call left these rows.
+    pub fn left(&mut self, rows: &Left) {
+        self.steps.extend(RowsMark::of(rows).map(Step::Rows));
+    }
+
+    /// It tells of each call whether rows left; one of a version before tells of none.
+    pub fn is_marked(&self) -> bool {
+        self.steps.iter().any(|it| matches!(it, Step::Rows(_)))
+    }
+
+    /// Calls and records passed over.
+    pub fn calls(&self) -> usize {
+        self.steps.iter().filter(|it| !matches!(it, Step::Rows(_))).count()
+    }
+
     pub fn encode(&self, encoder: &mut Encoder) {
         encoder.varint(self.steps.len() as u64);
         let mut offset = 0i64;
@@ -125,6 +171,10 @@ impl Journal {
                     encoder.varint(u64::from(schema.id.0));
                     encoder.option(schema.hash, |encoder, it| encoder.u64(it));
                 }
+                Step::Rows(mark) => {
+                    encoder.u8(ROWS);
+                    encoder.raw(&mark.0.to_le_bytes());
+                }
             }
         }
     }
@@ -180,6 +230,10 @@ impl Journal {
                     let id = SchemaId(decoder.varint_u32()?);
                     Step::Schema(SchemaUse { id, hash: decoder.option(|it| it.u64())? })
                 }
+                ROWS => {
+                    let mark = [decoder.u8()?, decoder.u8()?];
+                    Step::Rows(RowsMark(u16::from_le_bytes(mark)))
+                }
                 _ => return decoder.invalid("a journal step of an unknown kind"),
             })
         })?;
@@ -189,7 +243,38 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+
     use super::*;
+
+    #[test]
+    fn a_mark_tells_each_byte_of_a_row_and_where_it_went() {
+        let rows = |numbers: Vec<i64>| {
+            let column = Arc::new(Int64Array::from(numbers)) as ArrayRef;
+            RecordBatch::try_from_iter([("n", column)]).unwrap()
+        };
+        let mark = |outlet, numbers| RowsMark::of(&vec![(outlet, rows(numbers))]);
+        let plain = mark(Outlet::Sink(0), vec![1, 2, 3]);
+        assert!(plain.is_some());
+        assert_eq!(mark(Outlet::Sink(0), Vec::new()), None);
+        for bit in 0..64 {
+            for place in 0..3 {
+                let mut other = vec![1, 2, 3];
+                other[place] ^= 1 << bit;
+                assert_ne!(mark(Outlet::Sink(0), other), plain, "bit {bit} of row {place}");
+            }
+        }
+        for (outlet, numbers) in [
+            (Outlet::Next, vec![1, 2, 3]),
+            (Outlet::Sink(1), vec![1, 2, 3]),
+            (Outlet::Sink(0), vec![1, 3, 2]),
+            (Outlet::Sink(0), vec![1, 2, 3, 0]),
+        ] {
+            assert_ne!(mark(outlet, numbers.clone()), plain, "{outlet:?} {numbers:?}");
+        }
+    }
 
     fn batch(first: i64, last: i64, count: u32) -> Step {
         Step::Batch(BatchStep {
@@ -202,16 +287,17 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_back_and_a_step_is_at_most_14_bytes_on_average() {
+    fn it_comes_back_and_a_call_is_at_most_16_bytes_on_average() {
         let steps: Vec<Step> = (0..1000i64)
-            .map(|n| {
-                Step::Batch(BatchStep {
+            .flat_map(|n| {
+                let batch = BatchStep {
                     first: Offset(n * 4096),
                     last: Offset(n * 4096 + 4095),
                     count: 4096,
                     input_hash: n as u64 * 7919,
                     virtual_time: EventTime(1_760_000_000_000 + n * 50),
-                })
+                };
+                [Step::Batch(batch), Step::Rows(RowsMark(n as u16 * 31))]
             })
             .chain([
                 Step::Watermark(EventTime(5)),
@@ -236,7 +322,7 @@ mod tests {
         let mut encoder = Encoder::new();
         journal.encode(&mut encoder);
         let bytes = encoder.finish();
-        assert!(bytes.len() <= 14 * journal.steps.len(), "{} bytes", bytes.len());
+        assert!(bytes.len() <= 16 * journal.calls(), "{} bytes", bytes.len());
         let mut decoder = Decoder::new(&bytes);
         assert_eq!(Journal::decode(&mut decoder).unwrap(), journal);
         decoder.finish().unwrap();

@@ -106,6 +106,7 @@ impl KeyedTask {
         let at = Offset(self.records as i64);
         let left =
             left.map_err(|stop| advanced(stop, (&self.task, at), &self.chain, least, epoch))?;
+        self.journal.left(&left);
         output.add(left, &Origin { task: self.task.clone(), offsets: None });
         output.watermark = Some(least);
         Ok(output.with(letters, status))
@@ -137,7 +138,9 @@ impl KeyedTask {
             status,
             letters,
         };
-        chain::process(&mut chain, &self.wires, part)
+        let left = chain::process(&mut chain, &self.wires, part)?;
+        self.journal.left(&left);
+        Ok(left)
     }
 
     /// At a quiescent point: the barriers of all inputs have come, no guest frame is on the stack.

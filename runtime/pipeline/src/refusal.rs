@@ -93,8 +93,13 @@ impl<'a> Refusal<'a> {
         letters.count(self.class);
         match self.on_error {
             OnError::Fail => {
-                let look = place.record().map_or_else(String::new, |record| {
-                    let (before, offset) = (epoch.0.saturating_sub(1), record.offset());
+                // Behind a stage, the last of the records that the row may be made from.
+                let last = match place {
+                    Place::Passed(origin) => origin.offsets.map(|it| it.1),
+                    _ => place.record().map(|it| it.offset()),
+                };
+                let look = last.map_or_else(String::new, |offset| {
+                    let before = epoch.0.saturating_sub(1);
                     format!(
                         "\n  → look at it: floe replay PIPELINE --checkpoint {before} --task {task} --until {offset} --step"
                     )

@@ -258,6 +258,7 @@ impl Task {
         let left = chain::watermark(&mut chain, &self.wires, watermark).map_err(|stop| {
             advanced(stop, (&self.task, self.next_offset), &self.chain, watermark, epoch)
         })?;
+        self.journal.left(&left);
         output.add(left, &self.origin(None));
         output.watermark = Some(watermark);
         Ok(())
@@ -298,7 +299,9 @@ impl Task {
             status,
             letters,
         };
-        Ok(Made { rows: chain::process(&mut chain, &self.wires, decoded.batch)?, newest })
+        let rows = chain::process(&mut chain, &self.wires, decoded.batch)?;
+        self.journal.left(&rows);
+        Ok(Made { rows, newest })
     }
 
     /// Takes steps back that come to nothing.

@@ -12,8 +12,8 @@ pub mod step;
 pub mod compare;
 pub mod bundle;
 
-pub use merge::{Passed, PassedBatch};
+pub use merge::{Origin, Passed, PassedBatch};
 pub use plan::{Plan, PlannedEpoch, PlannedTask};
 pub use rows::RowHasher;
 pub use step::Examine;
-pub use task::{Difference, EpochDone, Link, Nobody, SinkRows, TaskReplay, Watch};
+pub use task::{CallAt, Difference, EpochDone, Link, Nobody, SinkRows, TaskReplay, Watch};

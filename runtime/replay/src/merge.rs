@@ -7,7 +7,7 @@ use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use floe_core::exchange::{KeyColumns, digest};
 use floe_core::graph::Graph;
-use floe_core::{Error, Result, TopicPartition};
+use floe_core::{Error, Offset, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::task::Link;
@@ -17,6 +17,15 @@ use crate::task::Link;
 pub struct PassedBatch {
     pub(crate) epoch: u64,
     pub(crate) batch: RecordBatch,
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The records that rows were made from, through whatever stages; a watermark's rows have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub task: TopicPartition,
+    pub first: Offset,
+    pub last: Offset,
 }
 
 /// For each task of the next stage, what a task passed to it.
@@ -43,9 +52,15 @@ impl NextStage {
     }
 
     /// As a run parts it.
-    pub(crate) fn pass(&mut self, epoch: u64, batch: &RecordBatch) -> Result<()> {
+    pub(crate) fn pass(
+        &mut self,
+        epoch: u64,
+        batch: &RecordBatch,
+        origin: Option<&Origin>,
+    ) -> Result<()> {
+        let origin = origin.cloned();
         if self.tasks == 1 {
-            self.passed[0].push_back(PassedBatch { epoch, batch: batch.clone() });
+            self.passed[0].push_back(PassedBatch { epoch, batch: batch.clone(), origin });
             return Ok(());
         }
         for (passed, rows) in self.passed.iter_mut().zip(self.key.part(batch, self.tasks)) {
@@ -55,7 +70,7 @@ impl NextStage {
             let rows = take_record_batch(batch, &UInt32Array::from(rows)).map_err(|error| {
                 Error::corrupt(format!("rows cannot be parted by key: {error}"))
             })?;
-            passed.push_back(PassedBatch { epoch, batch: rows });
+            passed.push_back(PassedBatch { epoch, batch: rows, origin: origin.clone() });
         }
         Ok(())
     }
@@ -76,23 +91,23 @@ impl Waiting {
         from: &TopicPartition,
         epoch: u64,
         rows: usize,
-    ) -> Option<RecordBatch> {
+    ) -> Option<PassedBatch> {
         let waiting = self.0.get_mut(from)?;
         let front = waiting.front_mut().filter(|it| it.epoch == epoch)?;
         if front.batch.num_rows() <= rows {
-            return waiting.pop_front().map(|it| it.batch);
+            return waiting.pop_front();
         }
-        let taken = front.batch.slice(0, rows);
+        let taken = PassedBatch { batch: front.batch.slice(0, rows), ..front.clone() };
         front.batch = front.batch.slice(rows, front.batch.num_rows() - rows);
         Some(taken)
     }
 
     /// All that is left up to an epoch.
-    pub(crate) fn rest(&mut self, epoch: u64) -> Vec<RecordBatch> {
+    pub(crate) fn rest(&mut self, epoch: u64) -> Vec<PassedBatch> {
         let mut rest = Vec::new();
         for waiting in self.0.values_mut() {
             while let Some(front) = waiting.pop_front_if(|it| it.epoch <= epoch) {
-                rest.push(front.batch);
+                rest.push(front);
             }
         }
         rest

@@ -177,7 +177,8 @@ impl PlannedEpoch {
                     | Step::Retry(_)
                     | Step::Merge(_)
                     | Step::MergeSkip { .. }
-                    | Step::Schema(_) => continue,
+                    | Step::Schema(_)
+                    | Step::Rows(_) => continue,
                 };
                 let end = Offset(last.0 + 1);
                 let range = ranges.entry(task.clone()).or_insert(first..end);

@@ -11,6 +11,7 @@ use floe_core::ports::{Decoder, Operator};
 use floe_core::{EventTime, Offset, Record, Records, Result, TopicPartition};
 
 use crate::compare::differing;
+use crate::merge::Origin;
 use crate::task::{Calls, Link, SinkRows, Watch, restore};
 
 /// Records that are looked at one by one.
@@ -41,6 +42,10 @@ pub struct Stepped {
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
     pub emitted: Vec<SinkRows>,
+    /// Rows for the next stage, which takes them by key.
+    pub passed: Vec<RecordBatch>,
+    /// Of a task behind a stage: the task of the record that its rows were made from.
+    pub from: Option<TopicPartition>,
     /// (operator, reason).
     pub rejected: Vec<(String, String)>,
     /// The operator that it stops, and how.
@@ -106,7 +111,9 @@ impl Stepping<'_> {
         let cored = self.examine.cores && last == Some(self.examine.offsets.1);
         let decoded = decoder.decode(records)?;
         for row in &decoded.rejected {
-            stepped.rejected.push((self.links[0].name.to_string(), row.reason.clone()));
+            // A stage that only parts rows by key has no operator.
+            let name = self.links.first().map_or_else(String::new, |it| it.name.to_string());
+            stepped.rejected.push((name, row.reason.clone()));
         }
         let mut refused = Refused(Vec::new());
         let mut calls = Calls {
@@ -123,7 +130,14 @@ impl Stepping<'_> {
         stepped.rejected.extend(refused.0);
         match made {
             Ok(made) => {
-                stepped.emitted = made.into_iter().filter_map(to_sink).collect();
+                for (outlet, batch) in made {
+                    match outlet {
+                        Outlet::Sink(sink) => {
+                            stepped.emitted.push(SinkRows { sink, call: 0, batch });
+                        }
+                        Outlet::Next => stepped.passed.push(batch),
+                    }
+                }
                 stepped.fuel = self.instances.iter().map(|it| it.last_fuel()).sum();
                 if cored {
                     let all = self.links.iter().zip(&mut self.instances);
@@ -158,27 +172,40 @@ impl Stepping<'_> {
     }
 }
 
-fn to_sink((outlet, batch): (Outlet, RecordBatch)) -> Option<SinkRows> {
-    match outlet {
-        Outlet::Sink(sink) => Some(SinkRows { sink, batch }),
-        Outlet::Next => None,
-    }
-}
-
-impl Stepped {
-    fn of(record: Record<'_>) -> Stepped {
+impl Default for Stepped {
+    fn default() -> Stepped {
         Stepped {
-            offset: record.offset(),
-            timestamp: record.timestamp(),
-            key: record.key().map(<[u8]>::to_vec),
-            value: record.value().map(<[u8]>::to_vec),
+            offset: Offset(0),
+            timestamp: EventTime::MIN,
+            key: None,
+            value: None,
             emitted: Vec::new(),
+            passed: Vec::new(),
+            from: None,
             rejected: Vec::new(),
             stopped: None,
             dirty: Vec::new(),
             fuel: None,
             images: None,
             cores: Vec::new(),
+        }
+    }
+}
+
+impl Stepped {
+    /// Of rows that a task of an earlier stage made from a record.
+    pub(crate) fn behind(origin: &Origin) -> Stepped {
+        let from = Some(origin.task.clone());
+        Stepped { offset: origin.first, from, ..Stepped::default() }
+    }
+
+    fn of(record: Record<'_>) -> Stepped {
+        Stepped {
+            offset: record.offset(),
+            timestamp: record.timestamp(),
+            key: record.key().map(<[u8]>::to_vec),
+            value: record.value().map(<[u8]>::to_vec),
+            ..Stepped::default()
         }
     }
 }
@@ -191,7 +218,7 @@ impl Watch for Refused {
     }
 }
 
-fn dirty(
+pub(crate) fn dirty(
     before: &[(String, OperatorImage)],
     after: &[(String, OperatorImage)],
 ) -> Vec<(String, Vec<usize>)> {

@@ -1,26 +1,30 @@
 //! One task, replayed: records go in as they come, each epoch comes out compared.
 
+mod calls;
+mod marks;
 mod merged;
+mod beyond;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use floe_checkpoint::{RunningStateHash, state_hash};
-use floe_core::chain::{self, Chain, ChainStop, Left};
+use floe_core::chain::{self, ChainStop, Left};
 use floe_core::graph::{Graph, Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
-use floe_core::journal::{BatchStep, Step};
-use floe_core::ports::{Decoder, DecoderFactory, Operator, OperatorFactory, RejectedRow, Staged};
+use floe_core::journal::{BatchStep, RowsMark, Step};
+use floe_core::ports::{Decoder, DecoderFactory, Operator, OperatorFactory, RejectedRow};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::merge::{NextStage, Passed, PassedBatch, Waiting, stage_of};
+use crate::merge::{NextStage, Origin, Passed, PassedBatch, Waiting, stage_of};
 use crate::pending::Pending;
 use crate::plan::PlannedTask;
 use crate::rows::RowHasher;
 use crate::step::{Examine, Stepped, step};
+pub(crate) use calls::Calls;
 
 /// One operator of the chain.
 #[derive(Clone)]
@@ -49,6 +53,12 @@ pub struct TaskReplay {
     /// The step of the first of `epochs` that is next.
     at_step: usize,
     open: EpochDone,
+    /// The journal of the open epoch tells the rows of each call by a mark.
+    is_marked: bool,
+    /// Of the rows that the call of the step before left.
+    left: Option<RowsMark>,
+    /// What the rows of the call that runs are made from.
+    origin: Option<Origin>,
     /// Which outputs the operators take from each other, and where the others go.
     wires: Wires,
     /// Of the open epoch, by sink.
@@ -61,6 +71,8 @@ pub struct TaskReplay {
     pub examine: Option<Examine>,
     /// Records may be other ones than the run saw: nothing is compared.
     pub altered: bool,
+    /// What differs is passed over as far as that can be: somebody looks for what it came to.
+    pub goes_past: bool,
     /// All instances are made anew from their images between any two batches.
     pub restore_between: bool,
     differs: bool,
@@ -89,15 +101,35 @@ pub enum Difference {
     /// The rows that a task of the stage before passed are not those that the run merged.
     Merged { from: TopicPartition, expected_rows: u32, found_rows: usize },
     /// An operator stopped where none had stopped in the run.
-    Stopped { first: Offset, last: Offset, operator: String, message: String },
+    /// `by` is none for a watermark.
+    Stopped { by: Option<Origin>, operator: String, message: String },
+    /// A call left other rows than in the run. `call` is its number in the epoch, from 1.
+    Rows { call: u64, at: CallAt },
     /// The same steps, and another state.
     State { expected: [u8; 32], found: [u8; 32] },
+}
+
+/// What a call of the chain took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallAt {
+    Records {
+        first: Offset,
+        last: Offset,
+    },
+    Watermark(EventTime),
+    /// Rows that a task of the stage before passed.
+    Merged {
+        from: TopicPartition,
+        rows: u32,
+    },
 }
 
 /// Rows that reached a sink.
 pub struct SinkRows {
     /// By its number in the pipeline file.
     pub sink: usize,
+    /// The call that left them, by its number in the epoch, from 1.
+    pub call: u64,
     pub batch: RecordBatch,
 }
 
@@ -159,12 +191,16 @@ impl TaskReplay {
             epochs: epochs.into(),
             at_step: 0,
             open: EpochDone::default(),
+            is_marked: false,
+            left: None,
+            origin: None,
             wires: graph.wires(stage),
             rows: vec![RowHasher::default(); graph.sinks.len()],
             hash_rows: false,
             hash,
             examine: None,
             altered: false,
+            goes_past: false,
             restore_between: false,
             differs: false,
         })
@@ -223,6 +259,9 @@ impl TaskReplay {
             let (epoch, planned) = &self.epochs[0];
             let epoch = epoch.0;
             self.open.epoch = epoch;
+            if self.at_step == 0 {
+                self.is_marked = planned.journal.is_marked();
+            }
             let Some(step) = planned.journal.steps.get(self.at_step).copied() else {
                 if self.altered {
                     self.merge_rest(epoch, watch)?;
@@ -237,13 +276,15 @@ impl TaskReplay {
                 | Step::Retry(_)
                 | Step::Merge(_)
                 | Step::MergeSkip { .. }
-                | Step::Schema(_) => None,
+                | Step::Schema(_)
+                | Step::Rows(_) => None,
             };
             if last.is_some_and(|last| self.pending.last().is_none_or(|it| it < last)) {
                 break;
             }
             self.at_step += 1;
             self.open.steps += 1;
+            self.left = None;
             let difference = match step {
                 Step::Batch(batch) => self.batch(epoch, &batch, watch)?,
                 Step::Watermark(watermark) => self.watermark(epoch, watermark, watch)?,
@@ -261,9 +302,13 @@ impl TaskReplay {
                     None
                 }
                 Step::Retry(_) => unreachable!("a plan with one is refused"),
+                Step::Rows(_) => return Err(self.rows_of_no_call(epoch)),
             };
+            if difference.is_none() {
+                self.compare_rows(step)?;
+            }
             if difference.is_some() {
-                self.open.difference = difference;
+                self.open.difference = self.open.difference.take().or(difference);
                 self.differs = true;
                 done.push(std::mem::take(&mut self.open));
             }
@@ -292,23 +337,6 @@ impl TaskReplay {
         )))
     }
 
-    /// Runs records behind the last checkpoint: there is no journal to follow and nothing to compare with.
-    pub fn run_on(&mut self, watch: &mut dyn Watch) -> Result<EpochDone> {
-        self.open = EpochDone::default();
-        self.rows.fill(RowHasher::default());
-        for records in self.pending.drain() {
-            let newest = records.iter().map(|it| it.timestamp()).max().unwrap_or(EventTime::MIN);
-            self.now = self.now.max(newest);
-            self.open.steps += 1;
-            if let Some(stopped) = self.records(0, &records, watch)? {
-                self.open.difference = Some(stopped);
-                break;
-            }
-        }
-        self.merge_rest(u64::MAX, watch)?;
-        Ok(std::mem::take(&mut self.open))
-    }
-
     fn close_epoch(&mut self) -> Result<EpochDone> {
         let (_, planned) = self.epochs.pop_front().expect("go_on looked at it");
         self.at_step = 0;
@@ -325,10 +353,10 @@ impl TaskReplay {
         };
         if done.state_hash != planned.state_hash && !self.altered {
             let (expected, found) = (planned.state_hash, done.state_hash);
-            done.difference = Some(Difference::State { expected, found });
+            done.difference.get_or_insert(Difference::State { expected, found });
             done.found = Some(self.capture()?);
-            self.differs = true;
         }
+        self.differs = done.difference.is_some();
         Ok(done)
     }
 
@@ -351,7 +379,7 @@ impl TaskReplay {
         let mut hash = Xxh3::new();
         records.digest(|bytes| hash.update(bytes));
         let same = records.len() == step.count as usize && hash.digest() == step.input_hash;
-        if !same && !self.altered {
+        if !same && !self.altered && !self.goes_past {
             return Ok(Some(Difference::Input {
                 first: step.first,
                 last: step.last,
@@ -400,7 +428,8 @@ impl TaskReplay {
         let made = chain::process(&mut calls, &self.wires, decoded.batch);
         self.open.dead_letters += calls.dead_letters;
         self.open.records += records.len() as u64;
-        self.settle(epoch, Some(records), made, (first, last), watch)
+        self.origin = Some(Origin { task: self.task.clone(), first, last });
+        self.settle(epoch, Some(records), made, watch)
     }
 
     fn watermark(
@@ -421,8 +450,8 @@ impl TaskReplay {
         };
         let made = chain::watermark(&mut calls, &self.wires, watermark);
         self.open.dead_letters += calls.dead_letters;
-        let last = self.pending.last().unwrap_or(Offset(0));
-        self.settle(epoch, None, made, (last, last), watch)
+        self.origin = None;
+        self.settle(epoch, None, made, watch)
     }
 
     /// Hands on what the chain made of records, rows or a watermark; or says where it stopped.
@@ -431,7 +460,6 @@ impl TaskReplay {
         epoch: u64,
         records: Option<&Records>,
         made: Result<Left, ChainStop>,
-        (first, last): (Offset, Offset),
         watch: &mut dyn Watch,
     ) -> Result<Option<Difference>> {
         match made {
@@ -441,8 +469,7 @@ impl TaskReplay {
             }
             Err(ChainStop::Refused(error)) => Err(error),
             Err(ChainStop::Operator { link, error }) => Ok(Some(Difference::Stopped {
-                first,
-                last,
+                by: self.origin.clone(),
                 operator: self.links[link].name.to_string(),
                 message: error.message,
             })),
@@ -507,18 +534,22 @@ impl TaskReplay {
         made: Left,
         watch: &mut dyn Watch,
     ) -> Result<()> {
+        if self.is_marked && !self.altered {
+            self.left = RowsMark::of(&made);
+        }
         for (outlet, batch) in made {
             let Outlet::Sink(sink) = outlet else {
                 if let Some(next) = &mut self.next {
-                    next.pass(epoch, &batch)?;
+                    next.pass(epoch, &batch, self.origin.as_ref())?;
                 }
                 continue;
             };
+            let call = self.open.steps;
             self.open.rows += batch.num_rows() as u64;
             if self.hash_rows {
                 self.rows[sink].update(&batch);
             }
-            watch.rows(epoch, records, &SinkRows { sink, batch });
+            watch.rows(epoch, records, &SinkRows { sink, call, batch });
         }
         self.open.rows_hash = rows_hash_of(&self.rows);
         Ok(())
@@ -555,40 +586,4 @@ pub(crate) fn restore(
 /// As a run has it: the same for the same pipeline, task and operator.
 fn seed(pipeline: &str, task: &TopicPartition, operator: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(format!("{pipeline}\0{task}\0{operator}").as_bytes())
-}
-
-/// The chain while it takes one batch or one watermark.
-pub(crate) struct Calls<'a> {
-    pub(crate) links: &'a [Link],
-    pub(crate) instances: &'a mut [Box<dyn Operator>],
-    pub(crate) now: EventTime,
-    pub(crate) records: Option<&'a Records>,
-    pub(crate) rows: Option<&'a [u32]>,
-    pub(crate) dead_letters: u64,
-    pub(crate) epoch: u64,
-    pub(crate) watch: &'a mut dyn Watch,
-}
-
-impl Chain for Calls<'_> {
-    fn len(&self) -> usize {
-        self.instances.len()
-    }
-
-    fn process(&mut self, link: usize, batch: &RecordBatch) -> Result<Staged> {
-        self.instances[link].process(batch, self.now)
-    }
-
-    fn watermark(&mut self, link: usize, watermark: EventTime) -> Result<Staged> {
-        self.instances[link].watermark(watermark, self.now)
-    }
-
-    fn refuse(&mut self, link: usize, row: &RejectedRow) -> Result<()> {
-        self.dead_letters += u64::from(self.links[link].dead_letters);
-        let record = self
-            .records
-            .filter(|_| link == 0)
-            .map(|records| records.get(self.rows.map_or(row.row, |rows| rows[row.row] as usize)));
-        self.watch.refused(self.epoch, record, &self.links[link].name, &row.reason);
-        Ok(())
-    }
 }

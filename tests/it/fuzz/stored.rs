@@ -7,7 +7,7 @@ use bytes::Bytes;
 use floe_checkpoint::hint::Hint;
 use floe_checkpoint::{memory_store, read_parts};
 use floe_core::encoding::{Decoder, Encoder};
-use floe_core::journal::{BatchStep, Journal, Step};
+use floe_core::journal::{BatchStep, Journal, RowsMark, Step};
 use floe_core::log_entry::LogEntry;
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::ObjectStore;
@@ -91,7 +91,7 @@ fn journal() {
         let mut journal = Journal::default();
         for step in 0..steps {
             let time = EventTime(1_760_000_000_000 + step * 7);
-            journal.steps.push(match step % 4 {
+            journal.steps.push(match step % 5 {
                 0 | 1 => Step::Batch(BatchStep {
                     first: Offset(step * 10),
                     last: Offset(step * 10 + 9),
@@ -100,6 +100,7 @@ fn journal() {
                     virtual_time: time,
                 }),
                 2 => Step::Watermark(time),
+                3 => Step::Rows(RowsMark(step as u16 * 4099)),
                 _ => Step::Skip(Offset(step * 10)),
             });
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use floe_checkpoint::{open_store, read_log, read_parts};
 use floe_core::epoch::Slot;
-use floe_core::journal::{MergeStep, Step};
+use floe_core::journal::{MergeStep, RowsMark, Step};
 use floe_core::log_entry::LogEntry;
 use floe_core::manifest::KeyedIdentity;
 use floe_core::ports::{CheckpointDraft, CheckpointLog};
@@ -25,11 +25,12 @@ async fn write_golden(folder: &Path) {
     let store = open_store(folder.to_str().unwrap(), &BTreeMap::new()).unwrap();
     take_and_complete(&store, 1, 2).await;
     let mut log = take(&store, 2).await.unwrap();
-    log.complete(expected(3)).await.unwrap();
+    log.complete(expected(4)).await.unwrap();
     log.sweep(1, &[]).await.unwrap();
 }
 
-/// Epoch 3. Since version 3 an operator may have inputs and a key, and its tasks merge.
+/// Epoch 3. Since version 3 an operator may have inputs and a key, and its tasks merge; since version 4 the journal
+/// tells rows by marks.
 fn expected(version: u32) -> CheckpointDraft {
     let mut draft = draft(3);
     if version >= 3 {
@@ -52,6 +53,10 @@ fn expected(version: u32) -> CheckpointDraft {
             Step::MergeSkip { from: 1 },
             Step::Watermark(EventTime(1_759_999_995_000)),
         ];
+    }
+    if version >= 4 {
+        draft.tasks[0].journal.steps.insert(1, Step::Rows(RowsMark(0xabcd)));
+        draft.tasks[1].journal.steps.insert(1, Step::Rows(RowsMark(1)));
     }
     draft
 }
@@ -120,18 +125,23 @@ async fn version_2_is_read() {
 
 #[tokio::test]
 async fn version_3_is_read() {
-    if std::env::var_os("FLOE_BLESS").is_some() {
-        std::fs::remove_dir_all(golden(3)).ok();
-        write_golden(&golden(3)).await;
-    }
     check(3).await;
 }
 
 #[tokio::test]
-async fn version_3_is_written() {
+async fn version_4_is_read() {
+    if std::env::var_os("FLOE_BLESS").is_some() {
+        std::fs::remove_dir_all(golden(4)).ok();
+        write_golden(&golden(4)).await;
+    }
+    check(4).await;
+}
+
+#[tokio::test]
+async fn version_4_is_written() {
     let fresh = tempfile::tempdir().unwrap();
     write_golden(fresh.path()).await;
-    let golden_files = files(&golden(3));
+    let golden_files = files(&golden(4));
     let fresh_files = files(fresh.path());
     assert!(golden_files.keys().eq(fresh_files.keys()), "other names: {:?}", fresh_files.keys());
     for (name, bytes) in &golden_files {

@@ -1,7 +1,7 @@
 //! `floe replay`: a checkpoint run again on this machine, and compared with what the run left.
 //!
-//! It writes nothing but the terminal and `--out`: records come by number, no table is opened, and the
-//! store is only read.
+//! It writes nothing but the terminal and `--out`: records come by number, the store is only read, and so is
+//! a table, after rows were found to differ.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use floe_replay::{Difference, Examine, Plan, SinkRows, Watch};
 use crate::args::ReplayArgs;
 use crate::exit::Differs;
 use crate::replay::input::{Input, Ranges, Reading, topic_of};
-use crate::replay::report::Report;
+use crate::replay::report::{Report, stopped_by};
 use crate::replay::run::{Replayed, Running, run};
 use crate::replay::subject::Subject;
 use crate::replay::tasks_of;
@@ -94,7 +94,9 @@ async fn replay_here(
     let running = Running { reading, beyond, threads, records: plan.records(), terminal };
     let begin = Instant::now();
     let replayed = run(tasks, running)?;
-    let report = Report::of(subject, &plan, &replayed, begin.elapsed()).await?;
+    let mut report = Report::of(subject, &plan, &replayed, begin.elapsed()).await?;
+    let recording = args.recording.as_deref();
+    report.name_row(subject, &plan, &replayed, recording, terminal).await;
     if let Some(file) = &args.core {
         core::print(file, replayed.iter().flat_map(|it| &it.watch.cores), args.json)?;
     }
@@ -185,7 +187,9 @@ async fn ranges(subject: &Subject, plan: &Plan, args: &ReplayArgs, beyond: bool)
 const STEPS_SHOWN: i64 = 10;
 
 fn examined(plan: &Plan, args: &ReplayArgs, task: &TopicPartition) -> Examine {
-    let begin = plan.tasks.get(task).map_or(0, |it| it.next_offset.0);
+    // What a task behind a stage takes has the offsets of the records that it was made from.
+    let of_source = plan.tasks.get(task).filter(|_| task.stage().is_none());
+    let begin = of_source.map_or(0, |it| it.next_offset.0);
     let until = args.until.unwrap_or(i64::MAX);
     let from = match (args.from, args.until) {
         (Some(from), _) => from,
@@ -253,11 +257,10 @@ pub(crate) fn text_of(bytes: Option<&[u8]>) -> String {
     }
 }
 
-fn rows_json(batches: &[SinkRows]) -> Vec<serde_json::Value> {
-    let rows = batches.iter().flat_map(|batch| {
-        let rows = StructArray::from(batch.batch.clone());
-        (0..batch.batch.num_rows())
-            .map(move |row| serde_json::Value::Object(value::object(&rows, row)))
+fn rows_json<'a>(batches: impl Iterator<Item = &'a RecordBatch>) -> Vec<serde_json::Value> {
+    let rows = batches.flat_map(|batch| {
+        let rows = StructArray::from(batch.clone());
+        (0..batch.num_rows()).map(move |row| serde_json::Value::Object(value::object(&rows, row)))
     });
     rows.collect()
 }
@@ -270,7 +273,9 @@ fn stepped_json(epoch: u64, task: &TopicPartition, it: &Stepped) -> serde_json::
         "timestamp": it.timestamp.0,
         "key": it.key.as_deref().map(|key| text_of(Some(key))),
         "value": it.value.as_deref().map(|value| text_of(Some(value))),
-        "emitted": rows_json(&it.emitted),
+        "from": it.from.as_ref().map(ToString::to_string),
+        "emitted": rows_json(it.emitted.iter().map(|it| &it.batch)),
+        "passed": rows_json(it.passed.iter()),
         "rejected": it.rejected,
         "stopped": it.stopped,
         "pages_dirtied": it.dirty,
@@ -279,9 +284,15 @@ fn stepped_json(epoch: u64, task: &TopicPartition, it: &Stepped) -> serde_json::
 }
 
 fn print_stepped(task: &TopicPartition, it: &Stepped) {
-    println!("{task} @ {}   {}", it.offset, text_of(it.value.as_deref()));
-    for row in rows_json(&it.emitted) {
+    match &it.from {
+        None => println!("{task} @ {}   {}", it.offset, text_of(it.value.as_deref())),
+        Some(from) => println!("{task}   what {from} @ {} passed", it.offset),
+    }
+    for row in rows_json(it.emitted.iter().map(|it| &it.batch)) {
         println!("  row       {row}");
+    }
+    for row in rows_json(it.passed.iter()) {
+        println!("  passed    {row}");
     }
     for (operator, why) in &it.rejected {
         println!("  rejected  by {operator}: {why}");
@@ -319,8 +330,8 @@ fn print_beyond(plan: &Plan, replayed: &[Replayed<Looking>], json: bool) {
             show::grouped(done.records),
             show::grouped(done.rows)
         );
-        if let Some(Difference::Stopped { first, last, operator, message }) = &done.difference {
-            println!("  records {first}..{last} stop operator {operator:?}");
+        if let Some(Difference::Stopped { by, operator, message }) = &done.difference {
+            println!("  {} operator {operator:?}", stopped_by(by.as_ref()));
             println!("  {}", message.replace('\n', "\n  "));
         }
     }

@@ -174,6 +174,8 @@ fn rows_differ(
             epoch: *epoch,
             task: task.clone(),
             what: format!("{} rows, and {} as in a run; their hashes differ", b.rows, a.rows),
+            row: None,
+            row_note: None,
             state: Vec::new(),
         })
     })

@@ -4,6 +4,7 @@ pub(crate) mod folder;
 pub(crate) mod subject;
 pub(crate) mod input;
 pub(crate) mod run;
+pub(crate) mod rows_differ;
 pub(crate) mod report;
 pub(crate) mod redact;
 pub(crate) mod condition;

@@ -1,5 +1,6 @@
 //! What a replay found, in words and as JSON.
 
+use std::path::Path;
 use std::time::Duration;
 
 use floe_checkpoint::read_parts;
@@ -7,12 +8,15 @@ use floe_core::Result;
 use floe_core::encoding::Encoder;
 use floe_pipeline::config::WriteMode;
 use floe_replay::compare::{StateDiff, compare};
-use floe_replay::{Difference, EpochDone, Plan};
+use floe_replay::{CallAt, Difference, EpochDone, Origin, Plan};
 use serde::Serialize;
+use serde_json::Value;
 
+use super::rows_differ::{self, RowDifference};
 use super::run::Replayed;
 use super::subject::Subject;
 use super::symbols::name_symbols;
+use crate::terminal::Terminal;
 use crate::{show, wire};
 
 #[derive(Serialize)]
@@ -42,6 +46,10 @@ pub(crate) struct DifferenceView {
     pub(crate) epoch: u64,
     pub(crate) task: String,
     pub(crate) what: String,
+    /// Where rows differ and those of the run can be had.
+    pub(crate) row: Option<RowDifference>,
+    /// Why they cannot.
+    pub(crate) row_note: Option<String>,
     pub(crate) state: Vec<StateDiff>,
 }
 
@@ -93,6 +101,42 @@ impl Report {
         })
     }
 
+    /// Where rows differ: which, in which column, and of which record.
+    pub(crate) async fn name_row<W>(
+        &mut self,
+        subject: &Subject,
+        plan: &Plan,
+        replayed: &[Replayed<W>],
+        recording: Option<&Path>,
+        terminal: &Terminal,
+    ) {
+        let Some((task, epoch, Difference::Rows { call, at })) = first_difference(replayed) else {
+            return;
+        };
+        let Some(view) = &mut self.difference else { return };
+        if subject.about.is_some() {
+            view.row_note = Some(
+                "the run's rows are not in a bundle: beside its table, floe replay names row and column"
+                    .to_owned(),
+            );
+            return;
+        }
+        let before = plan.epochs.iter().map(|it| it.epoch.0).filter(|it| *it < epoch.epoch).max();
+        let before = before.or(plan.begin.as_ref().map(|it| it.epoch.0)).unwrap_or(0);
+        let found = rows_differ::Found { epoch: epoch.epoch, task: &task.task, call: *call, at };
+        match rows_differ::find(subject, &found, before, recording, terminal).await {
+            Ok(Some(row)) => view.row = Some(row),
+            Ok(None) => {
+                view.row_note =
+                    Some("the run's rows are in no table that could be compared".to_owned());
+            }
+            // The difference stands, whatever its table has become.
+            Err(error) => {
+                view.row_note = Some(format!("the run's rows cannot be had: {}", error.message));
+            }
+        }
+    }
+
     pub(crate) fn print(&self) {
         for note in &self.notes {
             println!("note: {note}");
@@ -124,9 +168,28 @@ impl Report {
 impl DifferenceView {
     pub(crate) fn print(&self) {
         println!("first difference: epoch {}, {}: {}", self.epoch, self.task, self.what);
+        if let Some(row) = &self.row {
+            print_row(&self.task, row);
+        }
+        if let Some(note) = &self.row_note {
+            println!("  {note}");
+        }
         for diff in &self.state {
             print_state(diff);
         }
+    }
+}
+
+fn print_row(task: &str, row: &RowDifference) {
+    let record = row.offset.map_or(String::new(), |it| format!("record {task} @ {it}, "));
+    let number = row.row.map_or("a row".to_owned(), |it| format!("row {it}"));
+    println!("  {record}{number} for {}", row.table);
+    for it in &row.columns {
+        println!("    {}   {} → {}", it.column, it.run, it.now);
+    }
+    if row.columns.is_empty() {
+        let text = |it: &Option<Value>| it.as_ref().map_or("no row".to_owned(), Value::to_string);
+        println!("    {} → {}", text(&row.run), text(&row.now));
     }
 }
 
@@ -159,12 +222,25 @@ pub(crate) fn print_state(diff: &StateDiff) {
     }
 }
 
+/// What stops an operator, with the verb.
+pub(crate) fn stopped_by(by: Option<&Origin>) -> String {
+    match by {
+        None => "a watermark stops".to_owned(),
+        Some(Origin { task, first, last }) if first == last => {
+            format!("record {task} @ {first} stops")
+        }
+        Some(Origin { task, first, last }) => format!("records {task} @ {first}..{last} stop"),
+    }
+}
+
 fn first_difference<W>(
     replayed: &[Replayed<W>],
 ) -> Option<(&Replayed<W>, &EpochDone, &Difference)> {
     let all = replayed.iter().flat_map(|task| task.epochs.iter().map(move |it| (task, it)));
+    // What a task of a keyed stage was passed differs because of what stands before it.
+    let of_before = |it: &Difference| matches!(it, Difference::Merged { .. });
     all.filter_map(|(task, it)| Some((task, it, it.difference.as_ref()?)))
-        .min_by_key(|(task, it, _)| (it.epoch, task.task.clone()))
+        .min_by_key(|(task, it, difference)| (it.epoch, of_before(difference), task.task.clone()))
 }
 
 async fn view<W>(
@@ -182,28 +258,37 @@ async fn view<W>(
         Difference::Merged { from, expected_rows, found_rows } => format!(
             "the rows that {from} passed to it are not those that the run merged ({expected_rows} then, {found_rows} now)"
         ),
-        Difference::Stopped { first, last, operator, message } => {
+        Difference::Stopped { by, operator, message } => {
             format!(
-                "records {first}..{last} stop operator {operator:?}, and did not in the run\n  {message}"
+                "{} operator {operator:?}, and did not in the run\n  {message}",
+                stopped_by(by.as_ref())
             )
         }
-        Difference::State { expected, found } => {
-            let planned = plan.epochs.iter().find(|it| it.epoch.0 == epoch.epoch);
-            if let (Some(planned), Some(found)) = (planned, &epoch.found) {
-                let parts = read_parts(&*subject.store, &plan.pipeline, &planned.manifest).await?;
-                if let Some(part) = parts.iter().find(|it| it.task == task.task) {
-                    state = compare(&part.operators, found);
-                    name_symbols(&subject.spec, &plan.identity.operators, &mut state);
-                }
-            }
-            format!(
-                "the state hash is {} and was {} in the run (left: the run, right: now)",
-                show::short_hex(found),
-                show::short_hex(expected)
-            )
+        Difference::Rows { call, at } => {
+            let took = match at {
+                CallAt::Records { first, last } => format!("records {first}..{last}"),
+                CallAt::Watermark(watermark) => format!("the watermark {} ms", watermark.0),
+                CallAt::Merged { from, rows } => format!("{rows} rows passed by {from}"),
+            };
+            let state = if epoch.found.is_none() { "; the state came out the same" } else { "" };
+            format!("{took} (call {call} of the epoch) left other rows than in the run{state}")
         }
+        Difference::State { expected, found } => format!(
+            "the state hash is {} and was {} in the run (left: the run, right: now)",
+            show::short_hex(found),
+            show::short_hex(expected)
+        ),
     };
-    Ok(DifferenceView { epoch: epoch.epoch, task: task.task.to_string(), what, state })
+    let planned = plan.epochs.iter().find(|it| it.epoch.0 == epoch.epoch);
+    if let (Some(planned), Some(found)) = (planned, &epoch.found) {
+        let parts = read_parts(&*subject.store, &plan.pipeline, &planned.manifest).await?;
+        if let Some(part) = parts.iter().find(|it| it.task == task.task) {
+            state = compare(&part.operators, found);
+            name_symbols(&subject.spec, &plan.identity.operators, &mut state);
+        }
+    }
+    let task = task.task.to_string();
+    Ok(DifferenceView { epoch: epoch.epoch, task, what, row: None, row_note: None, state })
 }
 
 /// The manifests count rows over all tasks, so all must be there.
@@ -233,6 +318,8 @@ fn rows_differ<W>(
                 epoch: planned.epoch.0,
                 task: "all tasks".to_owned(),
                 what: format!("{found} rows for {}, and {rows} in the run", names.join(" and ")),
+                row: None,
+                row_note: None,
                 state: Vec::new(),
             })
         })

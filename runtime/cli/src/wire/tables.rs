@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use floe_checkpoint::{kept_manifests, read_log};
+use floe_core::manifest::SinkEntry;
 use floe_core::ports::ObjectStore;
 use floe_core::protocol::orphans::{OrphansFound, SinkLog};
 use floe_core::protocol::rewind::TableHistory;
@@ -13,7 +14,7 @@ use floe_pipeline::config::{PipelineSpec, SinkSpec, TableSpec};
 use floe_pipeline::dead_letter::dead_letter_schema;
 use floe_sink::iceberg::{
     IcebergSink, Published, StoredRows, TableAt, TableCommit, begin_branch, fix_table,
-    read_commits, read_rows, sweep_table, table_history,
+    read_commits, read_epoch_rows, read_rows, sweep_table, table_history,
 };
 
 use super::{
@@ -196,6 +197,16 @@ pub(crate) async fn sweep_prepared(
 pub(crate) async fn rows(table: &TableSpec, snapshot: Option<i64>) -> Result<Vec<RecordBatch>> {
     catalog_is_there(table)?;
     read_rows(&catalog_config(&table.catalog), &table.table, snapshot).await
+}
+
+/// What an epoch appended to its table, in the order in which it was written.
+pub(crate) async fn epoch_rows(table: &TableSpec, epoch: &SinkEntry) -> Result<Vec<RecordBatch>> {
+    catalog_is_there(table)?;
+    if epoch.committable.rows == 0 {
+        return Ok(Vec::new());
+    }
+    let (catalog, content) = (catalog_config(&table.catalog), &epoch.committable.content);
+    read_epoch_rows(&catalog, &table.table, epoch.table_uuid, content).await
 }
 
 fn catalog_is_there(table: &TableSpec) -> Result<()> {

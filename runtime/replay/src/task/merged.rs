@@ -1,12 +1,11 @@
 //! A task behind a re-keying: takes rows from the tasks before it, in the order that its journal has.
 
-use arrow_array::RecordBatch;
 use floe_core::chain;
 use floe_core::journal::MergeStep;
-use floe_core::{Error, Offset, Result, TopicPartition};
+use floe_core::{Error, Result, TopicPartition};
 
 use super::{Calls, Difference, TaskReplay, Watch, restore};
-use crate::merge::rows_hash;
+use crate::merge::{PassedBatch, rows_hash};
 
 impl TaskReplay {
     /// A task of the stage before, by its number in the open epoch.
@@ -30,23 +29,24 @@ impl TaskReplay {
     ) -> Result<Option<Difference>> {
         let rows = if self.altered { usize::MAX } else { step.rows as usize };
         let found = self.waiting.take(from, epoch, rows);
-        let found_rows = found.as_ref().map_or(0, RecordBatch::num_rows);
-        let same = found.as_ref().is_some_and(|it| rows_hash(it) == step.rows_hash);
-        if !same && !self.altered {
+        let found_rows = found.as_ref().map_or(0, |it| it.batch.num_rows());
+        let same = found.as_ref().is_some_and(|it| rows_hash(&it.batch) == step.rows_hash);
+        if !same && !self.altered && !self.goes_past {
             let from = from.clone();
             return Ok(Some(Difference::Merged { from, expected_rows: step.rows, found_rows }));
         }
         self.now = step.virtual_time;
         match found {
-            Some(batch) => self.merged(epoch, batch, watch),
+            Some(passed) => self.merged(epoch, passed, watch),
             None => Ok(None),
         }
     }
 
     /// Other rows than in the run may be left over; and behind the last checkpoint there is no journal.
     pub(super) fn merge_rest(&mut self, epoch: u64, watch: &mut dyn Watch) -> Result<()> {
-        for batch in self.waiting.rest(epoch) {
-            if let Some(stopped) = self.merged(epoch.min(self.open.epoch), batch, watch)? {
+        for passed in self.waiting.rest(epoch) {
+            self.open.steps += 1;
+            if let Some(stopped) = self.merged(epoch.min(self.open.epoch), passed, watch)? {
                 self.open.difference = Some(stopped);
                 break;
             }
@@ -57,9 +57,11 @@ impl TaskReplay {
     pub(super) fn merged(
         &mut self,
         epoch: u64,
-        batch: RecordBatch,
+        passed: PassedBatch,
         watch: &mut dyn Watch,
     ) -> Result<Option<Difference>> {
+        let PassedBatch { batch, origin, .. } = passed;
+        self.origin = origin;
         if self.restore_between {
             let images = self.capture()?;
             self.instances = restore(&self.links, &self.task, &images)?;
@@ -76,7 +78,7 @@ impl TaskReplay {
         };
         let made = chain::process(&mut calls, &self.wires, batch);
         self.open.dead_letters += calls.dead_letters;
-        self.settle(epoch, None, made, (Offset(0), Offset(0)), watch)
+        self.settle(epoch, None, made, watch)
     }
 
     /// The run had found that this row stops an operator. Its decision stands.
@@ -86,7 +88,7 @@ impl TaskReplay {
         from: &TopicPartition,
         watch: &mut dyn Watch,
     ) -> Option<Difference> {
-        if self.waiting.take(from, epoch, 1).is_none() && !self.altered {
+        if self.waiting.take(from, epoch, 1).is_none() && !self.altered && !self.goes_past {
             let from = from.clone();
             return Some(Difference::Merged { from, expected_rows: 1, found_rows: 0 });
         }

@@ -44,7 +44,7 @@ pub use connect::connect;
 pub use evolve::fix_table;
 pub use orphans::sweep_table;
 pub use publish::{Published, publish};
-pub use read::{TableCommit, read_commits, read_rows};
+pub use read::{TableCommit, read_commits, read_epoch_rows, read_rows};
 pub use schema::Mismatch;
 pub use stored::StoredRows;
 pub use stream::{EpochAt, RowStream, TableAt};

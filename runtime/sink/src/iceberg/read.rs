@@ -1,14 +1,16 @@
 //! Reads a table's rows back, for people and for the demo.
 
 use arrow_array::RecordBatch;
-use floe_core::Result;
+use floe_core::{Error, Result};
 use futures::TryStreamExt;
 use iceberg::spec::MAIN_BRANCH;
 
+use super::committable;
 use super::config::CatalogConfig;
 use super::connect::connect;
 use super::error::read_failed;
 use super::facts::{ancestors, epoch_in};
+use super::rewrite::rows_of;
 use super::table::identifier;
 
 /// All rows of the table, at a snapshot or at the newest.
@@ -29,6 +31,30 @@ pub async fn read_rows(
     }
     let rows = scan.build().map_err(failed)?.to_arrow().await.map_err(failed)?;
     rows.try_collect().await.map_err(failed)
+}
+
+/// The rows that an epoch appended, from the data files that its committable names: in the order in which they
+/// were written, whatever became of the table since. An error where a file is gone.
+pub async fn read_epoch_rows(
+    catalog: &CatalogConfig,
+    table: &str,
+    table_uuid: [u8; 16],
+    bytes: &[u8],
+) -> Result<Vec<RecordBatch>> {
+    let failed = |error: iceberg::Error| read_failed(&format!("read table {table}"), &error);
+    let connected = connect(catalog).await?;
+    let loaded = connected.load_table(&identifier(table)?).await.map_err(failed)?;
+    if *loaded.metadata().uuid().as_bytes() != table_uuid {
+        return Err(Error::refused(format!("table {table} was dropped and made anew since")));
+    }
+    let delta = committable::decode(&loaded, bytes)?;
+    let mut rows = Vec::new();
+    for (spec, files) in &delta.data {
+        let Some(spec) = loaded.metadata().partition_spec_by_id(*spec) else { continue };
+        let stream = rows_of(&loaded, files, &delta.schema, spec).map_err(failed)?;
+        rows.extend(stream.try_collect::<Vec<RecordBatch>>().await.map_err(failed)?);
+    }
+    Ok(rows)
 }
 
 /// One snapshot that a pipeline of ours left in a table.

@@ -12,7 +12,7 @@ use floe_core::ports::Source;
 use floe_core::{Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 use floe_pipeline::config::{OnError, PipelineSpec};
 use floe_pipeline::upgrade::{OperatorChange, StateFrom};
-use floe_replay::{Difference, Link, Plan, PlannedTask, SinkRows, TaskReplay, Watch};
+use floe_replay::{Difference, Link, Origin, Plan, PlannedTask, SinkRows, TaskReplay, Watch};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -232,7 +232,8 @@ fn given_all(mut planned: PlannedTask) -> PlannedTask {
             | Step::Retry(_)
             | Step::Merge(_)
             | Step::MergeSkip { .. }
-            | Step::Schema(_) => {}
+            | Step::Schema(_)
+            | Step::Rows(_) => {}
             Step::Skip(offset) => {
                 *step = Step::Batch(BatchStep {
                     first: offset,
@@ -346,10 +347,13 @@ fn is_told(changes: &[OperatorChange], old: &MadeBy, module: &Module) -> bool {
 
 fn stopped_text(difference: &Difference) -> String {
     match difference {
-        Difference::Stopped { first, last, operator, message } if first == last => {
-            format!("record @ {first} stops operator {operator}: {message}")
+        Difference::Stopped { by: None, operator, message } => {
+            format!("a watermark stops operator {operator}: {message}")
         }
-        Difference::Stopped { first, last, operator, message } => {
+        Difference::Stopped { by: Some(by), operator, message } if by.first == by.last => {
+            format!("record @ {} stops operator {operator}: {message}", by.first)
+        }
+        Difference::Stopped { by: Some(Origin { first, last, .. }), operator, message } => {
             format!("a batch @ {first}..{last} stops operator {operator}: {message}")
         }
         Difference::Input { first, last, .. } => {
@@ -358,7 +362,7 @@ fn stopped_text(difference: &Difference) -> String {
         Difference::Merged { from, .. } => {
             format!("the rows that {from} passed are not those that the run merged")
         }
-        Difference::State { .. } => {
+        Difference::Rows { .. } | Difference::State { .. } => {
             "its state is not the checkpoint's: no fair comparison".to_owned()
         }
     }

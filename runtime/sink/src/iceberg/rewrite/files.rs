@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{StreamExt, TryStreamExt};
-use iceberg::scan::FileScanTask;
+use iceberg::scan::{ArrowRecordBatchStream, FileScanTask};
 use iceberg::spec::{
     DEFAULT_SCHEMA_NAME_MAPPING, DataContentType, DataFile, DataFileFormat, NameMapping,
-    PartitionKey, Struct,
+    PartitionKey, PartitionSpecRef, SchemaRef, Struct,
 };
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
@@ -39,33 +39,7 @@ pub(super) async fn write_again(
 ) -> Result<Vec<DataFile>> {
     let metadata = table.metadata();
     let (schema, spec) = (metadata.current_schema(), metadata.default_partition_spec());
-    let field_ids: Vec<i32> = schema.as_struct().fields().iter().map(|it| it.id).collect();
-    let mapping = name_mapping(metadata.properties())?;
-    let tasks: Vec<Result<FileScanTask>> = files
-        .iter()
-        .map(|file| {
-            Ok(FileScanTask::builder()
-                .with_file_size_in_bytes(file.file_size_in_bytes())
-                .with_start(0)
-                .with_length(file.file_size_in_bytes())
-                .with_record_count(Some(file.record_count()))
-                .with_data_file_path(file.file_path().to_owned())
-                .with_data_file_format(file.file_format())
-                .with_schema(Arc::clone(schema))
-                .with_project_field_ids(field_ids.clone())
-                .with_partition(Some(file.partition().clone()))
-                .with_partition_spec(Some(Arc::clone(spec)))
-                .with_name_mapping(mapping.clone())
-                .with_case_sensitive(true)
-                .build())
-        })
-        .collect();
-    let reader = table
-        .reader_builder()
-        .with_data_file_concurrency_limit(1)
-        .with_batch_size(BATCH_ROWS)
-        .build();
-    let mut rows = reader.read(futures::stream::iter(tasks).boxed())?.stream();
+    let mut rows = rows_of(table, files, schema, spec)?;
 
     let properties = properties_of(metadata.properties())
         .map_err(|error| Error::new(ErrorKind::DataInvalid, error.message))?;
@@ -95,6 +69,42 @@ pub(super) async fn write_again(
     // What is thrown away after this is in the new files, row for row.
     assert_eq!(count(&made), count(files), "rows of rewritten files");
     Ok(made)
+}
+
+/// The rows of data files of one partition spec, file by file and in their order, by a schema of the table.
+pub(crate) fn rows_of(
+    table: &Table,
+    files: &[DataFile],
+    schema: &SchemaRef,
+    spec: &PartitionSpecRef,
+) -> Result<ArrowRecordBatchStream> {
+    let field_ids: Vec<i32> = schema.as_struct().fields().iter().map(|it| it.id).collect();
+    let mapping = name_mapping(table.metadata().properties())?;
+    let tasks: Vec<Result<FileScanTask>> = files
+        .iter()
+        .map(|file| {
+            Ok(FileScanTask::builder()
+                .with_file_size_in_bytes(file.file_size_in_bytes())
+                .with_start(0)
+                .with_length(file.file_size_in_bytes())
+                .with_record_count(Some(file.record_count()))
+                .with_data_file_path(file.file_path().to_owned())
+                .with_data_file_format(file.file_format())
+                .with_schema(Arc::clone(schema))
+                .with_project_field_ids(field_ids.clone())
+                .with_partition(Some(file.partition().clone()))
+                .with_partition_spec(Some(Arc::clone(spec)))
+                .with_name_mapping(mapping.clone())
+                .with_case_sensitive(true)
+                .build())
+        })
+        .collect();
+    let reader = table
+        .reader_builder()
+        .with_data_file_concurrency_limit(1)
+        .with_batch_size(BATCH_ROWS)
+        .build();
+    Ok(reader.read(futures::stream::iter(tasks).boxed())?.stream())
 }
 
 /// Names stand for field ids in files of strangers that have none; what is written again has them.

@@ -29,6 +29,7 @@ use super::facts::{MarkerPlace, base_facts};
 use super::names::Names;
 use super::update::Updater;
 use super::upkeep::{delete_old_metadata, is_off};
+pub(super) use files::rows_of;
 use plan::{Limits, choose};
 pub(super) use swap::{REPLACED, replaced_files};
 

@@ -108,7 +108,8 @@ fn records_of(steps: &[Step]) -> u64 {
         | Step::Retry(_)
         | Step::Merge(_)
         | Step::MergeSkip { .. }
-        | Step::Schema(_) => 0,
+        | Step::Schema(_)
+        | Step::Rows(_) => 0,
     };
     steps.iter().map(records).sum()
 }

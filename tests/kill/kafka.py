@@ -2,6 +2,7 @@
 """The tests' hands in Kafka: makes topics, produces recordings at a pace, and meddles with consumer groups.
 
     kafka.py BOOTSTRAP TOPIC create --partitions 4
+    kafka.py BOOTSTRAP TOPIC grow --partitions 8
     kafka.py BOOTSTRAP TOPIC produce --input input.jsonl --rate 10000     (stdin: how many it may, "endlessly" or
                                                                            "stop"; its end: all, at once; prints how many)
     kafka.py BOOTSTRAP TOPIC reset-group --group payments --offset 3
@@ -18,7 +19,7 @@ import threading
 import time
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 
 def create(options):
@@ -39,6 +40,17 @@ def create(options):
             return
         if time.monotonic() > deadline:
             sys.exit(f"topic {options.topic} does not appear")
+        time.sleep(0.05)
+
+
+def grow(options):
+    admin = AdminClient({"bootstrap.servers": options.bootstrap})
+    for done in admin.create_partitions([NewPartitions(options.topic, options.partitions)]).values():
+        done.result(30)
+    deadline = time.monotonic() + 30
+    while len(admin.list_topics(options.topic, timeout=30).topics[options.topic].partitions) != options.partitions:
+        if time.monotonic() > deadline:
+            sys.exit(f"topic {options.topic} does not grow")
         time.sleep(0.05)
 
 
@@ -89,6 +101,8 @@ def produce(options):
             "message.max.bytes": 64 << 20,
             "queue.buffering.max.kbytes": 1 << 18,
             "queue.buffering.max.messages": 1_000_000,
+            # Where a record names no partition, librdkafka's own default.
+            "partitioner": options.partitioner or "consistent_random",
         }
     )
     with open(options.input, encoding="utf-8") as lines:
@@ -107,7 +121,7 @@ def produce(options):
                         record.get("topic", options.topic),
                         key=content(record.get("key")),
                         value=content(record.get("value")),
-                        partition=record["partition"],
+                        **({} if options.partitioner else {"partition": record["partition"]}),
                         timestamp=record.get("timestamp", 0),
                         on_delivery=lambda error, _: failed.append(error) if error else None,
                     )
@@ -193,9 +207,13 @@ def main():
     verb = verbs.add_parser("create")
     verb.add_argument("--partitions", type=int, default=4)
     verb.set_defaults(act=create)
+    verb = verbs.add_parser("grow")
+    verb.add_argument("--partitions", type=int, required=True)
+    verb.set_defaults(act=grow)
     verb = verbs.add_parser("produce")
     verb.add_argument("--input", required=True)
     verb.add_argument("--rate", type=float, default=1e9)
+    verb.add_argument("--partitioner", help="chooses the partitions in place of the recording: murmur2_random, …")
     verb.add_argument("--slowly-from", type=int, default=0, help="said endlessly, records come slowly from this one on")
     verb.add_argument("--slowly-ms", type=int, default=50)
     verb.set_defaults(act=produce)

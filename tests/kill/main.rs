@@ -15,6 +15,7 @@ mod keyed;
 mod sources;
 mod guarantees;
 mod upgrades;
+mod partitions;
 mod evolution;
 mod rewinds;
 mod overwrites;

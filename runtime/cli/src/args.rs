@@ -12,6 +12,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 use crate::command::check::CheckArgs;
 use crate::command::effects::EffectsArgs;
 use crate::command::sweep::SweepArgs;
+use crate::command::upgrade::Partitioner;
 use crate::exit;
 
 pub(crate) use language::Language;
@@ -240,7 +241,7 @@ pub(crate) struct RowsArgs {
     pub(crate) snapshot: Option<i64>,
     #[arg(long, value_name = "NAME", help = "The sink; the first unless named")]
     pub(crate) sink: Option<String>,
-    /// The table of dead letters in place of the sink's
+    /// The dead letters in place of the sink's
     #[arg(long, conflicts_with = "sink")]
     pub(crate) dead_letters: bool,
     /// Print one JSON object a row
@@ -428,6 +429,13 @@ pub(crate) struct UpgradeArgs {
     /// Share the keys of an operator with key-by among so many tasks; the pipeline file's number unless named
     #[arg(long, value_name = "NUMBER or NAME=NUMBER", conflicts_with_all = ["rollback", "try_epochs"])]
     pub(crate) tasks: Vec<String>,
+    /// Give the keys of each partition's task to the partitions that the topic has now; needs all that was sent
+    /// before it grew to be read
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["rollback", "try_epochs", "tasks", "operator"])]
+    pub(crate) partitions: Option<u32>,
+    /// How the producer chooses a record's partition by its key
+    #[arg(long, value_name = "NAME", default_value = "murmur2", requires = "partitions")]
+    pub(crate) partitioner: Partitioner,
     /// This operator begins anew: its state is not given to the new module, or to the new tasks
     #[arg(long, value_name = "NAME", conflicts_with = "rollback")]
     pub(crate) fresh: Vec<String>,

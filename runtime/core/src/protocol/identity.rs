@@ -243,7 +243,7 @@ impl fmt::Display for Mismatch {
             ),
             Mismatch::PartitionsMore { topic, checkpoint, now } => write!(
                 f,
-                "topic {topic}: {checkpoint} partitions in the checkpoint, {now} now: keys may have moved, and state stays where it was → new-partitions = \"start\" in [source] if the operators keep no state by key"
+                "topic {topic}: {checkpoint} partitions in the checkpoint, {now} now: keys may have moved, and state stays where it was → new-partitions = \"start\" in [source] if the operators keep no state by key; floe upgrade --partitions {now} --apply if they keep it by the records' keys"
             ),
             Mismatch::OperatorCount { checkpoint, now } => {
                 write!(

@@ -15,6 +15,7 @@ use floe_pipeline::config::PipelineSpec;
 use floe_pipeline::upgrade;
 use serde::Serialize;
 
+use super::partitions;
 use super::plan::{self, New, Upgrade, plan};
 use super::rescale::Rescale;
 use crate::args::UpgradeArgs;
@@ -34,6 +35,9 @@ pub(super) async fn apply(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::Res
     let reading = floe_checkpoint::read_log(&*store, &spec.id).await?;
     let newest = reading.newest_manifest().ok_or_else(|| no_checkpoint(&spec))?.1.clone();
     let new = New::of(&spec, &newest.identity, args).await?;
+    if let Some(number) = args.partitions {
+        return partitions::apply(&spec, &new, &newest, (number, args)).await;
+    }
     if let Some(rescaling) = rescaling(&new, &newest.identity, args)? {
         return apply_rescale(&spec, &new, rescaling, &newest, args).await;
     }
@@ -216,7 +220,7 @@ pub(super) fn no_checkpoint(spec: &PipelineSpec) -> Error {
     ))
 }
 
-fn nothing_to_do(newest: &CheckpointManifest, json: bool) -> anyhow::Result<()> {
+pub(super) fn nothing_to_do(newest: &CheckpointManifest, json: bool) -> anyhow::Result<()> {
     if json {
         let from_epoch = newest.epoch.0;
         return crate::command::print_json(&Written {

@@ -3,8 +3,12 @@
 mod apply;
 mod plan;
 mod rescale;
+mod partitioner;
+mod partitions;
 mod rollback;
 mod trial;
+
+pub(crate) use partitioner::Partitioner;
 
 use crate::args::UpgradeArgs;
 use crate::terminal::Terminal;

@@ -70,10 +70,10 @@ impl Rescale<'_> {
         for (index, module) in self.chain[stage.operators.clone()].iter().enumerate() {
             let states = match self.fresh.contains(&module.name) {
                 true => None,
-                false => Some(self.parted(module, &old, index, &place, keyed.tasks)?),
+                false => Some(parted(module, &old, index, &place, keyed.tasks)?),
             };
             for (number, task) in made.iter_mut().enumerate() {
-                let seed = self.seed(&old, index, number);
+                let seed = seed((self.pipeline, self.stage), &old, index, number);
                 let mut operator = match &states {
                     None => module.factory.open(&task.task, seed)?,
                     Some(states) => module.factory.import(&task.task, seed, &states[number])?,
@@ -86,54 +86,61 @@ impl Rescale<'_> {
         all.sort_by(|a, b| a.task.cmp(&b.task));
         Ok(all)
     }
+}
 
-    /// For each new task the state of one operator.
-    fn parted(
-        &self,
-        module: &Module,
-        old: &[CapturedTask],
-        index: usize,
-        keys: &Keys,
-        tasks: u32,
-    ) -> Result<Vec<ExportedState>> {
-        let (name, factory) = (&module.name, &module.factory);
-        let description = factory.describe();
-        for (has, function) in [
-            (description.exports_state, "export_state"),
-            (description.imports_state, "import_state"),
-        ] {
-            if !has {
-                let error = no_state(name, function).message;
-                return Err(Error::refused(format!(
-                    "{error}\n  → an operator that keeps nothing that counts: --fresh {name}"
-                )));
-            }
+/// For each new task the state of one operator.
+pub(super) fn parted(
+    module: &Module,
+    old: &[CapturedTask],
+    index: usize,
+    keys: &dyn Places,
+    tasks: u32,
+) -> Result<Vec<ExportedState>> {
+    let (name, factory) = (&module.name, &module.factory);
+    let description = factory.describe();
+    for (has, function) in
+        [(description.exports_state, "export_state"), (description.imports_state, "import_state")]
+    {
+        if !has {
+            let error = no_state(name, function).message;
+            return Err(Error::refused(format!(
+                "{error}\n  → an operator that keeps nothing that counts: --fresh {name}"
+            )));
         }
-        let mut told = Vec::new();
-        for task in old {
-            let operator = factory.restore(&task.task, &task.operators[index].1)?;
-            let state = operator.export().map_err(|error| {
-                error.context(format!("export the state of {name} for {}", task.task))
-            })?;
-            told.push(members(&state)?);
-        }
-        // What is not by key must be as it is in the beginning: nobody could say whose it is.
-        let opened = factory.open(&old[0].task, 0)?.export()?;
-        let version = opened.version;
-        let shares = shares(name, &told, &members(&opened)?, keys, tasks)?;
-        let state = |json: String| ExportedState { version, json: json.into_bytes().into() };
-        Ok(shares.into_iter().map(state).collect())
     }
+    let mut told = Vec::new();
+    for task in old {
+        let operator = factory.restore(&task.task, &task.operators[index].1)?;
+        let state = operator.export().map_err(|error| {
+            error.context(format!("export the state of {name} for {}", task.task))
+        })?;
+        told.push(members(&state)?);
+    }
+    // What is not by key must be as it is in the beginning: nobody could say whose it is.
+    let opened = factory.open(&old[0].task, 0)?.export()?;
+    let version = opened.version;
+    let shares = shares(name, &told, &members(&opened)?, keys, tasks)?;
+    let state = |json: String| ExportedState { version, json: json.into_bytes().into() };
+    Ok(shares.into_iter().map(state).collect())
+}
 
-    /// Numbers that were drawn before are not drawn again, and no two tasks draw the same.
-    fn seed(&self, old: &[CapturedTask], operator: usize, number: usize) -> u64 {
-        let mut text = format!("{}\0{}\0{operator}\0{number}", self.pipeline, self.stage);
-        for task in old {
-            text += &format!("\0{:?}", task.operators[operator].1.rng_state);
-        }
-        let hash = floe_checkpoint::module_hash(text.as_bytes());
-        u64::from_le_bytes(hash[..8].try_into().expect("8 of 32 bytes"))
+/// Numbers that were drawn before are not drawn again, and no two tasks draw the same. `of` is the pipeline and
+/// the stage.
+pub(super) fn seed(of: (&str, usize), old: &[CapturedTask], operator: usize, number: usize) -> u64 {
+    let mut text = format!("{}\0{}\0{operator}\0{number}", of.0, of.1);
+    for task in old {
+        text += &format!("\0{:?}", task.operators[operator].1.rng_state);
     }
+    let hash = floe_checkpoint::module_hash(text.as_bytes());
+    u64::from_le_bytes(hash[..8].try_into().expect("8 of 32 bytes"))
+}
+
+/// Which of so many tasks a key's rows go to.
+pub(super) trait Places {
+    fn tasks_of(&self, keys: &[&Tree], tasks: u32) -> Result<Vec<usize>>;
+
+    /// What the keys are, for people.
+    fn text(&self) -> &'static str;
 }
 
 /// The members of a state. The text is an object: an operator that tells anything else cannot be parted.
@@ -151,7 +158,7 @@ fn shares(
     operator: &str,
     told: &[Vec<(String, Tree)>],
     opened: &[(String, Tree)],
-    keys: &Keys,
+    keys: &dyn Places,
     tasks: u32,
 ) -> Result<Vec<String>> {
     let by_key = by_key(opened);
@@ -162,7 +169,8 @@ fn shares(
                 let is_same = state.iter().any(|it| it.0 == *member && it.1 == *at_first);
                 if !is_same {
                     return Err(Error::refused(format!(
-                        "operator {operator} keeps {member}, which is not by key: whose it is among {tasks} tasks is not known\n  → Rust: #[operator(state(by_key(field, …)))] for a map by the columns of key-by; other languages: sdk/abi/ABI.md, A28"
+                        "operator {operator} keeps {member}, which is not by key: whose it is among {tasks} tasks is not known\n  → Rust: #[operator(state(by_key(field, …)))] for a map by {}; other languages: sdk/abi/ABI.md, A28",
+                        keys.text()
                     )));
                 }
             }
@@ -188,8 +196,9 @@ fn shares(
             for ((entry, before), after) in entries.into_iter().zip(before).zip(after) {
                 if before != number {
                     return Err(Error::refused(format!(
-                        "operator {operator}: key {} of {member} is in task {number}, and its rows go to task {before}: it is not by the columns of key-by",
-                        entry.0.line()
+                        "operator {operator}: key {} of {member} is in task {number}, and its rows go to task {before}: it is not by {}",
+                        entry.0.line(),
+                        keys.text()
                     )));
                 }
                 parted[after].push(entry);
@@ -264,31 +273,6 @@ impl Keys {
         Keys { schema: Arc::new(Schema::new(fields)), names }
     }
 
-    /// The task of each key, among so many.
-    fn tasks_of(&self, keys: &[&Tree], tasks: u32) -> Result<Vec<usize>> {
-        let decoder = InputDecoder::new(Format::Json, Arc::clone(&self.schema))?;
-        let mut records = Records::new(TopicPartition::new("keys", 0), Offset(0));
-        for (number, key) in keys.iter().enumerate() {
-            let text = self.record(key)?;
-            let (offset, time) = (Offset(number as i64), EventTime(0));
-            records.push(offset, time, None, Some(text.as_bytes()));
-        }
-        let decoded = decoder.decoder().decode(&records)?;
-        if let Some(wrong) = decoded.rejected.first() {
-            return Err(Error::refused(format!(
-                "{} is no key: {}",
-                keys[wrong.row].line(),
-                wrong.reason
-            )));
-        }
-        let mut places = vec![0; keys.len()];
-        let columns = KeyColumns::find(&self.schema, &self.names)?;
-        for (task, rows) in columns.part(&decoded.batch, tasks).into_iter().enumerate() {
-            rows.into_iter().for_each(|row| places[row as usize] = task);
-        }
-        Ok(places)
-    }
-
     /// The key as a record's value: `{"key0":"m-1"}`.
     fn record(&self, key: &Tree) -> Result<String> {
         let values: Vec<String> = match (key, self.names.len()) {
@@ -313,6 +297,36 @@ impl Keys {
             Some(number) => number.to_owned(),
             None => text,
         }
+    }
+}
+
+impl Places for Keys {
+    fn tasks_of(&self, keys: &[&Tree], tasks: u32) -> Result<Vec<usize>> {
+        let decoder = InputDecoder::new(Format::Json, Arc::clone(&self.schema))?;
+        let mut records = Records::new(TopicPartition::new("keys", 0), Offset(0));
+        for (number, key) in keys.iter().enumerate() {
+            let text = self.record(key)?;
+            let (offset, time) = (Offset(number as i64), EventTime(0));
+            records.push(offset, time, None, Some(text.as_bytes()));
+        }
+        let decoded = decoder.decoder().decode(&records)?;
+        if let Some(wrong) = decoded.rejected.first() {
+            return Err(Error::refused(format!(
+                "{} is no key: {}",
+                keys[wrong.row].line(),
+                wrong.reason
+            )));
+        }
+        let mut places = vec![0; keys.len()];
+        let columns = KeyColumns::find(&self.schema, &self.names)?;
+        for (task, rows) in columns.part(&decoded.batch, tasks).into_iter().enumerate() {
+            rows.into_iter().for_each(|row| places[row as usize] = task);
+        }
+        Ok(places)
+    }
+
+    fn text(&self) -> &'static str {
+        "the columns of key-by"
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::lab::check;
+use crate::lab::{check, root};
 use crate::scene::{Place, Scene};
 
 /// `floe VERB …` in the scene's folder: exit code and what it said.
@@ -337,6 +337,71 @@ fn sampled_epochs_are_run_again_beside_the_pipeline() {
         let said = process.said();
         process.kill()?;
         ensure!(!said.contains("it differs"), "{said}");
+        scene.done();
+        Ok(())
+    });
+}
+
+/// The operator of the demo, whose calls nest 100,000 deep for records of offset 5: 1.6 MB at the least.
+fn nesting() -> Result<String> {
+    let counter = std::fs::read_to_string(root().join("runtime/cli/src/demo/counter.wat"))?;
+    let counts = "(global.set $count (i64.add";
+    let process = "(func (export \"floe_v1_process\")";
+    ensure!(counter.contains(counts) && counter.contains(process), "the counter was changed");
+    let offset = "(i64.load (i32.add (i32.shl (local.get $row) (i32.const 3))
+      (i32.load offset=4 (i32.load offset=40 (i32.load (local.get $children))))))";
+    let nest = format!(
+        "(if (i64.eq {offset} (i64.const 5)) (then (drop (call $deeper (i32.const 100000)))))"
+    );
+    let deeper = "(func $deeper (param i32) (result i32)
+      (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 0))
+        (else (i32.add (i32.const 1) (call $deeper (i32.sub (local.get 0) (i32.const 1)))))))";
+    let counter = counter.replacen(counts, &format!("{nest} {counts}"), 1);
+    Ok(counter.replacen(process, &format!("{deeper} {process}"), 1))
+}
+
+/// A record that overflows the stack is one that the operator cannot take; with a larger stack the next such
+/// is one that it can. Both are repeated.
+#[test]
+fn a_stack_that_overflowed_overflows_again() {
+    check("replay::a_stack_that_overflowed", &[], |lab| {
+        let mut scene = Scene::new(lab, "replay-stack", Place::Local)?;
+        scene.settings.module = scene.folder.join("nesting.wat");
+        scene.settings.on_error = "skip";
+        scene.settings.keep = 1000;
+        std::fs::write(&scene.settings.module, nesting()?)?;
+        let record = |partition: u32, offset: u32| {
+            let value = format!("{{\"order_id\":\"o-{partition}-{offset}\"}}");
+            let record = serde_json::json!({ "partition": partition, "offset": offset, "timestamp": offset, "value": value });
+            format!("{record}\n")
+        };
+        let mut text: String = (0..10).map(|it| record(0, it)).collect::<String>() + &record(1, 0);
+        std::fs::write(scene.recording(), &text)?;
+        scene.write_pipeline()?;
+        let said = scene.run_until_end()?;
+        ensure!(said.contains("1 rejected"), "{said}");
+        ensure!(scene.row_count()? == 10, "the record of offset 5 made a row");
+        let first = epochs(&scene)?.to_string();
+
+        scene.settings.operator = "limits = { stack = \"16MiB\" }".to_owned();
+        scene.write_pipeline()?;
+        text += &(1..10).map(|it| record(1, it)).collect::<String>();
+        std::fs::write(scene.recording(), &text)?;
+        let said = scene.run_until_end()?;
+        ensure!(!said.contains("rejected"), "{said}");
+        ensure!(scene.row_count()? == 19, "the record of partition 1 made no row");
+        let last = epochs(&scene)?.to_string();
+        for (from, to) in [("0", &first), (&first, &last), ("0", &last)] {
+            let again = ["replay", "pipeline.toml", "--checkpoint", from, "--to", to];
+            must(&scene, 0, &["identical ✓"], &again)?;
+        }
+        // With less than it had, a call that fitted may not fit.
+        scene.settings.operator = String::new();
+        scene.write_pipeline()?;
+        let less = ["replay", "pipeline.toml", "--checkpoint", &first, "--to", &last];
+        must(&scene, 2, &["limits.stack of 1048576", "stack = \"16777216B\""], &less)?;
+        let before = ["replay", "pipeline.toml", "--checkpoint", "0", "--to", &first];
+        must(&scene, 0, &["identical ✓"], &before)?;
         scene.done();
         Ok(())
     });

@@ -14,6 +14,7 @@ pub(crate) use tables::{
 };
 pub(crate) use topic::topic_reader;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Graph, OperatorNode};
 use floe_core::ports::{Clock, ObjectStore, OperatorFactory, TableFacts};
 use floe_core::protocol::guarantee::Order;
+use floe_core::protocol::identity::STACKS;
 use floe_core::{Error, ErrorKind, Result};
 use floe_operator::{DirtyPages, Engine, Factory, Limits, Metering};
 use floe_pipeline::config::{
@@ -165,7 +167,34 @@ fn modules_with(
     };
     let event_time = spec.sources.iter().zip(&graph.readers).map(rule).collect::<Result<_>>()?;
     let dirty_pages = engine.dirty_pages();
-    Ok(Modules { chain, graph, engine: engine.settings(), dirty_pages, event_time })
+    let engine = engine.settings() + &stacks(spec, &chain);
+    Ok(Modules { chain, graph, engine, dirty_pages, event_time })
+}
+
+/// The stacks that are not the default, as a checkpoint's identity tells them.
+fn stacks(spec: &PipelineSpec, chain: &[Module]) -> String {
+    let default = Limits::default().stack_bytes;
+    let set: BTreeMap<&str, u64> = spec
+        .operators
+        .iter()
+        .zip(chain)
+        .filter_map(|(it, module)| Some((module.name.as_str(), it.limits.stack_bytes?)))
+        .filter(|(_, bytes)| *bytes != default)
+        .collect();
+    match set.is_empty() {
+        true => String::new(),
+        false => format!("{STACKS}{}", serde_json::json!(set)),
+    }
+}
+
+/// The operator's stack when a checkpoint with this engine in its identity was made.
+pub(crate) fn stack_bytes_then(engine: &str, operator: &str) -> Result<u64> {
+    let default = Limits::default().stack_bytes;
+    let Some((_, set)) = engine.split_once(STACKS) else { return Ok(default) };
+    let set: BTreeMap<String, u64> = serde_json::from_str(set).map_err(|error| {
+        Error::corrupt(format!("the stacks of operators in a checkpoint's identity: {error}"))
+    })?;
+    Ok(set.get(operator).copied().unwrap_or(default))
 }
 
 /// What the next operator of the chain gets, as far as it is known before that one says what it takes: the
@@ -230,6 +259,7 @@ fn limits(spec: &LimitsSpec) -> Limits {
     Limits {
         memory_bytes: spec.memory_bytes.unwrap_or(default.memory_bytes),
         table_elements: spec.table_elements.unwrap_or(default.table_elements),
+        stack_bytes: spec.stack_bytes.unwrap_or(default.stack_bytes),
         metering: match spec.metering {
             None | Some(config::Metering::Time) => Metering::Time,
             Some(config::Metering::Fuel) => Metering::Fuel,

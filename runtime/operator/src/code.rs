@@ -10,7 +10,7 @@ use floe_core::{Error, Result};
 use wasmtime::{ExternType, InstancePre, Linker};
 
 use crate::abi;
-use crate::engine::Engine;
+use crate::engine::{Compilers, Engine, settings};
 use crate::host::{Host, charge_absent, link};
 use crate::limits::{Limits, Metering};
 use crate::poll;
@@ -19,6 +19,7 @@ pub(crate) struct Code {
     polled: Option<InstancePre<Host>>,
     counted: Mutex<Option<InstancePre<Host>>>,
     engine: Arc<Engine>,
+    compilers: Compilers,
     path: String,
     /// Rewritten, without polls.
     wasm: Vec<u8>,
@@ -37,6 +38,7 @@ impl Code {
             polled: None,
             counted: Mutex::new(None),
             engine: Arc::clone(engine),
+            compilers: engine.compilers(limits.stack_bytes as usize)?,
             path: path.to_owned(),
             wasm,
             compile_time: limits.compile_time,
@@ -45,7 +47,7 @@ impl Code {
             Metering::Fuel => drop(code.counted()?),
             Metering::Time => {
                 let make = || poll::with_polls(&code.wasm, engine.polls);
-                let pre = code.prepared(&engine.polled, engine.polls.version(), make)?;
+                let pre = code.prepared(&code.compilers.polled, engine.polls.version(), make)?;
                 code.polled = Some(pre);
             }
         }
@@ -57,13 +59,18 @@ impl Code {
         self.polled.as_ref()
     }
 
+    /// Of each of its instances.
+    pub(crate) fn stack_bytes(&self) -> usize {
+        self.compilers.stack_bytes
+    }
+
     /// Compiled at the first need.
     pub(crate) fn counted(&self) -> Result<InstancePre<Host>> {
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(counted) = &*counted {
             return Ok(counted.clone());
         }
-        let pre = self.prepared(&self.engine.wasm, "", || Ok(self.wasm.clone()))?;
+        let pre = self.prepared(&self.compilers.counted, "", || Ok(self.wasm.clone()))?;
         Ok(counted.insert(pre).clone())
     }
 
@@ -104,7 +111,7 @@ impl Code {
         // The hash that wasmtime gives covers its version, all settings and the instruction set.
         let mut key = blake3::Hasher::new();
         key.update(blake3::hash(&self.wasm).as_bytes());
-        key.update(variant.as_bytes()).update(self.engine.settings().as_bytes());
+        key.update(variant.as_bytes()).update(settings(self.stack_bytes()).as_bytes());
         let mut settings = SettingsHash(&mut key);
         std::hash::Hash::hash(&engine.precompile_compatibility_hash(), &mut settings);
         let entry = key.finalize().to_hex().to_string();

@@ -1,7 +1,8 @@
 //! The engine, with every setting that a guest's results depend on, and its reason.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use floe_core::{Error, Result};
 use wasmtime::{Config, Inlining, OperatorCost, OptLevel, Strategy, WasmBacktraceDetails};
@@ -14,23 +15,35 @@ use crate::staging::Staging;
 
 /// Compiles and runs modules. One for the process.
 pub struct Engine {
-    /// Counts fuel.
-    pub(crate) wasm: wasmtime::Engine,
-    /// Runs modules with polls.
-    pub(crate) polled: wasmtime::Engine,
+    /// What all compilers have in common; the size of the stack comes on top.
+    config: Config,
+    /// By the bytes of the stack, made at the first need.
+    compilers: Mutex<BTreeMap<usize, Compilers>>,
     pub(crate) polls: Polls,
     pub(crate) cache: Option<Cache>,
     pub(crate) memories: Arc<Creator>,
     pub(crate) staging: Staging,
 }
 
-/// Wasm stack of an instance. Depth in frames differs between machines, so a stack trap is written down
-/// and never derived again (DESIGN §5); the bytes are the same everywhere.
+/// The two of one stack size, which is a setting of a whole engine of wasmtime.
+#[derive(Clone)]
+pub(crate) struct Compilers {
+    /// Counts fuel.
+    pub(crate) counted: wasmtime::Engine,
+    /// Runs modules with polls.
+    pub(crate) polled: wasmtime::Engine,
+    pub(crate) stack_bytes: usize,
+}
+
+/// Wasm stack of an instance, unless limits.stack says otherwise. Depth in frames differs between machines,
+/// so a stack trap is written down and never derived again (DESIGN §5); the bytes are the same everywhere.
 pub const STACK_BYTES: usize = 1 << 20;
 
 /// Frames of code that counts fuel are larger, by a half at the most (16 bytes of 32). What does not
 /// overflow here does not overflow there, so a replay, which counts, gets as deep as the run did.
-const POLLED_STACK_BYTES: usize = STACK_BYTES / 8 * 5;
+const fn polled_stack_bytes(stack_bytes: usize) -> usize {
+    stack_bytes / 8 * 5
+}
 
 /// The version of wasmtime that is linked, for the manifest and the cache's key.
 const WASMTIME: &str = "48";
@@ -77,12 +90,6 @@ impl Engine {
         });
         // The guest's DWARF as the machine's, told to whatever debugger this process runs in.
         config.debug_info(optimisation == Optimisation::Debugger);
-        let started = |config: &Config| {
-            wasmtime::Engine::new(config).map_err(|error| {
-                Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
-            })
-        };
-        let (wasm, polled) = (started(&config)?, started(for_polls(&mut config))?);
         let cache = match cache {
             None => None,
             // Without its cache the engine compiles each time: slower, and never wrong.
@@ -90,7 +97,37 @@ impl Engine {
                 .inspect_err(|error| tracing::warn!("compiled modules are not cached: {error}"))
                 .ok(),
         };
-        Ok(Arc::new(Engine { wasm, polled, polls, cache, memories, staging: Staging::default() }))
+        let engine = Engine {
+            config,
+            compilers: Mutex::default(),
+            polls,
+            cache,
+            memories,
+            staging: Staging::default(),
+        };
+        // Whether it works on this machine is known at once.
+        engine.compilers(STACK_BYTES)?;
+        Ok(Arc::new(engine))
+    }
+
+    /// Those for a stack of so many bytes.
+    pub(crate) fn compilers(&self, stack_bytes: usize) -> Result<Compilers> {
+        let mut made = self.compilers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compilers) = made.get(&stack_bytes) {
+            return Ok(compilers.clone());
+        }
+        let started = |config: &Config| {
+            wasmtime::Engine::new(config).map_err(|error| {
+                Error::invalid(format!("the WebAssembly engine does not start here: {error:#}"))
+            })
+        };
+        let mut config = self.config.clone();
+        // Nothing is async here, and the engine wants those stacks not to be smaller.
+        config.async_stack_size(2 * stack_bytes);
+        let counted = started(config.max_wasm_stack(stack_bytes))?;
+        for_polls(&mut config).max_wasm_stack(polled_stack_bytes(stack_bytes));
+        let compilers = Compilers { counted, polled: started(&config)?, stack_bytes };
+        Ok(made.entry(stack_bytes).or_insert(compilers).clone())
     }
 
     /// The method by which captures find written pages here, and why if it is not the kernel's.
@@ -100,8 +137,12 @@ impl Engine {
 
     /// What decides results: it is in every checkpoint's identity.
     pub fn settings(&self) -> String {
-        format!("wasmtime-{WASMTIME} nan-canonical fuel stack-{STACK_BYTES} abi-1")
+        settings(STACK_BYTES)
     }
+}
+
+pub(crate) fn settings(stack_bytes: usize) -> String {
+    format!("wasmtime-{WASMTIME} nan-canonical fuel stack-{stack_bytes} abi-1")
 }
 
 /// How well guests are compiled. It decides no result: that is what `None` is there to show.
@@ -131,7 +172,6 @@ fn config(memories: Arc<Creator>) -> Config {
         // Deterministic metering; epoch interruption depends on the clock.
         .consume_fuel(true)
         .operator_cost(operator_cost())
-        .max_wasm_stack(STACK_BYTES)
         // The whole address space up front: growth depends on the limit alone, and no bounds are checked
         // by code (198–219 ns a record with, 150–172 without).
         .memory_reservation(4 << 30)
@@ -150,7 +190,7 @@ fn config(memories: Arc<Creator>) -> Config {
 }
 
 /// The same for modules with polls. What fails there is run again where fuel is counted, so it needs no
-/// fuel, no lines, and no more stack than a call with counting surely has.
+/// fuel and no lines.
 fn for_polls(config: &mut Config) -> &mut Config {
     config
         .consume_fuel(false)
@@ -158,7 +198,6 @@ fn for_polls(config: &mut Config) -> &mut Config {
         .wasm_multi_memory(true)
         // A poll's byte is one of its function: with two copies in one function the second would be left out.
         .compiler_inlining(Inlining::No)
-        .max_wasm_stack(POLLED_STACK_BYTES)
         .generate_address_map(false)
         .wasm_backtrace_max_frames(None)
 }

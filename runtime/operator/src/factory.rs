@@ -60,11 +60,13 @@ impl Factory {
         module: Arc<Module>,
         config: String,
         upstream: Option<SchemaRef>,
-        limits: Limits,
+        mut limits: Limits,
         config_hash: [u8; 32],
         input: SchemaRef,
         outputs: Vec<(String, SchemaRef)>,
     ) -> Factory {
+        // It is the compile's.
+        limits.stack_bytes = module.code.stack_bytes() as u64;
         let (exports_state, imports_state) = (module.exports_state(), module.imports_state());
         let description = OperatorDescription {
             name: name.to_owned(),

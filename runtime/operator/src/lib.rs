@@ -16,6 +16,7 @@ mod factory;
 mod instance;
 mod dirty;
 mod staging;
+mod stack;
 mod host;
 mod memory;
 mod schema;

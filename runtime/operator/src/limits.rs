@@ -4,11 +4,16 @@
 
 use std::time::Duration;
 
+use crate::engine::STACK_BYTES;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of one instance.
     pub memory_bytes: u64,
     pub table_elements: u64,
+    /// Bytes of calls into one another, on the machine's stack. What a guest keeps in its own memory and calls
+    /// a stack is memory.
+    pub stack_bytes: u64,
     pub metering: Metering,
     /// What a call may work before its task is run again with fuel counted.
     pub time_per_batch: Duration,
@@ -52,6 +57,7 @@ impl Default for Limits {
         Limits {
             memory_bytes: 1 << 30,
             table_elements: 1 << 20,
+            stack_bytes: STACK_BYTES as u64,
             metering: Metering::Fuel,
             // The largest batch of a slow language takes half of it (65,536 records of 15 µs).
             time_per_batch: Duration::from_secs(2),

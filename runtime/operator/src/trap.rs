@@ -50,7 +50,10 @@ fn class(trap: Trap) -> String {
             "out of fuel: it ran longer than limits.fuel-per-batch allows (a loop without end?)"
                 .to_owned()
         }
-        Trap::StackOverflow => "stack overflow".to_owned(),
+        Trap::StackOverflow => {
+            "stack overflow: its calls nest deeper than limits.stack allows (a recursion without end?)"
+                .to_owned()
+        }
         Trap::MemoryOutOfBounds => "memory access out of bounds".to_owned(),
         Trap::IntegerDivisionByZero => "integer divide by zero".to_owned(),
         Trap::IntegerOverflow => "integer overflow".to_owned(),

@@ -210,6 +210,7 @@ pub enum Metering {
 pub struct LimitsSpec {
     pub memory_bytes: Option<u64>,
     pub table_elements: Option<u64>,
+    pub stack_bytes: Option<u64>,
     pub metering: Option<Metering>,
     pub time_per_batch: Option<Duration>,
     pub fuel_per_batch: Option<u64>,

@@ -1,6 +1,6 @@
 //! What is to be replayed: the images of one checkpoint, and the journals and hashes of those behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use floe_checkpoint::{read_heads, read_log, read_parts};
@@ -16,6 +16,8 @@ pub struct Plan {
     pub begin: Option<Arc<CheckpointManifest>>,
     /// Of the checkpoint that is restored, or of the first one behind the beginning.
     pub identity: PipelineIdentity,
+    /// The engines of all checkpoints from the first to the last: limits of an operator may change with a run.
+    pub engines: BTreeSet<String>,
     pub tasks: BTreeMap<TopicPartition, CapturedTask>,
     pub epochs: Vec<PlannedEpoch>,
 }
@@ -97,12 +99,14 @@ pub async fn load(
         (Some(manifest), _) | (None, Some(manifest)) => manifest.identity.clone(),
         (None, None) => oldest.identity.clone(),
     };
+    let mut engines = BTreeSet::from([identity.engine.clone()]);
     let mut epochs = Vec::new();
     for manifest in chosen {
         same_operators(&identity, &manifest)?;
+        engines.insert(manifest.identity.engine.clone());
         epochs.push(planned_epoch(store, pipeline, manifest, &wanted).await?);
     }
-    Ok(Plan { pipeline: pipeline.to_owned(), begin, identity, tasks, epochs })
+    Ok(Plan { pipeline: pipeline.to_owned(), begin, identity, engines, tasks, epochs })
 }
 
 async fn planned_epoch(

@@ -241,6 +241,7 @@ fn limits(operator: &OperatorSpec) -> String {
     let numbers = [
         ("memory", limits.memory_bytes),
         ("table-elements", limits.table_elements),
+        ("stack", limits.stack_bytes),
         ("fuel-per-batch", limits.fuel_per_batch),
         ("fuel-per-record", limits.fuel_per_record),
         ("output-per-batch", limits.output_per_batch_bytes),
@@ -251,7 +252,7 @@ fn limits(operator: &OperatorSpec) -> String {
         .filter_map(|(name, value)| {
             let value = (*value)?;
             // Sizes are texts with their unit.
-            let is_size = ["memory", "output-per-batch", "module-size"].contains(name);
+            let is_size = ["memory", "stack", "output-per-batch", "module-size"].contains(name);
             Some(if is_size {
                 format!("{name} = \"{value}B\"")
             } else {

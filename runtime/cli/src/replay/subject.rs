@@ -128,6 +128,17 @@ impl Subject {
                     short_hex(&made.module_hash)
                 )));
             }
+            let stack_bytes = |engine: &String| wire::stack_bytes_then(engine, &made.name);
+            let stack = stack_bytes(&self.engine)?;
+            let then = plan.engines.iter().map(stack_bytes).collect::<Result<Vec<_>>>()?;
+            let then = then.into_iter().max().unwrap_or(stack);
+            // With more, what fitted fits; what did not is written down.
+            if stack < then {
+                return Err(Error::invalid(format!(
+                    "operator {:?} has limits.stack of {stack} bytes, and had {then} when these epochs were run: a call that fitted then may overflow\n→ limits = {{ stack = \"{then}B\" }} in [[operator]]",
+                    made.name,
+                )));
+            }
             // An image has its configuration inside; only a task that begins needs it from the file.
             if here.config_hash != made.config_hash && opened {
                 return Err(Error::invalid(format!(

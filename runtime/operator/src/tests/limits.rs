@@ -1,10 +1,12 @@
 //! What a guest can make the host do is bounded too: time by fuel, bytes by the output limit.
 
+use std::time::Duration;
+
 use floe_core::ports::OperatorFactory;
 use floe_core::{ErrorKind, EventTime, Result, TopicPartition};
 
 use super::wat_module::{RUNNING_SUM, batch, engine, factory, limits, load, module};
-use crate::{BATCH_ROWS_MAX, Factory, Limits};
+use crate::{BATCH_ROWS_MAX, Factory, Limits, Metering};
 
 const TOTAL: &str = "(global $total (mut i64) (i64.const 0))";
 
@@ -162,4 +164,44 @@ fn a_schema_that_names_a_child_again_and_again_is_refused() {
     let text = module(RUNNING_SUM, &format!("{TOTAL} {data} {input}"));
     let error = engine().load("wide.wat", text.as_bytes(), &limits()).err().expect("too wide");
     assert!(error.message.contains("4096"), "{error}");
+}
+
+/// A call that nests as deep as its row says, with a few locals in each frame.
+fn nests(metering: Metering, stack_bytes: u64, depth: i64) -> Result<()> {
+    let deeper = "(func $deeper (param $left i64) (result i64)
+      (if (result i64) (i64.eqz (local.get $left))
+        (then (i64.const 0))
+        (else (i64.add (local.get $left) (call $deeper (i64.sub (local.get $left) (i64.const 1)))))))";
+    let text = module(
+        "(i64.store (i32.const 0x100) (call $deeper (i64.load (local.get $data))))",
+        &format!("{TOTAL} {deeper}"),
+    );
+    let (fuel_per_batch, time_per_batch) = (1 << 40, Duration::from_secs(60));
+    let limits = Limits { stack_bytes, metering, fuel_per_batch, time_per_batch, ..limits() };
+    let module = engine().load("test.wat", text.as_bytes(), &limits)?;
+    let factory = Factory::new("sum", module, "{}".into(), limits);
+    let mut operator = factory.open(&TopicPartition::new("t", 0), 1)?;
+    operator.process(&batch(&[depth]), EventTime(0)).map(drop)
+}
+
+/// The thread here has 2 MiB, and a call of 64 MiB gets its own; each overflows at its limit and at no other.
+#[test]
+fn calls_nest_as_deep_as_the_stack_of_the_operator_allows() {
+    const MIB: u64 = 1 << 20;
+    for metering in [Metering::Fuel, Metering::Time] {
+        let fits = |mib: u64, depth: i64| match nests(metering, mib * MIB, depth) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error.kind, ErrorKind::Operator, "{error}");
+                assert!(error.message.contains("stack overflow"), "{error}");
+                assert!(error.message.contains("limits.stack"), "{error}");
+                false
+            }
+        };
+        // A frame takes 16 to 64 bytes on every machine that wasmtime compiles for.
+        assert!(fits(1, 8_000));
+        assert!(!fits(1, 200_000));
+        assert!(fits(64, 200_000));
+        assert!(!fits(64, 5_000_000));
+    }
 }

@@ -12,10 +12,8 @@ use crate::config::document::Document;
 use crate::config::environment;
 
 /// Keys that the design has and this version has not, with what to do for now: (section, key, text).
-const KEYS_NOT_BUILT: [(&str, &str, &str); 2] = [
-    ("limits", "stack", "every instance has a stack of 1 MiB, the same on every machine"),
-    ("source", "generator", "the generator is not built yet; use a recording"),
-];
+const KEYS_NOT_BUILT: [(&str, &str, &str); 1] =
+    [("source", "generator", "the generator is not built yet; use a recording")];
 
 /// One thing that is wrong, with its place in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]

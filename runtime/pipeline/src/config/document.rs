@@ -238,6 +238,8 @@ pub(super) enum OnErrorName {
 pub(super) struct LimitsTable {
     pub(super) memory: Option<HumanBytes>,
     pub(super) table_elements: Option<u64>,
+    /// How deep its calls may nest, in bytes of the machine's stack, 64KiB to 256MiB. Default 1MiB.
+    pub(super) stack: Option<HumanBytes>,
     /// How a call without an end is found. Default "time".
     pub(super) metering: Option<MeteringName>,
     /// What a call may work before its task goes back to the checkpoint and counts fuel, which decides. Default 2s.

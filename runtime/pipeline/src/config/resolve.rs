@@ -1,5 +1,6 @@
 //! From the file's words to the spec: defaults filled in, paths made absolute, contradictions refused.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -190,7 +191,7 @@ fn operator(table: OperatorTable, index: usize, base: &Base<'_>) -> Result<Opera
         input: table.input.map(|it| it.0).unwrap_or_default(),
         discard: table.discard,
         keyed,
-        limits: limits(table.limits),
+        limits: limits(table.limits, index)?,
     })
 }
 
@@ -236,10 +237,22 @@ fn sorted(value: serde_json::Value) -> serde_json::Value {
     }
 }
 
-fn limits(table: LimitsTable) -> LimitsSpec {
-    LimitsSpec {
+/// Less does not hold what any language's library calls; more than 256 MiB a thread may not get.
+const STACK_BYTES: RangeInclusive<u64> = 64 << 10..=256 << 20;
+
+fn limits(table: LimitsTable, index: usize) -> Result<LimitsSpec, Problem> {
+    let stack_bytes = table.stack.map(|it| it.0);
+    if let Some(bytes) = stack_bytes.filter(|it| !STACK_BYTES.contains(it)) {
+        return Err(Problem::new(
+            &format!("operator.{index}.limits.stack"),
+            format!("a stack of {bytes} bytes is too small or too large"),
+        )
+        .help("64KiB to 256MiB; without it an instance has 1MiB"));
+    }
+    Ok(LimitsSpec {
         memory_bytes: table.memory.map(|it| it.0),
         table_elements: table.table_elements,
+        stack_bytes,
         metering: table.metering.map(|it| match it {
             MeteringName::Time => Metering::Time,
             MeteringName::Fuel => Metering::Fuel,
@@ -250,7 +263,7 @@ fn limits(table: LimitsTable) -> LimitsSpec {
         output_per_batch_bytes: table.output_per_batch.map(|it| it.0),
         compile_time: table.compile_time.map(|it| it.0),
         module_bytes: table.module_size.map(|it| it.0),
-    }
+    })
 }
 
 pub(super) fn branch(name: Option<String>) -> Result<String, Problem> {

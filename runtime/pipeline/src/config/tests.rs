@@ -39,7 +39,7 @@ name = "totals"
 module = "target/floe/totals.wasm"
 config = { currency = "INR", after = 2026-01-01, limits = [1, 2.5, true] }
 on-error = "dead-letter"
-limits = { memory = "512MiB", metering = "fuel", time-per-batch = "1s", fuel-per-record = 100000, compile-time = "30s" }
+limits = { memory = "512MiB", stack = "8MiB", metering = "fuel", time-per-batch = "1s", fuel-per-record = 100000, compile-time = "30s" }
 
 [sink]
 iceberg = "lake.payments"
@@ -141,6 +141,7 @@ fn the_full_one_is_read_whole() {
     let operator = &spec.operators[0];
     assert_eq!(operator.config, r#"{"after":"2026-01-01","currency":"INR","limits":[1,2.5,true]}"#);
     assert_eq!(operator.limits.memory_bytes, Some(512 << 20));
+    assert_eq!(operator.limits.stack_bytes, Some(8 << 20));
     assert_eq!(operator.limits.compile_time, Some(Duration::from_secs(30)));
     assert_eq!(operator.on_error, OnError::DeadLetter);
     assert_eq!(spec.sink().table().unwrap().catalog.properties.get("credential"), Some("hunter2"));
@@ -289,6 +290,18 @@ fn what_is_wrong_is_said_with_its_place() {
             &["mean \"memory\"", "[operator.limits]"],
         ),
         (module, "module = \"a\"\nlimits = { memory = \"big\" }", "11:21", &["no size"]),
+        (
+            module,
+            "module = \"a\"\nlimits = { stack = \"63KiB\" }",
+            "11:12",
+            &["64512 bytes is too small", "64KiB to 256MiB"],
+        ),
+        (
+            module,
+            "module = \"a\"\n[operator.limits]\nstack = \"257MiB\"",
+            "12:1",
+            &["too large", "64KiB to 256MiB"],
+        ),
         (
             module,
             "module = \"a\"\non-error = \"dead-letter\"",

@@ -203,7 +203,7 @@ fn hand_out(scene: &Scene<'_>, lines: std::ops::Range<usize>) -> Result<()> {
 }
 
 /// The rows of main or of a branch, each with how often it is there.
-fn rows(scene: &Scene<'_>, branch: Option<&str>) -> Result<BTreeMap<String, u64>> {
+pub(crate) fn rows(scene: &Scene<'_>, branch: Option<&str>) -> Result<BTreeMap<String, u64>> {
     let mut command = scene.reader("read_table.py")?;
     if let Some(branch) = branch {
         command.args(["--branch", branch]);

@@ -382,6 +382,50 @@ fn keys_change_hands_wherever_it_dies() {
     });
 }
 
+/// A table of two sources is held against one of them, and against both; a rewind takes both back.
+#[test]
+fn a_table_of_two_sources_is_verified_and_rewound() {
+    check("sources::a_table_of_two_sources", &[], |lab| {
+        let mut scene = scene(lab, "two-verified", Place::Local)?;
+        let keyed = format!("{INPUT}\nkey-by = [\"currency\"]\ntasks = 2");
+        let mut records = Records::new("orders", "rates");
+        let mut lines: Vec<String> = (0..600).map(|_| records.next()).collect();
+        lines.extend(records.last());
+        for end in [200, 400, lines.len()] {
+            std::fs::write(scene.recording(), lines[..end].join("\n") + "\n")?;
+            recorded(&mut scene, &keyed)?;
+            scene.run_until_end()?;
+        }
+        let verify = |more: &[&str], code: i32, words: &[&str]| {
+            let arguments = ["verify", "pipeline.toml", "--key", "currency"];
+            must(&scene, code, words, &[&arguments, more].concat())
+        };
+        let by = ["--sum", "amount_minor", "--distinct", "order_id"];
+        let of = |source| [&by[..], &["--source", source]].concat();
+        // The records at the end make no row: all others have theirs.
+        let end = ["order_id=end  missing in the table", "orders/0 @ ", "differs: 1 of 12 keys"];
+        verify(&of("orders"), 5, &end)?;
+        verify(&of("prices"), 2, &["no source \"prices\"", "orders, rates"])?;
+        verify(&by, 2, &["several sources", "--source NAME", "orders, rates"])?;
+        verify(&["--recompute", "--distinct", "order_id"], 0, &["equal: 12 keys"])?;
+
+        let main = crate::rewinds::rows(&scene, None)?;
+        let back = |more: &[&str], code: i32, words: &[&str]| {
+            let arguments = ["run", "pipeline.toml", "--until-end", "--branch"];
+            must(&scene, code, words, &[&arguments, more].concat())
+        };
+        back(&["b", "--from-offset", "prices/0=0"], 2, &["there is no such partition"])?;
+        back(&["b", "--from-checkpoint", "1"], 0, &[])?;
+        ensure!(crate::rewinds::rows(&scene, Some("b"))? == main, "the branch is not what main is");
+        ensure!(
+            crate::rewinds::rows(&scene, None)? == main,
+            "main saw what was done on the branch"
+        );
+        scene.done();
+        Ok(())
+    });
+}
+
 /// What a source is called, and which topics it has, decides what operators saw.
 #[test]
 fn sources_that_do_not_fit_are_refused() {

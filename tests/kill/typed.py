@@ -11,6 +11,7 @@ nobody can decode. Encoded by the specifications, with no line of floe's.
 import argparse
 import base64
 import json
+import ssl
 import struct
 import sys
 import threading
@@ -144,7 +145,8 @@ def serve(options):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             given = self.headers.get("Authorization", "")
-            wanted = "Basic " + base64.b64encode(options.user.encode()).decode()
+            basic = "Basic " + base64.b64encode(options.user.encode()).decode()
+            wanted = f"Bearer {options.token}" if options.token else basic
             status, told = answer(self.path) if given == wanted else (401, {"error_code": 40101, "message": "who?"})
             body = json.dumps(told).encode()
             self.send_response(status)
@@ -157,6 +159,13 @@ def serve(options):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", options.port), Handler)
+    if options.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{options.tls}/server.pem", f"{options.tls}/server.key")
+        # Who has no certificate of ours is not answered.
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(f"{options.tls}/ca.pem")
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     print(server.server_address[1], flush=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     sys.stdin.read()
@@ -172,6 +181,8 @@ def main():
     verb = verbs.add_parser("serve")
     verb.add_argument("--port", type=int, default=0)
     verb.add_argument("--user", default="")
+    verb.add_argument("--token", help="a bearer token, in place of user and password")
+    verb.add_argument("--tls", metavar="FOLDER", help="certificates of both sides")
     verb.add_argument("--newest", type=int, default=2)
     verb.add_argument("--changed", action="store_true")
     verb.set_defaults(act=serve)

@@ -19,22 +19,57 @@ const LIVES: u64 = 4;
 
 #[test]
 fn payments_in_avro_are_those_in_json() {
-    typed("avro", "2", "null or long", "typed::payments_in_avro");
+    typed("avro", "2", "null or long", Door::Password, "typed::payments_in_avro");
 }
 
 #[test]
 fn payments_in_protobuf_are_those_in_json() {
-    typed("protobuf", "12", "int64", "typed::payments_in_protobuf");
+    typed("protobuf", "12", "int64", Door::Tls, "typed::payments_in_protobuf");
+}
+
+/// How the registry is reached, and who it lets in.
+#[derive(Clone, Copy)]
+enum Door {
+    Password,
+    /// A certificate of a CA of our own, a client's certificate, and a token.
+    Tls,
+}
+
+impl Door {
+    fn config(self, port: u16) -> String {
+        let tls = root().join("tests/kill/tls");
+        let file = |name: &str| tls.join(name).display().to_string();
+        match self {
+            Door::Password => {
+                format!("url = \"http://127.0.0.1:{port}\", basic-auth-user-info = \"floe:secret\"")
+            }
+            Door::Tls => format!(
+                "url = \"https://127.0.0.1:{port}\", bearer-auth-token = \"a-token\", ssl-ca-location = '{}', ssl-certificate-location = '{}', ssl-key-location = '{}'",
+                file("ca.pem"),
+                file("client.pem"),
+                file("client.key")
+            ),
+        }
+    }
+
+    fn of_server(self) -> Vec<String> {
+        let tls = root().join("tests/kill/tls").display().to_string();
+        match self {
+            Door::Password => Vec::new(),
+            Door::Tls => ["--token", "a-token", "--tls", &tls].map(str::to_owned).to_vec(),
+        }
+    }
 }
 
 /// A registry of the tests' own; it ends with this.
 struct Registry(Child);
 
 impl Registry {
-    fn serve(lab: &Lab, port: u16, more: &[&str]) -> Result<Registry> {
+    fn serve(lab: &Lab, port: u16, door: Door, more: &[&str]) -> Result<Registry> {
         let mut child = Command::new(&lab.python)
             .arg(root().join("tests/kill/typed.py"))
             .args(["serve", "--user", "floe:secret", "--port", &port.to_string()])
+            .args(door.of_server())
             .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -67,7 +102,7 @@ fn until_said(process: &mut Process, word: &str, times: u64) -> Result<()> {
 }
 
 /// `newest` is the id of the schema that is wider, and `wide` how the amount stands in it.
-fn typed(format: &str, newest: &str, wide: &str, name: &str) {
+fn typed(format: &str, newest: &str, wide: &str, door: Door, name: &str) {
     check(name, Place::Kafka.needs(), |lab| {
         let mut scene = Scene::new(lab, &format!("typed-{format}"), Place::Kafka)?;
         let broker = variable("FLOE_TEST_KAFKA")?;
@@ -75,8 +110,9 @@ fn typed(format: &str, newest: &str, wide: &str, name: &str) {
         scene.settings.keep = 1000;
         scene.settings.on_error = "skip";
         scene.settings.source = Some(format!(
-            "kafka = \"{}\"\nbootstrap-servers = \"{broker}\"\nformat = \"{format}\"\nschema-registry = {{ url = \"http://127.0.0.1:{port}\", basic-auth-user-info = \"floe:secret\" }}",
-            scene.id
+            "kafka = \"{}\"\nbootstrap-servers = \"{broker}\"\nformat = \"{format}\"\nschema-registry = {{ {} }}",
+            scene.id,
+            door.config(port)
         ));
         scene.make_input(RECORDS, 61)?;
         scene.write_pipeline()?;
@@ -97,12 +133,16 @@ fn typed(format: &str, newest: &str, wide: &str, name: &str) {
         let place = format!("of {}/", scene.id);
         ensure!(process.said().contains(&place), "{}", process.last_words());
         ensure!(scene.commits()? == 0, "{}", process.last_words());
-        let registry = Registry::serve(lab, port, &["--newest", newest])?;
+        let registry = Registry::serve(lab, port, door, &["--newest", newest])?;
         until_said(&mut process, "committed epoch=", 1)?;
         ensure!(process.kill()?, "it ended by itself\n{}", process.last_words());
 
         // The newest schema of the topic is held against the columns.
-        let subject = format!("{}-value at http://127.0.0.1:{port}", scene.id);
+        let scheme = match door {
+            Door::Password => "http",
+            Door::Tls => "https",
+        };
+        let subject = format!("{}-value at {scheme}://127.0.0.1:{port}", scene.id);
         must(&scene, 0, &[&subject, "✓ amount_minor", wide], &["check", "pipeline.toml"])?;
         for life in 2..=LIVES {
             let mut process = scene.start(&["run"])?;
@@ -135,7 +175,7 @@ fn typed(format: &str, newest: &str, wide: &str, name: &str) {
         ensure!(out.status.success() && said.contains("identical ✓"), "{said}");
 
         // The same numbers, other schemas: somebody made the registry anew.
-        let _liar = Registry::serve(lab, port, &["--changed"])?;
+        let _liar = Registry::serve(lab, port, door, &["--changed"])?;
         let encoded = encoded.display().to_string();
         kafka(&scene, &["produce", "--rate", "1000000", "--input", &encoded])?;
         let mut process = scene.start(&["run", "--until-end"])?;

@@ -6,4 +6,5 @@ pub mod tables;
 pub mod keyed;
 pub mod weaker;
 pub mod ends;
+pub mod replays;
 pub mod reachable;

@@ -195,7 +195,7 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
 }
 
 /// The operator of the partitions, and behind it one that takes rows by key, if there are tasks for it.
-fn graph(keyed_tasks: u32) -> Graph {
+pub fn graph(keyed_tasks: u32) -> Graph {
     if keyed_tasks == 0 {
         return Graph::chain(1);
     }

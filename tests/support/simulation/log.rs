@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use floe_core::committable::{Committable, ManifestRef};
 use floe_core::epoch::Slot;
+use floe_core::journal::{Journal, Step};
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{CheckpointDraft, CheckpointLog, LogView, SweepReport};
 use floe_core::task::CapturedTask;
@@ -75,8 +76,11 @@ impl CheckpointLog for MutantLog {
 
     async fn complete(
         &mut self,
-        draft: CheckpointDraft,
+        mut draft: CheckpointDraft,
     ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
+        if self.mutant == Mutant::MergeOrderLost {
+            draft.tasks.iter_mut().for_each(|it| exchange_merges(&mut it.journal));
+        }
         let (epoch, sinks) = (draft.epoch, draft.sinks.clone());
         let done = self.inner.complete(draft).await;
         match &done {
@@ -113,5 +117,16 @@ impl CheckpointLog for MutantLog {
             self.world.with(|it| it.stores[self.store].remove(&path));
         }
         Ok(report)
+    }
+}
+
+/// The first two merges behind one another that are of two tasks.
+fn exchange_merges(journal: &mut Journal) {
+    let of_two = |it: &[Step]| match it {
+        [Step::Merge(first), Step::Merge(second)] => first.from != second.from,
+        _ => false,
+    };
+    if let Some(at) = journal.steps.windows(2).position(of_two) {
+        journal.steps.swap(at, at + 1);
     }
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use floe_core::encoding::{Decoder, Encoder};
-use floe_core::image::{Capture, OperatorImage};
+use floe_core::image::{Capture, GlobalValue, OperatorImage};
 use floe_core::ports::{Operator, OperatorDescription, OperatorFactory, Staged};
 use floe_core::{Error, EventTime, Result, TopicPartition};
 
@@ -48,6 +48,7 @@ impl MergedFactory {
             totals: BTreeMap::new(),
             before: BTreeMap::new(),
             newest: EventTime::MIN,
+            order: 0,
         }
     }
 }
@@ -69,6 +70,10 @@ impl OperatorFactory for MergedFactory {
         let totals = totals.map_err(|error| Error::corrupt(format!("{task}: {error}")))?;
         merged.totals = totals.into_iter().collect();
         merged.before = merged.totals.clone();
+        match image.globals[..] {
+            [GlobalValue::I64(order)] => merged.order = order,
+            _ => return Err(Error::corrupt(format!("{task}: other globals than were captured"))),
+        }
         Ok(Box::new(merged))
     }
 }
@@ -80,6 +85,8 @@ struct Merged {
     /// As they were before the last batch.
     before: BTreeMap<i64, (i64, i64)>,
     newest: EventTime,
+    /// Of all rows in the order in which they were merged: counts and sums would come out the same in any.
+    order: i64,
 }
 
 impl Operator for Merged {
@@ -92,7 +99,10 @@ impl Operator for Merged {
         self.before.clone_from(&self.totals);
         let long = |index: usize| batch.column(index).as_primitive::<Int64Type>();
         let (mut counts, mut sums) = (Vec::new(), Vec::new());
+        let partitions = batch.column(0).as_primitive::<Int32Type>();
         for row in 0..batch.num_rows() {
+            let place = (i64::from(partitions.value(row)) << 32) ^ long(1).value(row);
+            self.order = self.order.wrapping_mul(31).wrapping_add(place);
             let (count, sum) = match long(1).value(row) {
                 // A window's row goes through as it is.
                 WINDOW_ROW => (long(3).value(row), long(4).value(row)),
@@ -132,7 +142,7 @@ impl Operator for Merged {
         memory.resize(WASM_PAGE_BYTES, 0);
         Ok(OperatorImage {
             memory: memory.into(),
-            globals: Vec::new(),
+            globals: vec![GlobalValue::I64(self.order)],
             input_region: (0, 0),
             rng_state: [0; 4],
         })

@@ -60,6 +60,8 @@ pub enum Mutant {
     SweepOfOpenEpochs,
     /// The sweep of prepared files does not look at the table's snapshots.
     SweepOfTheTables,
+    /// The journal of a keyed task has two merged batches in another order than they came in.
+    MergeOrderLost,
 }
 
 impl Mutant {
@@ -93,5 +95,6 @@ impl Mutant {
         Mutant::KeyedStateExchanged,
         Mutant::SweepOfOpenEpochs,
         Mutant::SweepOfTheTables,
+        Mutant::MergeOrderLost,
     ];
 }

@@ -199,7 +199,9 @@ impl Plan {
         let mut plan = Plan::random(seed);
         // A partition alone would be no merging.
         plan.partitions.resize_with(plan.partitions.len().max(2), || rng.range(10..=40) as usize);
-        Plan { keyed_tasks: rng.range(1..=4) as u32, ..plan }
+        // Between two that are kept there is something to replay.
+        let keep = rng.range(2..=4) as usize;
+        Plan { keyed_tasks: rng.range(1..=4) as u32, keep, ..plan }
     }
 
     /// A backup of the checkpoint store comes to life beside the original, on the same table.

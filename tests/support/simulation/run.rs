@@ -187,6 +187,9 @@ fn judge(plan: &Plan, state: &State, simulated: Duration) -> Outcome {
     }
     violations.extend(checkers::ends::check(plan, state));
     violations.extend(checkers::reachable::check(state));
+    if plan.keyed_tasks > 0 {
+        violations.extend(checkers::replays::check(plan, state));
+    }
     Outcome {
         violations,
         weakness,

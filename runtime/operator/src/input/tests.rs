@@ -96,7 +96,8 @@ fn a_tombstone_is_the_row_of_its_key_where_that_is_asked_for() {
     let factory = factory.with_tombstone_rows();
     assert_eq!(factory.name(), "json-1-tombstones");
     let mut records = Records::new(TopicPartition::new("t", 0), Offset(0));
-    let cases: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+    type Bytes = Option<&'static [u8]>;
+    let cases: [(Bytes, Bytes); 6] = [
         (Some(br#"{"id":1}"#), Some(br#"{"id":7,"name":"n"}"#)),
         (Some(br#" {"id":2,"other":[1]}"#), None),
         (Some(br#"{"id":3,"name":"of the key"}"#), None),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use floe_core::journal::Step;
 use floe_core::ports::Source;
-use floe_core::{Error, Records, Result, TopicPartition};
+use floe_core::{Records, Result, TopicPartition};
 use floe_replay::{Plan, PlannedEpoch, SinkRows, TaskReplay, Watch};
 
 use super::spool::Spool;
@@ -122,7 +122,7 @@ async fn refuse_other(
 ) -> anyhow::Result<()> {
     let failed = replayed.iter().find_map(|it| {
         let spool = it.watch.spool.lock().unwrap_or_else(PoisonError::into_inner);
-        spool.failed().map(Error::clone)
+        spool.failed().cloned()
     });
     if let Some(error) = failed {
         return Err(error.into());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use floe_core::crash_point::CrashPoint;
-use floe_tests::proxy::{Fault, Proxy, Rule};
+use floe_tests::proxy::{Fault, Keys, Proxy, Rule, SECRET};
 
 use crate::answers::{Proxied, Supervisor};
 use crate::lab::{check, number, root};
@@ -219,6 +219,47 @@ fn a_token_that_expires_is_renewed_and_no_secret_is_kept() {
         }
         ensure!(looked_at >= 20, "{looked_at} files are not all");
         println!("{} tokens, {looked_at} files without a secret", it.rest.tokens_given());
+        it.finish()?;
+        Ok(())
+    });
+}
+
+/// Keys that a catalog vends and a store takes for seconds are renewed before they end; no file holds one.
+#[test]
+fn vended_keys_that_expire_are_renewed_and_none_is_kept() {
+    check("outages::vended_keys", Place::Rest.needs(), |lab| {
+        let mut it = Proxied::new(lab, "vended", Place::Rest)?;
+        let keys = Keys::of(Duration::from_secs(2));
+        it.rest.vend(&keys);
+        it.s3.take_only(&keys);
+        // Without keys of its own; those of the checkpoints' store are another matter.
+        it.scene.settings.catalog = Some(format!(
+            "type = \"rest\"\nuri = \"{}\"\n\"s3.endpoint\" = \"{}\"\n\"s3.region\" = \"us-east-1\"",
+            it.rest.url(),
+            it.s3.url()
+        ));
+        it.scene.settings.store = Some("file://./checkpoints".to_owned());
+        it.scene.make_input(20_000, 59)?;
+        it.scene.write_pipeline()?;
+        let feed = it.scene.feed_endlessly(4_000)?;
+        let mut supervisor = Supervisor::start(&it.scene)?;
+        supervisor.until(PATIENCE, || Ok(keys.used() >= 4))?;
+        let before = it.scene.commits()?;
+        supervisor.until(PATIENCE, || Ok(it.scene.commits()? > before))?;
+        let starts = supervisor.kill()?;
+        ensure!(starts == 1, "expired keys ended the process: {starts} starts");
+        feed.stop()?;
+        let mut looked_at = 0;
+        for file in paths(&it.scene.folder).into_iter().chain(paths(&it.scene.watched()?[2])) {
+            let bytes = std::fs::read(&file)?;
+            looked_at += 1;
+            for secret in [SECRET, "vended-0"] {
+                let holds = bytes.windows(secret.len()).any(|it| it == secret.as_bytes());
+                ensure!(!holds, "{} holds {secret}", file.display());
+            }
+        }
+        ensure!(looked_at >= 20, "{looked_at} files are not all");
+        println!("{} keys, {} refused, {looked_at} files without one", keys.used(), keys.refused());
         it.finish()?;
         Ok(())
     });

@@ -3,8 +3,10 @@
 
 mod fault;
 pub mod http;
+mod keys;
 
 pub use fault::{Fault, Rule, Storm};
+pub use keys::{Keys, SECRET};
 
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -59,6 +61,10 @@ struct Plan {
     /// Requests that wait: they are late, slow, or to be met.
     held: usize,
     tokens: Option<Tokens>,
+    /// A catalog's answers vend these.
+    vends: Option<Arc<Keys>>,
+    /// A store takes these alone.
+    takes: Option<Arc<Keys>>,
 }
 
 /// The proxy gives tokens for a credential, and takes each for a time.
@@ -133,6 +139,16 @@ impl Proxy {
 
     pub fn tokens_given(&self) -> usize {
         self.shared.plan().tokens.as_ref().map_or(0, |it| it.given.len())
+    }
+
+    /// From now on the tables that this catalog gives come with keys.
+    pub fn vend(&self, keys: &Arc<Keys>) {
+        self.shared.plan().vends = Some(Arc::clone(keys));
+    }
+
+    /// From now on this store takes no other keys, and each for its time.
+    pub fn take_only(&self, keys: &Arc<Keys>) {
+        self.shared.plan().takes = Some(Arc::clone(keys));
     }
 
     /// Requests that no rule fits meet faults at random.
@@ -264,6 +280,8 @@ fn serve(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
             return Ok(());
         }
         let refused = shared.plan().tokens.as_mut().and_then(|it| it.answer(&request));
+        let takes = shared.plan().takes.clone();
+        let refused = refused.or_else(|| takes?.refusal(&request));
         if let Some(answer) = refused {
             client.write_all(&answer)?;
             continue;
@@ -271,6 +289,11 @@ fn serve(shared: &Arc<Shared>, client: TcpStream) -> Result<()> {
         let fault = shared.fate(&request);
         let answer = suffer(shared, &request, fault)?;
         let Some(answer) = answer else { return Ok(()) };
+        let vends = shared.plan().vends.clone();
+        let answer = match vends {
+            Some(keys) => keys.vended(&request, answer),
+            None => answer,
+        };
         client.write_all(&answer)?;
         if fault == Some(Fault::HalfAnswer) {
             return Ok(());

@@ -16,6 +16,7 @@ use super::config::{CatalogConfig, CatalogKind};
 use super::error::describe;
 use super::renew::Renewing;
 use super::storage::ObjectStorageFactory;
+use super::vending::{DELEGATION, VENDED, VENDING, Vending};
 
 /// A server that does not answer is given up after this; who asked decides whether to ask again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,13 +53,21 @@ async fn connect_now(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
             if let Some(warehouse) = &config.warehouse {
                 properties.insert("warehouse".to_owned(), warehouse.clone());
             }
+            // Who has keys of his own wants no others.
+            let vending = (!properties.contains_key("s3.access-key-id")).then(|| {
+                let (vending, name) = Vending::register(config);
+                properties.insert(VENDING.to_owned(), name);
+                let sends = |it: &String| it.eq_ignore_ascii_case(&format!("header.{DELEGATION}"));
+                if !properties.keys().any(sends) {
+                    properties.insert(format!("header.{DELEGATION}"), VENDED.to_owned());
+                }
+                vending
+            });
             let builder = RestCatalogBuilder::default().with_storage_factory(storage);
             let catalog = builder.load(config.name.clone(), properties).await;
             let catalog = catalog.map_err(|error| unreachable(config, &describe(&error)))?;
-            let catalog: Arc<dyn Catalog> = match config.properties.contains_key("credential") {
-                true => Arc::new(Renewing(catalog)),
-                false => Arc::new(catalog),
-            };
+            let renews = config.properties.contains_key("credential");
+            let catalog: Arc<dyn Catalog> = Arc::new(Renewing { catalog, renews, vending });
             // The first request is what shows whether somebody answers.
             catalog
                 .list_namespaces(None)

@@ -2,6 +2,7 @@
 
 mod config;
 mod storage;
+mod vending;
 mod connect;
 mod renew;
 mod partition;

@@ -1,8 +1,10 @@
-//! A REST catalog whose token is renewed when the server does not take it any more.
+//! A REST catalog whose token is renewed when the server does not take it any more, and whose tables' files
+//! are reached with what it vends.
 //!
 //! The client exchanges a credential for a token once, and keeps that for ever.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::table::Table;
@@ -12,19 +14,39 @@ use iceberg::{
 };
 use iceberg_catalog_rest::RestCatalog;
 
+use super::vending::Vending;
+
 #[derive(Debug)]
-pub(super) struct Renewing(pub(super) RestCatalog);
+pub(super) struct Renewing {
+    pub(super) catalog: RestCatalog,
+    /// It has a credential, by which it gets a new token.
+    pub(super) renews: bool,
+    pub(super) vending: Option<Arc<Vending>>,
+}
 
 impl Renewing {
     /// Was the token refused? Then the next request gets a new one. A refused request was not done.
     async fn is_refused(&self, error: &Error) -> bool {
+        if !self.renews {
+            return false;
+        }
         let text = error.to_string();
         // 419 is the REST specification's own: credentials have timed out.
         let refused = ["status: 401", "status: 419"].iter().any(|it| text.contains(it));
         if refused {
             tracing::debug!("the catalog's token is not taken any more, asking for a new one");
         }
-        refused && self.0.invalidate_token().await.is_ok()
+        refused && self.catalog.invalidate_token().await.is_ok()
+    }
+}
+
+impl Renewing {
+    /// The table's files may be asked for from now on.
+    fn noted(&self, table: Table) -> Table {
+        if let Some(vending) = &self.vending {
+            vending.note(&table);
+        }
+        table
     }
 }
 
@@ -41,11 +63,12 @@ macro_rules! renewed {
 #[async_trait]
 impl Catalog for Renewing {
     async fn load_table(&self, table: &TableIdent) -> Result<Table> {
-        renewed!(self, self.0.load_table(table))
+        let loaded: Result<Table> = renewed!(self, self.catalog.load_table(table));
+        loaded.map(|it| self.noted(it))
     }
 
     async fn update_table(&self, commit: TableCommit) -> Result<Table> {
-        match self.0.update_table(commit).await {
+        match self.catalog.update_table(commit).await {
             // As after a conflict, the transaction begins anew.
             Err(error) if self.is_refused(&error).await => {
                 let what = "the catalog's token had expired";
@@ -59,7 +82,7 @@ impl Catalog for Renewing {
         &self,
         parent: Option<&NamespaceIdent>,
     ) -> Result<Vec<NamespaceIdent>> {
-        renewed!(self, self.0.list_namespaces(parent))
+        renewed!(self, self.catalog.list_namespaces(parent))
     }
 
     async fn create_namespace(
@@ -67,15 +90,15 @@ impl Catalog for Renewing {
         namespace: &NamespaceIdent,
         properties: HashMap<String, String>,
     ) -> Result<Namespace> {
-        renewed!(self, self.0.create_namespace(namespace, properties.clone()))
+        renewed!(self, self.catalog.create_namespace(namespace, properties.clone()))
     }
 
     async fn get_namespace(&self, namespace: &NamespaceIdent) -> Result<Namespace> {
-        renewed!(self, self.0.get_namespace(namespace))
+        renewed!(self, self.catalog.get_namespace(namespace))
     }
 
     async fn namespace_exists(&self, namespace: &NamespaceIdent) -> Result<bool> {
-        renewed!(self, self.0.namespace_exists(namespace))
+        renewed!(self, self.catalog.namespace_exists(namespace))
     }
 
     async fn update_namespace(
@@ -83,15 +106,15 @@ impl Catalog for Renewing {
         namespace: &NamespaceIdent,
         properties: HashMap<String, String>,
     ) -> Result<()> {
-        renewed!(self, self.0.update_namespace(namespace, properties.clone()))
+        renewed!(self, self.catalog.update_namespace(namespace, properties.clone()))
     }
 
     async fn drop_namespace(&self, namespace: &NamespaceIdent) -> Result<()> {
-        renewed!(self, self.0.drop_namespace(namespace))
+        renewed!(self, self.catalog.drop_namespace(namespace))
     }
 
     async fn list_tables(&self, namespace: &NamespaceIdent) -> Result<Vec<TableIdent>> {
-        renewed!(self, self.0.list_tables(namespace))
+        renewed!(self, self.catalog.list_tables(namespace))
     }
 
     async fn create_table(
@@ -101,26 +124,26 @@ impl Catalog for Renewing {
     ) -> Result<Table> {
         // What a creation takes can't be sent twice: a look comes first, with a token that is good then.
         self.namespace_exists(namespace).await?;
-        self.0.create_table(namespace, creation).await
+        self.catalog.create_table(namespace, creation).await.map(|it| self.noted(it))
     }
 
     async fn drop_table(&self, table: &TableIdent) -> Result<()> {
-        renewed!(self, self.0.drop_table(table))
+        renewed!(self, self.catalog.drop_table(table))
     }
 
     async fn purge_table(&self, table: &TableIdent) -> Result<()> {
-        renewed!(self, self.0.purge_table(table))
+        renewed!(self, self.catalog.purge_table(table))
     }
 
     async fn table_exists(&self, table: &TableIdent) -> Result<bool> {
-        renewed!(self, self.0.table_exists(table))
+        renewed!(self, self.catalog.table_exists(table))
     }
 
     async fn rename_table(&self, from: &TableIdent, to: &TableIdent) -> Result<()> {
-        renewed!(self, self.0.rename_table(from, to))
+        renewed!(self, self.catalog.rename_table(from, to))
     }
 
     async fn register_table(&self, table: &TableIdent, metadata_location: String) -> Result<Table> {
-        renewed!(self, self.0.register_table(table, metadata_location.clone()))
+        renewed!(self, self.catalog.register_table(table, metadata_location.clone()))
     }
 }

@@ -26,6 +26,8 @@ use object_store::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::vending::{VENDING, VendedCredentials, Vending};
+
 /// Makes storages with the catalog's properties; a table's own, vended ones come on top.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct ObjectStorageFactory {
@@ -51,7 +53,10 @@ impl StorageFactory for ObjectStorageFactory {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct ObjectStorage {
     properties: HashMap<String, String>,
-    /// One client a bucket, made when it is first used.
+    /// Where the catalog may vend credentials.
+    #[serde(skip)]
+    vending: Option<Arc<Vending>>,
+    /// One client a bucket, and a table where credentials are vended, made when it is first used.
     #[serde(skip)]
     buckets: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
 }
@@ -73,7 +78,8 @@ pub(super) struct ListedFile {
 
 impl ObjectStorage {
     pub(super) fn with(properties: HashMap<String, String>) -> ObjectStorage {
-        ObjectStorage { properties, buckets: Arc::default() }
+        let vending = properties.get(VENDING).and_then(|it| Vending::find(it));
+        ObjectStorage { properties, vending, buckets: Arc::default() }
     }
 
     /// All files below a folder, in any order. For finding garbage alone.
@@ -100,12 +106,16 @@ impl ObjectStorage {
         }
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         let path = Path::parse(key).map_err(|error| failed(location, error.into()))?;
-        let name = format!("{scheme}://{bucket}");
+        let table = self.vending.as_ref().and_then(|it| it.table_of(location));
+        let name = match table {
+            Some(table) => format!("{scheme}://{bucket} of {table}"),
+            None => format!("{scheme}://{bucket}"),
+        };
         let mut buckets = self.buckets.lock().expect("no holder of this lock panics");
         if let Some(store) = buckets.get(&name) {
             return Ok((Arc::clone(store), path));
         }
-        let store = self.open(scheme, bucket).map_err(|error| failed(location, error))?;
+        let store = self.open(scheme, bucket, location).map_err(|error| failed(location, error))?;
         buckets.insert(name, Arc::clone(&store));
         Ok((store, path))
     }
@@ -119,7 +129,12 @@ impl ObjectStorage {
         Ok((Arc::clone(store), path))
     }
 
-    fn open(&self, scheme: &str, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn open(
+        &self,
+        scheme: &str,
+        bucket: &str,
+        location: &str,
+    ) -> object_store::Result<Arc<dyn ObjectStore>> {
         let options =
             ClientOptions::new().with_timeout(TIMEOUT).with_connect_timeout(Duration::from_secs(5));
         let property = |key: &str| self.properties.get(key).cloned();
@@ -149,7 +164,13 @@ impl ObjectStorage {
                     .with_client_options(options.with_allow_http(
                         property("s3.endpoint").is_some_and(|it| it.starts_with("http://")),
                     ));
-                Ok(Arc::new(builder.build()?))
+                let Some(vending) = &self.vending else { return Ok(Arc::new(builder.build()?)) };
+                let credentials = VendedCredentials {
+                    vending: Arc::clone(vending),
+                    location: location.to_owned(),
+                    otherwise: Arc::clone(builder.clone().build()?.credentials()),
+                };
+                Ok(Arc::new(builder.with_credentials(Arc::new(credentials)).build()?))
             }
             "gs" | "gcs" => {
                 let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
@@ -171,6 +192,41 @@ impl ObjectStorage {
     }
 }
 
+impl ObjectStorage {
+    /// Asks again, once, with new credentials, where the store does not take the old ones any more.
+    async fn renewed<T, F: Future<Output = object_store::Result<T>>>(
+        &self,
+        location: &str,
+        request: impl Fn() -> F,
+    ) -> Result<T> {
+        let done = match (request().await, &self.vending) {
+            (Err(error), Some(vending)) if is_expired(&error) => {
+                vending.forget(location).await;
+                request().await
+            }
+            (done, _) => done,
+        };
+        done.map_err(|error| failed(location, error))
+    }
+}
+
+fn is_expired(error: &object_store::Error) -> bool {
+    let text = error.to_string();
+    ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId"].iter().any(|it| text.contains(it))
+}
+
+/// A store's answer without what it repeats of the request: that may be a token.
+fn told(error: &object_store::Error) -> String {
+    let text = error.to_string();
+    let Some(at) = text.find("<?xml").or_else(|| text.find("<Error>")) else { return text };
+    let field = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|it| it.0)
+    };
+    let (code, message) = (field("Code").unwrap_or_default(), field("Message").unwrap_or_default());
+    format!("{}{code}: {message}", &text[..at])
+}
+
 /// As long as the owner of the checkpoints waits for their store: an outage of a minute ends no process.
 /// The crate's ten attempts are over in two seconds where connections are refused.
 fn retries() -> RetryConfig {
@@ -190,10 +246,12 @@ fn failed(location: &str, error: object_store::Error) -> Error {
         object_store::Error::NotSupported { .. } => ErrorKind::FeatureUnsupported,
         _ => ErrorKind::Unexpected,
     };
-    Error::new(kind, format!("object {location}: {error}"))
+    Error::new(kind, format!("object {location}: {}", told(&error)))
 }
 
 struct Reader {
+    storage: ObjectStorage,
+    location: String,
     store: Arc<dyn ObjectStore>,
     path: Path,
 }
@@ -201,10 +259,8 @@ struct Reader {
 #[async_trait]
 impl FileRead for Reader {
     async fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        self.store
-            .get_range(&self.path, range)
-            .await
-            .map_err(|error| failed(self.path.as_ref(), error))
+        let read = || self.store.get_range(&self.path, range.clone());
+        self.storage.renewed(&self.location, read).await
     }
 }
 
@@ -253,40 +309,44 @@ fn closed(path: &str) -> Error {
 impl Storage for ObjectStorage {
     async fn exists(&self, location: &str) -> Result<bool> {
         let (store, path) = self.locate(location)?;
-        match store.head(&path).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(failed(location, error)),
-        }
+        let look = || async {
+            match store.head(&path).await {
+                Ok(_) => Ok(true),
+                Err(object_store::Error::NotFound { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.renewed(location, look).await
     }
 
     async fn metadata(&self, location: &str) -> Result<FileMetadata> {
         let (store, path) = self.locate(location)?;
-        let size = store.head(&path).await.map_err(|error| failed(location, error))?.size;
-        Ok(FileMetadata { size })
+        let found = self.renewed(location, || store.head(&path)).await?;
+        Ok(FileMetadata { size: found.size })
     }
 
     async fn read(&self, location: &str) -> Result<Bytes> {
         let (store, path) = self.locate(location)?;
-        let object = store.get(&path).await.map_err(|error| failed(location, error))?;
-        object.bytes().await.map_err(|error| failed(location, error))
+        self.renewed(location, || async { store.get(&path).await?.bytes().await }).await
     }
 
     async fn reader(&self, location: &str) -> Result<Box<dyn FileRead>> {
         let (store, path) = self.locate(location)?;
-        Ok(Box::new(Reader { store, path }))
+        let (storage, location) = (self.clone(), location.to_owned());
+        Ok(Box::new(Reader { storage, location, store, path }))
     }
 
     /// Names of table files are unique to their attempt, so a put that is repeated puts the same bytes.
     async fn write(&self, location: &str, bytes: Bytes) -> Result<()> {
         let (store, path) = self.locate(location)?;
-        store.put(&path, PutPayload::from(bytes)).await.map_err(|error| failed(location, error))?;
+        let payload = PutPayload::from(bytes);
+        self.renewed(location, || store.put(&path, payload.clone())).await?;
         Ok(())
     }
 
     async fn writer(&self, location: &str) -> Result<Box<dyn FileWrite>> {
         let (store, path) = self.locate(location)?;
-        let upload = store.put_multipart(&path).await.map_err(|error| failed(location, error))?;
+        let upload = self.renewed(location, || store.put_multipart(&path)).await?;
         Ok(Box::new(Writer {
             path: location.to_owned(),
             upload: Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES)),
@@ -296,10 +356,13 @@ impl Storage for ObjectStorage {
 
     async fn delete(&self, location: &str) -> Result<()> {
         let (store, path) = self.locate(location)?;
-        match store.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failed(location, error)),
-        }
+        let delete = || async {
+            match store.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        self.renewed(location, delete).await
     }
 
     async fn delete_prefix(&self, location: &str) -> Result<()> {
@@ -325,5 +388,30 @@ impl Storage for ObjectStorage {
 
     fn new_output(&self, location: &str) -> Result<OutputFile> {
         Ok(OutputFile::new(Arc::new(self.clone()), location.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_repeats_of_a_request_is_not_told() {
+        let body = "<?xml version=\"1.0\"?><Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message><Token-0>very-secret</Token-0></Error>";
+        let error = object_store::Error::Generic {
+            store: "S3",
+            source: format!("403 Forbidden: {body}").into(),
+        };
+        assert!(is_expired(&error));
+        let text = failed("s3://lake/x", error).to_string();
+        assert!(
+            text.contains("403 Forbidden: ExpiredToken: The provided token has expired."),
+            "{text}"
+        );
+        assert!(!text.contains("very-secret"), "{text}");
+        let plain =
+            object_store::Error::Generic { store: "S3", source: "connection refused".into() };
+        assert!(!is_expired(&plain));
+        assert!(told(&plain).contains("connection refused"));
     }
 }

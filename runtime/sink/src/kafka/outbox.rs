@@ -220,6 +220,15 @@ pub(super) fn decode_segments(content: &[u8]) -> Result<Vec<Segment>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use floe_core::committable::{Committable, ManifestRef};
+    use floe_core::epoch::{EntryId, Slot};
+    use floe_core::manifest::SinkEntry;
+    use floe_core::ports::Listed;
+
     use super::*;
 
     fn records() -> Vec<OutRecord> {
@@ -253,5 +262,84 @@ mod tests {
         for bad in ["", "../x", "a/b", "."] {
             assert!(decode_segments(&encode_segments(&[segment(bad)])).is_err(), "{bad}");
         }
+    }
+
+    #[derive(Default)]
+    struct Memory(Mutex<BTreeMap<String, Bytes>>);
+
+    #[async_trait]
+    impl ObjectStore for Memory {
+        async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<Put> {
+            self.put(path, bytes).await.map(|()| Put::Created)
+        }
+
+        async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+            self.0.lock().unwrap().insert(path.to_owned(), bytes);
+            Ok(())
+        }
+
+        async fn get(&self, path: &str) -> Result<Option<Bytes>> {
+            Ok(self.0.lock().unwrap().get(path).cloned())
+        }
+
+        async fn delete(&self, path: &str) -> Result<()> {
+            self.0.lock().unwrap().remove(path);
+            Ok(())
+        }
+
+        async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
+            let all = self.0.lock().unwrap();
+            let inside = all.iter().filter(|it| it.0.starts_with(folder));
+            Ok(inside
+                .map(|(path, it)| Listed { path: path.clone(), bytes: it.len() as u64 })
+                .collect())
+        }
+    }
+
+    /// Two sinks of one pipeline; attempts at a complete epoch and at the open one; a floe that named them
+    /// otherwise.
+    #[tokio::test]
+    async fn only_segments_that_no_checkpoint_will_read_are_swept() {
+        let store = Arc::new(Memory::default());
+        let outbox = |sink: &str| Outbox {
+            store: Arc::clone(&store) as Arc<dyn ObjectStore>,
+            folder: "p/outbox".to_owned(),
+            sink: sink.to_owned(),
+        };
+        let (ours, theirs) = (outbox("topic"), outbox("letters"));
+        let carried = ours.put(Epoch(4), records()).await.unwrap();
+        let in_vain = ours.put(Epoch(4), records()).await.unwrap();
+        let open = ours.put(Epoch(5), records()).await.unwrap();
+        let other = theirs.put(Epoch(1), records()).await.unwrap();
+        let old = "p/outbox/000000000001-0123456789abcdef0123456789abcdef";
+        store.put(old, Bytes::new()).await.unwrap();
+        let entry = SinkEntry {
+            name: "topic".into(),
+            table: "t".into(),
+            table_uuid: [1; 16],
+            committable: Committable {
+                rows: 3,
+                file_count: 1,
+                file_bytes: 1,
+                content: encode_segments(std::slice::from_ref(&carried)),
+            },
+            predecessor: None,
+            committed: None,
+        };
+        let at = ManifestRef { slot: Slot(9), id: EntryId([1; 16]), epoch: Epoch(4) };
+        let log = SinkLog { kept: vec![(at, entry)], newest: Some(Epoch(4)) };
+        let dry = ours.sweep(&log, true).await.unwrap();
+        assert_eq!(store.0.lock().unwrap().len(), 5);
+        assert_eq!(ours.sweep(&log, false).await.unwrap(), dry);
+        assert_eq!((dry.orphans.len(), dry.kept, dry.not_ours), (1, 2, 2));
+        assert_eq!(dry.orphans[0].path, format!("p/outbox/{}", in_vain.name));
+        let left: Vec<String> = store.0.lock().unwrap().keys().cloned().collect();
+        for segment in [&carried, &open, &other] {
+            assert!(left.contains(&format!("p/outbox/{}", segment.name)), "{left:?}");
+        }
+        assert!(left.iter().any(|it| it == old));
+        // Nothing is complete: nothing is known to be in vain.
+        let nothing = ours.sweep(&SinkLog::default(), false).await.unwrap();
+        assert_eq!((nothing.orphans, nothing.kept), (Vec::new(), 2));
     }
 }

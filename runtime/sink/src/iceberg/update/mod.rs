@@ -7,9 +7,12 @@ mod head;
 mod rest;
 mod sql;
 
+use std::collections::HashMap;
+
 use floe_core::Result;
 use iceberg::table::Table;
-use iceberg::{TableRequirement, TableUpdate};
+use iceberg::{TableIdent, TableRequirement, TableUpdate};
+use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use super::config::{CatalogConfig, CatalogKind};
@@ -34,6 +37,13 @@ pub(super) enum Answer {
     Unknown(String),
 }
 
+/// Credentials for files below a prefix, under Iceberg's names. They are secrets.
+#[derive(Deserialize)]
+pub(super) struct Granted {
+    pub(super) prefix: String,
+    pub(super) config: HashMap<String, String>,
+}
+
 pub(super) struct Updater {
     config: CatalogConfig,
     client: OnceCell<Client>,
@@ -51,15 +61,27 @@ impl Updater {
 
     /// Sends the change of this very base, once.
     pub(super) async fn update(&self, base: &Table, change: Change) -> Result<Answer> {
+        match self.client().await? {
+            Client::Sql(client) => client.update(base, change).await,
+            Client::Rest(client) => client.update(base, change).await,
+        }
+    }
+
+    /// What the catalog vends for the files of a table; nothing where it vends nothing.
+    pub(super) async fn granted(&self, table: &TableIdent) -> Result<Vec<Granted>> {
+        match self.client().await? {
+            Client::Sql(_) => Ok(Vec::new()),
+            Client::Rest(client) => client.granted(table).await,
+        }
+    }
+
+    async fn client(&self) -> Result<&Client> {
         let connect = || async {
             Ok(match self.config.kind {
                 CatalogKind::Sql => Client::Sql(SqlClient::connect(&self.config).await?),
                 CatalogKind::Rest => Client::Rest(RestClient::connect(&self.config).await?),
             })
         };
-        match self.client.get_or_try_init(connect).await? {
-            Client::Sql(client) => client.update(base, change).await,
-            Client::Rest(client) => client.update(base, change).await,
-        }
+        self.client.get_or_try_init(connect).await
     }
 }

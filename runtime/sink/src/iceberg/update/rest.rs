@@ -3,10 +3,11 @@
 //! Reached as the crate's client reaches it: `token`, or `credential` exchanged at `oauth2-server-uri`, and
 //! `header.*`; the server's configuration may override each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use floe_core::{Error, Result};
+use iceberg::TableIdent;
 use iceberg::table::Table;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -15,7 +16,8 @@ use tokio::sync::Mutex;
 
 use super::super::config::CatalogConfig;
 use super::super::connect::unreachable;
-use super::{Answer, Change};
+use super::super::vending::{DELEGATION, VENDED};
+use super::{Answer, Change, Granted};
 
 pub(super) struct RestClient {
     http: Client,
@@ -34,6 +36,15 @@ struct ServerConfig {
     defaults: BTreeMap<String, String>,
     #[serde(default)]
     overrides: BTreeMap<String, String>,
+}
+
+/// What of a loaded table's answer is not the table.
+#[derive(Deserialize)]
+struct Loaded {
+    #[serde(default)]
+    config: HashMap<String, String>,
+    #[serde(default, rename = "storage-credentials")]
+    storage_credentials: Vec<Granted>,
 }
 
 #[derive(Deserialize)]
@@ -87,11 +98,7 @@ impl RestClient {
             "requirements": change.requirements,
             "updates": change.updates,
         });
-        let prefix = self.properties.get("prefix").map_or(String::new(), |it| format!("/{it}"));
-        // Levels of a namespace are parted by the unit separator.
-        let namespace = percent_encoded(&ident.namespace().as_ref().join("\u{1f}"));
-        let name = percent_encoded(ident.name());
-        let url = format!("{}/v1{prefix}/namespaces/{namespace}/tables/{name}", self.uri);
+        let url = self.url_of(ident);
         let answer = match self.send(self.http.post(url).body(body.to_string())).await {
             Ok(answer) => answer,
             Err(error) => return Ok(Answer::Unknown(error)),
@@ -108,6 +115,35 @@ impl RestClient {
             400..=499 => Answer::Refused(text(&answer)),
             _ => Answer::Unknown(text(&answer)),
         })
+    }
+
+    /// What the catalog vends for the files of a table; nothing where it vends nothing.
+    pub(super) async fn granted(&self, ident: &TableIdent) -> Result<Vec<Granted>> {
+        let failed = |why: String| {
+            Error::retry(format!("load table {ident} for the credentials of its files: {why}"))
+        };
+        let url = format!("{}?snapshots=refs", self.url_of(ident));
+        let request = self.http.get(url).header(DELEGATION, VENDED);
+        let answer = self.send(request).await.map_err(failed)?;
+        if answer.0 != StatusCode::OK {
+            return Err(failed(text(&answer)));
+        }
+        // What is wrong with it is not said: it holds secrets.
+        let loaded: Loaded = serde_json::from_slice(&answer.1)
+            .map_err(|_| failed("the answer is no loaded table".to_owned()))?;
+        let mut granted = loaded.storage_credentials;
+        if granted.is_empty() && loaded.config.contains_key("s3.access-key-id") {
+            granted.push(Granted { prefix: String::new(), config: loaded.config });
+        }
+        Ok(granted)
+    }
+
+    fn url_of(&self, ident: &TableIdent) -> String {
+        let prefix = self.properties.get("prefix").map_or(String::new(), |it| format!("/{it}"));
+        // Levels of a namespace are parted by the unit separator.
+        let namespace = percent_encoded(&ident.namespace().as_ref().join("\u{1f}"));
+        let name = percent_encoded(ident.name());
+        format!("{}/v1{prefix}/namespaces/{namespace}/tables/{name}", self.uri)
     }
 
     /// Sends with the token. One that the server does not take any more is asked for anew, once.

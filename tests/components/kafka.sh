@@ -5,6 +5,8 @@
 #        KAFKA_STATE      data/log/pid dir      (default /tmp/kafka-dev)
 #        KAFKA_PORT       client port           (default 19092; controller = +1)
 #        KAFKA_VERSION    default 4.3.0         KAFKA_HEAP default 384m
+#        KAFKA_SASL_PORT  a second client port, for SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512:
+#                         user alice, password alice-secret
 #        KAFKA_PROPERTIES more lines of server.properties, \n between them
 set -euo pipefail
 CACHE=${COMPONENT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/floe-ci/components}
@@ -55,12 +57,25 @@ log.cleaner.dedupe.buffer.size=8388608
 num.network.threads=2
 num.io.threads=2
 P
+  local scram=()
+  if [ -n "${KAFKA_SASL_PORT:-}" ]; then
+    cat >> "$STATE/server.properties" <<P
+listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$CPORT,SASL://127.0.0.1:$KAFKA_SASL_PORT
+advertised.listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$KAFKA_SASL_PORT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret";
+listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+P
+    for it in 256 512; do scram+=(--add-scram "SCRAM-SHA-$it=[name=alice,password=alice-secret]"); done
+  fi
   printf '%b\n' "${KAFKA_PROPERTIES:-}" >> "$STATE/server.properties"
   local J=(java "-Xmx$HEAP" "-Xms$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError
            -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$LIBS/*")
   [ -e "$STATE/data/meta.properties" ] || \
     java -Xmx128m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$LIBS/*" \
-      kafka.tools.StorageTool format -t "${KAFKA_CLUSTER_ID:-MkU3OEVBNTcwNTJENDM2Qk}" -c "$STATE/server.properties" > "$STATE/format.log" 2>&1
+      kafka.tools.StorageTool format -t "${KAFKA_CLUSTER_ID:-MkU3OEVBNTcwNTJENDM2Qk}" -c "$STATE/server.properties" ${scram[@]+"${scram[@]}"} > "$STATE/format.log" 2>&1
   setsid nohup "${J[@]}" kafka.Kafka "$STATE/server.properties" > "$STATE/kafka.log" 2>&1 < /dev/null &
   echo $! > "$STATE/pid"
   for _ in $(seq 1 300); do

@@ -94,13 +94,21 @@ impl Running {
 
 fn kafka() -> Result<Components> {
     need("Kafka", &["java", "mvn"])?;
-    // The controller takes the next one.
-    let port = free_ports(2)?;
+    // The controller takes the next one, and the listener that asks for passwords the one behind it.
+    let port = free_ports(3)?;
+    let with_passwords = port + 2;
     let state = state("kafka")?;
     let running = start("kafka.sh", state, |state| {
-        vec![("KAFKA_PORT", port.to_string()), ("KAFKA_STATE", state)]
+        vec![
+            ("KAFKA_PORT", port.to_string()),
+            ("KAFKA_SASL_PORT", with_passwords.to_string()),
+            ("KAFKA_STATE", state),
+        ]
     })?;
-    let variables = vec![("FLOE_TEST_KAFKA", format!("127.0.0.1:{port}"))];
+    let variables = vec![
+        ("FLOE_TEST_KAFKA", format!("127.0.0.1:{port}")),
+        ("FLOE_TEST_KAFKA_SASL", format!("127.0.0.1:{with_passwords}")),
+    ];
     Ok(Components { running: vec![running], variables })
 }
 

@@ -120,13 +120,15 @@ impl CheckpointLog for MutantLog {
     }
 }
 
-/// The first two merges behind one another that are of two tasks.
+/// The first two merges behind one another that are of two tasks; what the journal has between them stays there.
 fn exchange_merges(journal: &mut Journal) {
-    let of_two = |it: &[Step]| match it {
-        [Step::Merge(first), Step::Merge(second)] => first.from != second.from,
-        _ => false,
+    let from = |it: &Step| match it {
+        Step::Merge(merge) => Some(merge.from),
+        _ => None,
     };
-    if let Some(at) = journal.steps.windows(2).position(of_two) {
-        journal.steps.swap(at, at + 1);
+    let merges: Vec<(usize, u32)> =
+        journal.steps.iter().enumerate().filter_map(|(at, it)| Some((at, from(it)?))).collect();
+    if let Some(two) = merges.windows(2).find(|it| it[0].1 != it[1].1) {
+        journal.steps.swap(two[0].0, two[1].0);
     }
 }

@@ -9,6 +9,7 @@
 //! > {"id": "a", "n": 1}                a record's value
 //! < {"id": "a", "n": 1}                a row that comes out, in order; a column left out is null
 //! > @1767225600000 key=k1 {"n": "x"}   with a timestamp (ms) and a key
+//! > source=rates {"eur": 1}            of that source, for an operator that takes several
 //! ! expected a number                  the record above is rejected, with this in the reason
 //! =                                    a barrier: state is captured and restored here
 //! ~ 1767225660000                      a watermark (ms)
@@ -56,6 +57,8 @@ pub(crate) struct CaseRecord {
     pub(crate) timestamp: Option<i64>,
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
+    /// Of several sources the one that it is of.
+    pub(crate) source: Option<String>,
     pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Partition and offset, for a record of a recording.
     pub(crate) place: Option<(i32, i64)>,

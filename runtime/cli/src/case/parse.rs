@@ -63,7 +63,7 @@ pub(crate) fn parse(text: &str, file: &Path) -> Result<Case> {
     Ok(case)
 }
 
-/// `[@MS] [key=TEXT] VALUE`, where `null` is no value at all.
+/// `[@MS] [key=TEXT] [source=NAME] VALUE`, where `null` is no value at all.
 fn record(mut rest: &str, line: usize) -> Result<CaseRecord, String> {
     let mut record = CaseRecord { line, ..CaseRecord::default() };
     loop {
@@ -73,6 +73,8 @@ fn record(mut rest: &str, line: usize) -> Result<CaseRecord, String> {
             record.timestamp = Some(time);
         } else if let Some(key) = word.strip_prefix("key=") {
             record.key = Some(key.as_bytes().to_vec());
+        } else if let Some(source) = word.strip_prefix("source=") {
+            record.source = Some(source.to_owned());
         } else {
             break;
         }
@@ -88,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_case_is_read_line_by_line() {
-        let text = "# note\ncolumns [\"a: long\"]\nconfig {\"b\": 1}\n\n> @5 key=k {\"a\":1}\n< {\"a\":1}\n=\n> null\n! tombstone\n~ 10\n< late {\"a\": 2}\n";
+        let text = "# note\ncolumns [\"a: long\"]\nconfig {\"b\": 1}\n\n> @5 key=k {\"a\":1}\n< {\"a\":1}\n=\n> source=rates null\n! tombstone\n~ 10\n< late {\"a\": 2}\n";
         let case = parse(text, Path::new("x.case")).unwrap();
         assert_eq!(case.columns, Some(vec!["a: long".to_owned()]));
         assert_eq!(case.config, "{\"b\":1}");
@@ -99,7 +101,8 @@ mod tests {
             value: Some(b"{\"a\":1}".to_vec()),
             ..CaseRecord::default()
         };
-        let second = CaseRecord { line: 8, ..CaseRecord::default() };
+        let second =
+            CaseRecord { line: 8, source: Some("rates".to_owned()), ..CaseRecord::default() };
         let steps = [Step::Record(first), Step::Barrier, Step::Record(second), Step::Watermark(10)];
         assert_eq!(case.steps, steps);
         let Expected::Exactly { rows, rejected } = case.expected else { panic!("exactly") };

@@ -31,6 +31,7 @@ pub(crate) fn recorded(file: &Path, expected: Option<&Path>) -> Result<Case> {
                 timestamp: Some(it.timestamp().0),
                 key: it.key().map(<[u8]>::to_vec),
                 value: it.value().map(<[u8]>::to_vec),
+                source: None,
                 headers: it.headers().map(|(n, v)| (n.to_vec(), v.map(<[u8]>::to_vec))).collect(),
                 place: Some((partition, it.offset().0)),
             }));

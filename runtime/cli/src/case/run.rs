@@ -1,5 +1,6 @@
 //! A case through the real sandbox, in one of the ways that must all give the same.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::{Array, StructArray};
@@ -69,10 +70,10 @@ impl Subject {
 /// Rows of one call at the most (A14).
 const BATCH_RECORDS_MAX: usize = floe_operator::BATCH_ROWS_MAX;
 
-pub(crate) fn run(subject: &Subject, case: &Case, way: Way) -> Result<Outcome> {
+pub(crate) fn run<'a>(subject: &'a Subject, case: &'a Case, way: Way) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let mut run: Option<Running<'_>> = None;
-    let mut waiting: Vec<&CaseRecord> = Vec::new();
+    let mut run: Option<Running<'a>> = None;
+    let mut waiting: Vec<&'a CaseRecord> = Vec::new();
     for step in &case.steps {
         match step {
             Step::Record(record) => {
@@ -84,6 +85,13 @@ pub(crate) fn run(subject: &Subject, case: &Case, way: Way) -> Result<Outcome> {
                     }
                     waiting.clear();
                     run = Some(Running::open(subject, partition)?);
+                }
+                // A batch is of one source.
+                if let Some(run) = &mut run
+                    && waiting.last().is_some_and(|it| it.source != record.source)
+                {
+                    run.take(&waiting, &mut outcome)?;
+                    waiting.clear();
                 }
                 waiting.push(record);
                 let (Some(run), true) =
@@ -130,7 +138,8 @@ pub(crate) fn run(subject: &Subject, case: &Case, way: Way) -> Result<Outcome> {
 struct Running<'a> {
     subject: &'a Subject,
     task: TopicPartition,
-    decoder: Box<dyn Decoder>,
+    /// One for each source that records name.
+    decoders: BTreeMap<Option<&'a str>, Box<dyn Decoder>>,
     operator: Box<dyn Operator>,
     virtual_time: EventTime,
     /// For records that have no place of their own.
@@ -140,12 +149,12 @@ struct Running<'a> {
 /// The seed of random numbers: the same in every run of a case.
 const SEED: u64 = 1;
 
-impl Running<'_> {
-    fn open(subject: &Subject, partition: i32) -> Result<Running<'_>> {
+impl<'a> Running<'a> {
+    fn open(subject: &'a Subject, partition: i32) -> Result<Running<'a>> {
         let task = TopicPartition { topic: "case".into(), partition };
         let operator = subject.factory.open(&task, SEED)?;
-        let decoder = subject.decoder.decoder();
-        Ok(Running { subject, task, decoder, operator, virtual_time: EventTime::MIN, next: 0 })
+        let decoders = BTreeMap::new();
+        Ok(Running { subject, task, decoders, operator, virtual_time: EventTime::MIN, next: 0 })
     }
 
     fn restore(&mut self) -> Result<()> {
@@ -154,10 +163,8 @@ impl Running<'_> {
         Ok(())
     }
 
-    fn take(&mut self, batch: &[&CaseRecord], outcome: &mut Outcome) -> Result<()> {
-        if batch.is_empty() {
-            return Ok(());
-        }
+    fn take(&mut self, batch: &[&'a CaseRecord], outcome: &mut Outcome) -> Result<()> {
+        let Some(first) = batch.first() else { return Ok(()) };
         let mut records = Records::new(self.task.clone(), Offset(self.next));
         for record in batch {
             let offset = record.place.map_or(self.next, |(_, offset)| offset);
@@ -170,7 +177,10 @@ impl Running<'_> {
                 records.push_header(name, value.as_deref());
             }
         }
-        let decoded = self.decoder.decode(&records)?;
+        let source = first.source.as_deref();
+        let decoder =
+            self.decoders.entry(source).or_insert_with(|| self.subject.decoder_of(source));
+        let decoded = decoder.decode(&records)?;
         for rejection in decoded.rejected {
             outcome.rejected.push((batch[rejection.row].line, rejection.reason));
         }
@@ -201,6 +211,13 @@ impl Running<'_> {
 }
 
 impl Subject {
+    fn decoder_of(&self, source: Option<&str>) -> Box<dyn Decoder> {
+        match source {
+            None => self.decoder.decoder(),
+            Some(name) => self.decoder.clone().of_source(name).decoder(),
+        }
+    }
+
     /// The name of the first output.
     pub(crate) fn first_output(&self) -> &str {
         self.factory.describe().outputs.first().map_or("", |(name, _)| name.as_str())

@@ -40,6 +40,7 @@ pub enum Format {
 }
 
 /// Makes decoders for one input schema.
+#[derive(Clone)]
 pub struct InputDecoder {
     format: Format,
     name: String,

@@ -1,4 +1,7 @@
 //! A file of comma-separated values (RFC 4180), batch by batch: names in the first line, types from the table.
+//!
+//! Read here and not by a crate, since those take an empty text in quotation marks and no value for the same,
+//! and pass over what is wrong with quotation marks.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

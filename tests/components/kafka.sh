@@ -6,7 +6,7 @@
 #        KAFKA_PORT       client port           (default 19092; controller = +1)
 #        KAFKA_VERSION    default 4.3.0         KAFKA_HEAP default 384m
 #        KAFKA_SASL_PORT  a second client port, for SASL_PLAINTEXT with PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512:
-#                         user alice, password alice-secret
+#                         user alice, password alice-secret; with OAUTHBEARER: any token without a signature
 #        KAFKA_PROPERTIES more lines of server.properties, \n between them
 set -euo pipefail
 CACHE=${COMPONENT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/floe-ci/components}
@@ -63,8 +63,9 @@ P
 listeners=PLAINTEXT://127.0.0.1:$PORT,CONTROLLER://127.0.0.1:$CPORT,SASL://127.0.0.1:$KAFKA_SASL_PORT
 advertised.listeners=PLAINTEXT://127.0.0.1:$PORT,SASL://127.0.0.1:$KAFKA_SASL_PORT
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_alice="alice-secret";
+listener.name.sasl.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";
 listener.name.sasl.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 P

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helper fails its test")]
 
+mod sasl;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -509,39 +511,4 @@ fn an_unreachable_broker_is_told_within_ten_seconds() {
     assert!(error.message.contains("bootstrap-servers"), "{error}");
     drop(source);
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-}
-
-/// By each mechanism that needs no library of its own; the broker's user is of tests/components/kafka.sh.
-#[test]
-fn a_password_opens_and_a_wrong_one_is_told() {
-    let Some(with_passwords) = address("FLOE_TEST_KAFKA_SASL") else { return };
-    let Some(cluster) = Cluster::with_topic(1, &[]) else { return };
-    let producer = cluster.producer(&[]);
-    cluster.send(&producer, 0, b"kept");
-    producer.flush(FLUSH).unwrap();
-    let config = |mechanism: &str, password: &str| {
-        let mut config = cluster.config();
-        config.bootstrap_servers = with_passwords.clone();
-        let properties = [
-            ("security.protocol", "SASL_PLAINTEXT"),
-            ("sasl.mechanism", mechanism),
-            ("sasl.username", "alice"),
-            ("sasl.password", password),
-        ];
-        config.properties = properties.map(|(name, it)| (name.to_owned(), it.to_owned())).into();
-        config
-    };
-    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let mut source = KafkaSource::connect(config(mechanism, "alice-secret")).unwrap();
-        let facts = source.partitions().unwrap_or_else(|error| panic!("{mechanism}: {error}"));
-        let from = cluster.position(&[0]);
-        source.assign(&from).unwrap();
-        let read = read_until(&mut source, &from, &end(&facts));
-        assert_eq!(values(&read, 0), [(0, "kept".to_owned())], "{mechanism}");
-    }
-    let refused = KafkaSource::connect(config("SCRAM-SHA-256", "hunter2"));
-    let error = refused.and_then(|mut it| it.partitions()).expect_err("the password is wrong");
-    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
-    assert!(error.message.contains("uthentication failed"), "{error}");
-    assert!(!error.message.contains("hunter2"), "{error}");
 }

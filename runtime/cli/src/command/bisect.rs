@@ -2,7 +2,6 @@
 
 use arrow_array::StructArray;
 use floe_checkpoint::{read_log, read_parts};
-use floe_core::ports::Source;
 use floe_core::{Error, Records, Result};
 use floe_pipeline::config::LogFormat;
 use floe_replay::{SinkRows, Watch};
@@ -12,8 +11,8 @@ use serde_json::Value;
 use crate::args::BisectArgs;
 use crate::exit::Differs;
 use crate::replay::condition::Condition;
-use crate::replay::input::{Input, Reading};
-use crate::replay::run::{Running, run};
+use crate::replay::input::Input;
+use crate::replay::run::run_over;
 use crate::replay::state;
 use crate::replay::subject::Subject;
 use crate::replay::tasks_of;
@@ -86,13 +85,7 @@ async fn rows(
         (task, Checking { task: name, sink, condition, broken: None, unknown: None })
     });
     let tasks = tasks.collect();
-    let reading = match ranges.is_empty() {
-        true => None,
-        false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let running = Running { reading, beyond: false, threads, records: plan.records(), terminal };
-    let replayed = run(tasks, running)?;
+    let replayed = run_over(tasks, &input, &plan, terminal)?;
     if let Some(name) = replayed.iter().find_map(|it| it.watch.unknown.as_ref()) {
         return Err(Error::invalid(format!("rows have no column {name:?}")));
     }

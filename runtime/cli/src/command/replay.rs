@@ -20,7 +20,7 @@ use crate::args::ReplayArgs;
 use crate::exit::Differs;
 use crate::replay::input::{Input, Ranges, Reading, topic_of};
 use crate::replay::report::{Report, stopped_by};
-use crate::replay::run::{Replayed, Running, run};
+use crate::replay::run::{Replayed, Running, all_cores, run};
 use crate::replay::subject::Subject;
 use crate::replay::tasks_of;
 use crate::terminal::Terminal;
@@ -86,11 +86,7 @@ async fn replay_here(
         true => None,
         false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
     };
-    let threads = if args.step || args.debugged {
-        1
-    } else {
-        std::thread::available_parallelism().map_or(1, usize::from)
-    };
+    let threads = if args.step || args.debugged { 1 } else { all_cores() };
     let running = Running { reading, beyond, threads, records: plan.records(), terminal };
     let begin = Instant::now();
     let replayed = run(tasks, running)?;

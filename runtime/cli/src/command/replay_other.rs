@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::StructArray;
-use floe_core::ports::Source;
 use floe_core::{Error, Offset, Records};
 use floe_operator::Engine;
 use floe_pipeline::config::PipelineSpec;
@@ -14,8 +13,8 @@ use serde_json::Value;
 
 use crate::args::ReplayArgs;
 use crate::exit::Differs;
-use crate::replay::input::{Input, Reading};
-use crate::replay::run::{Running, run};
+use crate::replay::input::Input;
+use crate::replay::run::run_over;
 use crate::replay::subject::Subject;
 use crate::terminal::Terminal;
 use crate::{show, wire};
@@ -63,15 +62,7 @@ pub(crate) async fn replay_other(
             replay.altered = true;
             tasks.push((replay, Rows::default()));
         }
-        let source = Box::new(input.open()?) as Box<dyn Source>;
-        let running = Running {
-            reading: Some(Reading::new(source, ranges.clone())?),
-            beyond: false,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            records: plan.records(),
-            terminal,
-        };
-        sides.push(run(tasks, running)?);
+        sides.push(run_over(tasks, &input, &plan, terminal)?);
     }
     let (right, left) = (sides.pop().unwrap_or_default(), sides.pop().unwrap_or_default());
     let mut differing = 0;

@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use arrow_array::StructArray;
 use floe_core::image::OperatorImage;
-use floe_core::ports::Source;
 use floe_core::{Error, Offset, Records, Result, TopicPartition};
 use floe_pipeline::config::{LogFormat, TableSpec};
 use floe_replay::step::{Detail, Stepped};
-use floe_replay::{Examine, Plan, SinkRows, TaskReplay, Watch};
+use floe_replay::{Examine, Plan, SinkRows, Watch};
 use floe_sink::iceberg::TableCommit;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::args::TraceArgs;
 use crate::replay::condition::Condition;
-use crate::replay::input::{Input, Reading};
-use crate::replay::run::{Replayed, Running, run};
+use crate::replay::input::Input;
+use crate::replay::run::run_over;
 use crate::replay::state;
 use crate::replay::subject::Subject;
 use crate::replay::tasks_of;
@@ -161,7 +160,7 @@ async fn trace_row(
     let tasks = tasks_of(subject, &plan)?;
     let finder = Finder { sink: sink.number, row: row.clone(), found: Vec::new(), stepped: None };
     let tasks = tasks.into_iter().map(|it| (it, finder.clone())).collect();
-    let replayed = run_all(tasks, &input, &plan, terminal)?;
+    let replayed = run_over(tasks, &input, &plan, terminal)?;
     let found = replayed.iter().find_map(|it| Some((it, it.watch.found.first()?)));
     let Some((replayed_task, found)) = found else {
         return Err(Error::refused(format!(
@@ -251,22 +250,6 @@ async fn commit_of<'a>(
     Ok(Some(Brought { commit, epochs_behind }))
 }
 
-fn run_all<W: Watch + Send>(
-    tasks: Vec<(TaskReplay, W)>,
-    input: &Input,
-    plan: &Plan,
-    terminal: &Terminal,
-) -> Result<Vec<Replayed<W>>> {
-    let mut ranges = plan.input();
-    ranges.retain(|task, _| tasks.iter().any(|it| it.0.task() == task));
-    let reading = match ranges.is_empty() {
-        true => None,
-        false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    run(tasks, Running { reading, beyond: false, threads, records: plan.records(), terminal })
-}
-
 /// Runs the row's task twice more: record by record through the batch, then with the state around one.
 fn record_of(
     subject: &Subject,
@@ -284,7 +267,7 @@ fn record_of(
             task.examine = Some(Examine { offsets, detail, cores: false, before: None });
         }
         let tasks = tasks.into_iter().map(|it| (it, finder.clone())).collect();
-        let mut replayed = run_all(tasks, input, plan, terminal)?;
+        let mut replayed = run_over(tasks, input, plan, terminal)?;
         Ok(replayed.first_mut().and_then(|it| it.watch.stepped.take()))
     };
     let Some(found) = look((first, last), Detail::Rows)? else { return Ok(None) };

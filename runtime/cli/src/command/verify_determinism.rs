@@ -14,7 +14,7 @@ use crate::args::VerifyDeterminismArgs;
 use crate::exit::Differs;
 use crate::replay::input::{Input, POLL_RECORDS, Reading};
 use crate::replay::report::{DifferenceView, Report};
-use crate::replay::run::{Replayed, Running, run};
+use crate::replay::run::{Replayed, Running, all_cores, run};
 use crate::replay::subject::Subject;
 use crate::replay::tasks_of;
 use crate::terminal::Terminal;
@@ -153,8 +153,7 @@ fn run_once(
             Some(Reading::in_runs_of(source, ranges, way.poll_records)?)
         }
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = way.threads.unwrap_or(cores);
+    let threads = way.threads.unwrap_or_else(all_cores);
     run(tasks, Running { reading, beyond: false, threads, records: plan.records(), terminal })
 }
 

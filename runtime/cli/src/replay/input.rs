@@ -233,6 +233,14 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// `None`: nothing is to be read.
+    pub(crate) fn of(input: &Input, ranges: Ranges) -> Result<Option<Reading>> {
+        match ranges.is_empty() {
+            true => Ok(None),
+            false => Reading::new(Box::new(input.open()?), ranges).map(Some),
+        }
+    }
+
     pub(crate) fn new(source: Box<dyn Source>, ranges: Ranges) -> Result<Reading> {
         Reading::in_runs_of(source, ranges, POLL_RECORDS)
     }

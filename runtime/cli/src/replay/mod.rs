@@ -12,27 +12,26 @@ pub(crate) mod state;
 pub(crate) mod symbols;
 pub(crate) mod verifier;
 
-use floe_core::Result;
+use floe_core::{Result, TopicPartition};
 use floe_replay::{Plan, TaskReplay};
 
 use subject::Subject;
 
 /// One for each task of the plan, as its first checkpoint left it.
 pub(crate) fn tasks_of(subject: &Subject, plan: &Plan) -> Result<Vec<TaskReplay>> {
-    plan.all_tasks()
-        .iter()
-        .map(|task| {
-            let mut replay = TaskReplay::new(
-                &plan.pipeline,
-                task,
-                plan.tasks.get(task),
-                &subject.links,
-                &subject.graph,
-                &*subject.decoder,
-                plan.of_task(task),
-            )?;
-            replay.altered = subject.is_redacted();
-            Ok(replay)
-        })
-        .collect()
+    plan.all_tasks().iter().map(|task| task_of(subject, plan, task)).collect()
+}
+
+pub(crate) fn task_of(subject: &Subject, plan: &Plan, task: &TopicPartition) -> Result<TaskReplay> {
+    let mut replay = TaskReplay::new(
+        &plan.pipeline,
+        task,
+        plan.tasks.get(task),
+        &subject.links,
+        &subject.graph,
+        &*subject.decoder,
+        plan.of_task(task),
+    )?;
+    replay.altered = subject.is_redacted();
+    Ok(replay)
 }

@@ -9,16 +9,15 @@ use std::path::Path;
 
 use arrow_array::{RecordBatch, StructArray};
 use floe_core::manifest::SinkEntry;
-use floe_core::ports::Source;
 use floe_core::{Offset, Records, Result, TopicPartition};
 use floe_pipeline::config::WriteMode;
 use floe_replay::step::{Detail, Stepped};
-use floe_replay::{CallAt, Examine, Plan, SinkRows, TaskReplay, Watch};
+use floe_replay::{CallAt, Examine, Plan, SinkRows, Watch};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::input::{Input, Reading};
-use super::run::{Replayed, Running, run};
+use super::input::Input;
+use super::run::run_over;
 use super::subject::Subject;
 use super::tasks_of;
 use crate::command::rows::value;
@@ -72,7 +71,7 @@ pub(crate) async fn find(
         let is_its = task.task() == found.task;
         (task, Made { call: is_its.then_some(found.call), ..Made::default() })
     });
-    let made = run_all(tasks.collect(), &input, &plan, terminal)?;
+    let made = run_over(tasks.collect(), &input, &plan, terminal)?;
     for (number, sink) in subject.spec.sinks.iter().enumerate() {
         let entry = planned.manifest.sinks.iter().find(|it| it.name == sink.name);
         let (Some(table), Some(entry)) = (sink.spec.table(), entry) else { continue };
@@ -114,8 +113,8 @@ pub(crate) async fn find(
     Ok(None)
 }
 
-/// The rows of an epoch in one table: from the bundle that carries them, or from the table's data files.
-pub(crate) async fn rows_of_run(
+/// The rows of an epoch in one table, from its data files.
+async fn rows_of_run(
     subject: &Subject,
     sink: usize,
     entry: &SinkEntry,
@@ -236,22 +235,6 @@ impl Watch for Made {
     }
 }
 
-fn run_all<W: Watch + Send>(
-    tasks: Vec<(TaskReplay, W)>,
-    input: &Input,
-    plan: &Plan,
-    terminal: &Terminal,
-) -> Result<Vec<Replayed<W>>> {
-    let mut ranges = plan.input();
-    ranges.retain(|task, _| tasks.iter().any(|it| it.0.task() == task));
-    let reading = match ranges.is_empty() {
-        true => None,
-        false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    run(tasks, Running { reading, beyond: false, threads, records: plan.records(), terminal })
-}
-
 /// The record of a batch that makes the row by itself.
 #[expect(clippy::too_many_arguments, reason = "where to look, and for what")]
 fn record_of(
@@ -272,7 +255,7 @@ fn record_of(
         task.goes_past = true;
         (task, Maker { sink, row: identity(row, row.keys()), offset: None })
     });
-    let replayed = run_all(tasks.collect(), input, plan, terminal)?;
+    let replayed = run_over(tasks.collect(), input, plan, terminal)?;
     Ok(replayed.iter().find_map(|it| it.watch.offset))
 }
 

@@ -6,9 +6,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use floe_core::{Records, Result, TopicPartition};
-use floe_replay::{EpochDone, TaskReplay, Watch};
+use floe_replay::{EpochDone, Plan, TaskReplay, Watch};
 
-use super::input::Reading;
+use super::input::{Input, Reading};
 use crate::show;
 use crate::terminal::Terminal;
 
@@ -31,6 +31,24 @@ pub(crate) struct Running<'a> {
     pub(crate) threads: usize,
     pub(crate) records: u64,
     pub(crate) terminal: &'a Terminal,
+}
+
+/// Runs tasks of a plan over all of their records in it, on all cores.
+pub(crate) fn run_over<W: Watch + Send>(
+    tasks: Vec<(TaskReplay, W)>,
+    input: &Input,
+    plan: &Plan,
+    terminal: &Terminal,
+) -> Result<Vec<Replayed<W>>> {
+    let mut ranges = plan.input();
+    ranges.retain(|task, _| tasks.iter().any(|it| it.0.task() == task));
+    let reading = Reading::of(input, ranges)?;
+    let (threads, records) = (all_cores(), plan.records());
+    run(tasks, Running { reading, beyond: false, threads, records, terminal })
+}
+
+pub(crate) fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Runs of records that wait for a thread.

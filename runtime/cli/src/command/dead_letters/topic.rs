@@ -22,27 +22,27 @@ pub(super) fn read(topic: &TopicSpec) -> Result<Vec<RecordBatch>> {
             ranges.insert(facts.topic_partition, facts.earliest..facts.end);
         }
     }
-    let mut newest = Newest::default();
+    let mut letters = Letters::default();
     if !ranges.is_empty() {
         let mut reading = Reading::new(source, ranges)?;
         while let Some(runs) = reading.next()? {
             for records in &runs {
                 for record in records.iter() {
-                    newest.take(records.topic_partition(), &record)?;
+                    letters.take(records.topic_partition(), &record)?;
                 }
             }
         }
     }
-    newest.rows()
+    letters.rows()
 }
 
 /// The lines of the records, and where each is from.
 #[derive(Default)]
-struct Newest {
+struct Letters {
     of_partition: BTreeMap<TopicPartition, Vec<u8>>,
 }
 
-impl Newest {
+impl Letters {
     fn take(&mut self, from: &TopicPartition, record: &Record<'_>) -> Result<()> {
         // A topic that is compacted may have tombstones of somebody who deletes letters.
         let Some(value) = record.value() else { return Ok(()) };

@@ -15,7 +15,8 @@ impl Partitioner {
     pub(crate) fn partition_of(self, key: &[u8], partitions: u32) -> u32 {
         match self {
             Partitioner::Murmur2 => (murmur2(key) & 0x7fff_ffff) % partitions,
-            Partitioner::Crc32 => crc32(key) % partitions,
+            // ISO 3309, as zlib has it.
+            Partitioner::Crc32 => crc32fast::hash(key) % partitions,
         }
     }
 
@@ -48,19 +49,6 @@ fn murmur2(bytes: &[u8]) -> u32 {
     hash ^ (hash >> 15)
 }
 
-/// ISO 3309, as zlib has it.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for byte in bytes {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            let low = crc & 1;
-            crc = (crc >> 1) ^ (0xedb8_8320 * low);
-        }
-    }
-    !crc
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,7 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn crc32_has_its_check_value() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    fn crc32_is_that_of_librdkafka() {
+        // The check value of the polynomial.
+        let of = |partitions| Partitioner::Crc32.partition_of(b"123456789", partitions);
+        assert_eq!(of(u32::MAX), 0xcbf4_3926);
+        assert_eq!(of(1000), 0xcbf4_3926 % 1000);
     }
 }

@@ -346,7 +346,6 @@ mod tests {
 
     use super::*;
 
-    /// "m-1" is in partition 1 of 4 and 5 of 8, "m-7" in 1 of both.
     #[test]
     fn a_record_belongs_where_its_key_goes_now() {
         let check = |key: Option<&str>, partition: u32| {

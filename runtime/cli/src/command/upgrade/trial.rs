@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{RecordBatch, StructArray};
 use floe_core::journal::{BatchStep, Step};
-use floe_core::ports::Source;
 use floe_core::{Error, EventTime, Offset, Record, Records, Result, TopicPartition};
 use floe_pipeline::config::{OnError, PipelineSpec};
 use floe_pipeline::upgrade::{OperatorChange, StateFrom};
@@ -23,8 +22,8 @@ use crate::command::rows::value;
 use crate::command::state::{TaskChanges, changes, print_changes, tell};
 use crate::exit::Differs;
 use crate::made_by::MadeBy;
-use crate::replay::input::{From, Input, Reading};
-use crate::replay::run::{Replayed, Running, run};
+use crate::replay::input::{From, Input};
+use crate::replay::run::{Replayed, run_over};
 use crate::terminal::Terminal;
 use crate::wire::Module;
 use crate::{show, wire};
@@ -139,16 +138,8 @@ pub(super) async fn trial(
         wire::schemas::recall(&store, &spec.id, &decoding.known).await?;
     }
     let side = |tasks| -> Result<(Vec<Replayed<Seen>>, Duration)> {
-        let reading = match ranges.is_empty() {
-            true => None,
-            false => {
-                Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges.clone())?)
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let records = plan.records();
         let begin = Instant::now();
-        let done = run(tasks, Running { reading, beyond: false, threads, records, terminal })?;
+        let done = run_over(tasks, &input, &plan, terminal)?;
         Ok((done, begin.elapsed()))
     };
     let mut tasks = Vec::new();

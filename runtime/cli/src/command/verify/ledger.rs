@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use floe_core::{Error, Result};
-use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{Connection, Row, Sqlite};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Row, Sqlite};
+
+use super::database::{self, failed};
 
 /// Which of the two a row is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,14 +97,7 @@ impl Side {
 
 impl Ledger {
     pub(super) async fn create(file: &Path, sums: usize) -> Result<Ledger> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .pragma("journal_mode", "OFF")
-            .pragma("synchronous", "OFF")
-            .pragma("temp_store", "FILE")
-            .pragma("cache_size", "-65536");
-        let mut database = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let mut database = database::open(file).await?;
         let mut columns = "key TEXT PRIMARY KEY, place TEXT".to_owned();
         for side in [Side::Source, Side::Table] {
             for name in names(side, sums) {
@@ -113,7 +108,7 @@ impl Ledger {
             format!("CREATE TABLE ledger ({columns}) WITHOUT ROWID"),
             "CREATE TABLE seen (id BLOB PRIMARY KEY) WITHOUT ROWID".to_owned(),
         ] {
-            sqlx::query(&statement).execute(&mut database).await.map_err(failed)?;
+            database::run(&mut database, &statement).await?;
         }
         Ok(Ledger { database, sums, side: Side::Source, waiting: HashMap::new() })
     }
@@ -187,7 +182,7 @@ impl Ledger {
     }
 
     async fn execute(&mut self, statement: &str) -> Result<()> {
-        sqlx::query(statement).execute(&mut self.database).await.map(drop).map_err(failed)
+        database::run(&mut self.database, statement).await
     }
 
     /// Hands out every key in order, and what both have for it.
@@ -274,13 +269,6 @@ fn too_large() -> Error {
     Error::invalid(
         "a sum has more than 30 digits, and is not exact any more\n→ a finer --key, or no --sum of this column",
     )
-}
-
-fn failed(error: sqlx::Error) -> Error {
-    Error::retry(format!(
-        "the temporary database in {}: {error}\n→ TMPDIR names another folder, with more room",
-        std::env::temp_dir().display()
-    ))
 }
 
 #[cfg(test)]

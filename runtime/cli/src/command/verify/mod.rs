@@ -3,6 +3,7 @@
 mod amount;
 mod count;
 mod csv;
+mod database;
 mod difference;
 mod ledger;
 mod recompute;
@@ -172,8 +173,9 @@ async fn truth(
     let span = Span::of(spec, &table_spec.table, table).await?;
     let truth = match args.recompute {
         true => {
-            let made = Recomputed::of(spec, sink, (table_spec, table), &span, terminal);
-            Truth::Recomputed(Box::new(made.await?))
+            let of = (spec, args.pipeline.as_path());
+            let made = Recomputed::of(of, sink, (table_spec, table), &span, terminal).await?;
+            Truth::Recomputed(Box::new(made))
         }
         false => {
             let source = SourceTruth::of(spec, args.source.as_deref(), (&wanted, &types), &span);

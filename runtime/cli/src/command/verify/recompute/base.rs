@@ -13,7 +13,7 @@ use crate::command::verify::span::Span;
 pub(super) struct Base {
     /// 0 is the pipeline's beginning.
     pub(super) epoch: u64,
-    /// What the table held then. `None`: nothing.
+    /// What the table held then. `None`: nothing, at the pipeline's beginning.
     pub(super) snapshot: Option<i64>,
 }
 

@@ -1,18 +1,19 @@
 //! The tasks of a pipeline run again over many epochs, what they make for one sink laid down on the disk.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use floe_core::journal::Step;
-use floe_core::ports::Source;
-use floe_core::{Records, Result, TopicPartition};
-use floe_replay::{Plan, PlannedEpoch, SinkRows, TaskReplay, Watch};
+use floe_core::{Records, TopicPartition};
+use floe_replay::{Plan, PlannedEpoch, SinkRows, Watch};
 
 use super::spool::Spool;
 use crate::exit::Differs;
 use crate::replay::input::{Input, Reading};
 use crate::replay::report::Report;
-use crate::replay::run::{Replayed, Running, run};
+use crate::replay::run::{Replayed, Running, all_cores, run};
 use crate::replay::subject::Subject;
+use crate::replay::task_of;
 use crate::terminal::Terminal;
 
 /// What tasks pass to the next stage stays in memory until that has run: epochs are run in parts of about so
@@ -25,7 +26,7 @@ pub(super) struct Made {
 }
 
 pub(super) async fn execute(
-    subject: &Subject,
+    (subject, file): (&Subject, &Path),
     (from, to): (u64, u64),
     sink: usize,
     spool: Spool,
@@ -39,9 +40,9 @@ pub(super) async fn execute(
     let spool = Arc::new(Mutex::new(spool));
     let epochs = std::mem::take(&mut plan.epochs);
     let mut tasks = Vec::new();
-    for task in names.iter().enumerate() {
-        let replay = tasks_of_one(subject, &plan, task.1)?;
-        tasks.push((replay, Laying { sink, task: task.0, spool: Arc::clone(&spool) }));
+    for (number, task) in names.iter().enumerate() {
+        let replay = task_of(subject, &plan, task)?;
+        tasks.push((replay, Laying { sink, task: number, spool: Arc::clone(&spool) }));
     }
     let is_keyed = subject.graph.keyed_stages().next().is_some();
     for part in parts(epochs, if is_keyed { PART_RECORDS } else { u64::MAX }) {
@@ -51,14 +52,10 @@ pub(super) async fn execute(
             task.add_epochs(epochs);
         }
         let ranges = plan.input();
-        let reading = match ranges.is_empty() {
-            true => None,
-            false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let running = Running { reading, beyond: false, threads, records, terminal };
+        let reading = Reading::of(&input, ranges)?;
+        let running = Running { reading, beyond: false, threads: all_cores(), records, terminal };
         let replayed = run(tasks, running)?;
-        refuse_other(subject, &plan, &replayed).await?;
+        refuse_other((subject, file), &plan, &replayed).await?;
         let again = |it: Replayed<Laying>| Some((it.ended?, it.watch));
         tasks = replayed.into_iter().filter_map(again).collect();
     }
@@ -66,18 +63,6 @@ pub(super) async fn execute(
     let spool = Arc::into_inner(spool).expect("the tasks that had it are gone");
     spool.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
     Ok(Made { tasks: names, records })
-}
-
-fn tasks_of_one(subject: &Subject, plan: &Plan, task: &TopicPartition) -> Result<TaskReplay> {
-    TaskReplay::new(
-        &plan.pipeline,
-        task,
-        plan.tasks.get(task),
-        &subject.links,
-        &subject.graph,
-        &*subject.decoder,
-        Vec::new(),
-    )
 }
 
 /// Whole epochs, one part behind the other.
@@ -116,7 +101,7 @@ fn records_of(steps: &[Step]) -> u64 {
 
 /// A re-execution that is not the run's own says nothing of the table.
 async fn refuse_other(
-    subject: &Subject,
+    (subject, file): (&Subject, &Path),
     plan: &Plan,
     replayed: &[Replayed<Laying>],
 ) -> anyhow::Result<()> {
@@ -135,7 +120,7 @@ async fn refuse_other(
             it.epoch,
             it.task,
             it.what,
-            subject.spec.id,
+            file.display(),
             it.epoch.saturating_sub(1)
         ))
         .into()),

@@ -7,7 +7,7 @@ mod newest;
 mod reader;
 mod spool;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -48,7 +48,7 @@ pub(super) struct Recomputed {
 impl Recomputed {
     /// Runs the operators over all that the table holds and checkpoints are kept of.
     pub(super) async fn of(
-        spec: &PipelineSpec,
+        (spec, file): (&PipelineSpec, &Path),
         sink: &NamedSink,
         (table_spec, table): (&TableSpec, &TableAt),
         span: &Span,
@@ -78,15 +78,15 @@ impl Recomputed {
             wire::blocking(move || Subject::of(spec, engine)).await?
         };
         let folder = TemporaryFolder::new()?;
-        let file = folder.path().join("made.parquet");
+        let spooled = folder.path().join("made.parquet");
         let mode = (table_spec.clone(), table.clone());
         let stored = move |rows: &SchemaRef| wire::stored_rows(&mode.1, &mode.0, rows);
-        let spool = Spool::create(&file, &table.columns, Box::new(stored))?;
-        let made = execute::execute(&subject, (base.epoch, span.epoch), number, spool, terminal);
-        let made = made.await?;
+        let spool = Spool::create(&spooled, &table.columns, Box::new(stored))?;
+        let epochs = (base.epoch, span.epoch);
+        let made = execute::execute((&subject, file), epochs, number, spool, terminal).await?;
         let newest = match keyed_by {
             None => None,
-            Some(key) => Some(Newest::of(&folder.path().join("newest.db"), &file, key).await?),
+            Some(key) => Some(Newest::of(&folder.path().join("newest.db"), &spooled, key).await?),
         };
         Ok(Recomputed {
             columns: Arc::clone(&table.columns),
@@ -94,7 +94,7 @@ impl Recomputed {
             base_table,
             to: span.epoch,
             tasks: made.tasks,
-            spool: file,
+            spool: spooled,
             newest,
             records: made.records,
             _folder: folder,
@@ -117,16 +117,11 @@ impl Recomputed {
     /// What is taken for granted.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        match self.base.snapshot {
-            Some(snapshot) => notes.push(format!(
+        if let Some(snapshot) = self.base.snapshot {
+            notes.push(format!(
                 "checkpoints are kept from epoch {} on: what the table held then (snapshot {snapshot}), and the operators' state then, are taken as they are",
                 self.base.epoch
-            )),
-            None if self.base.epoch > 0 => notes.push(format!(
-                "the operators' state of epoch {} is taken as it is",
-                self.base.epoch
-            )),
-            None => {}
+            ));
         }
         notes.push(
             "the same modules ran again: what they compute wrongly is as wrong here".to_owned(),

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use floe_core::{Error, Result};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 
 use super::spool::{self, Spooled};
 use crate::command::verify::amount;
+use crate::command::verify::database::{self, failed, run};
 
 /// Rows of one statement, six values each.
 const ROWS: usize = 64;
@@ -48,14 +49,7 @@ impl Newest {
     }
 
     pub(super) async fn open(&self) -> Result<SqliteConnection> {
-        let options = SqliteConnectOptions::new()
-            .filename(&self.file)
-            .create_if_missing(true)
-            .pragma("journal_mode", "OFF")
-            .pragma("synchronous", "OFF")
-            .pragma("temp_store", "FILE")
-            .pragma("cache_size", "-65536");
-        SqliteConnection::connect_with(&options).await.map_err(failed)
+        database::open(&self.file).await
     }
 
     /// A task's rows are in its order; those of several tasks within an epoch are in none.
@@ -138,17 +132,6 @@ impl Newest {
     pub(super) fn key(&self) -> &[String] {
         &self.key
     }
-}
-
-async fn run(database: &mut SqliteConnection, statement: &str) -> Result<()> {
-    sqlx::query(statement).execute(database).await.map(drop).map_err(failed)
-}
-
-fn failed(error: sqlx::Error) -> Error {
-    Error::retry(format!(
-        "the temporary database in {}: {error}\n→ TMPDIR names another folder, with more room",
-        std::env::temp_dir().display()
-    ))
 }
 
 #[cfg(test)]

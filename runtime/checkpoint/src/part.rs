@@ -19,10 +19,10 @@ const PAGES_MAGIC: &[u8; 8] = b"floepage";
 const MAGIC_1: &[u8; 8] = b"floepart";
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-const HEAD_VERSION: u32 = 3;
+const HEAD_VERSION: u32 = 4;
 const PAGES_VERSION: u32 = 2;
-/// Still read: its journal tells nothing of rows.
-const HEAD_VERSION_2: u32 = 2;
+/// Still read: their journals were written in another way, and that of 2 tells nothing of rows.
+const HEAD_VERSIONS_BEFORE: [u32; 2] = [2, 3];
 const PART_VERSION_1: u32 = 1;
 
 /// Pages of one part at the most: 4 MiB, so that a large memory is compressed, read and cleaned piece by
@@ -102,7 +102,7 @@ pub(crate) fn encode_head(task: &CapturedTask) -> Vec<u8> {
     e.signed(task.virtual_time.0);
     e.signed(task.watermark.0);
     e.varint(task.records);
-    task.journal.encode(&mut e);
+    task.journal.encode(&task.stand(), &mut e);
     e.list(&task.operators, |e, (name, image)| {
         e.string(name);
         e.varint(image.memory.bytes);
@@ -197,12 +197,13 @@ pub(crate) fn decode_pages(bytes: &[u8]) -> Result<DecodedPages, PartError> {
     Ok(DecodedPages { numbers, stored: content.into(), places })
 }
 
-fn check_begin(d: &mut Decoder<'_>, magic: &[u8; 8], versions: &[u32]) -> Result<(), PartError> {
+/// Its version.
+fn check_begin(d: &mut Decoder<'_>, magic: &[u8; 8], versions: &[u32]) -> Result<u32, PartError> {
     if d.raw(magic.len())? != magic {
         d.invalid("does not begin as such a part does")?;
     }
     match d.u32()? {
-        found if versions.contains(&found) => Ok(()),
+        found if versions.contains(&found) => Ok(found),
         other => Err(PartError::Version(other)),
     }
 }
@@ -241,8 +242,9 @@ fn decode_runs(d: &mut Decoder<'_>, page_count_max: usize) -> Result<Vec<Run>, D
 /// Everything but the memories, of which the length is known and no page.
 pub(crate) fn decode_head(bytes: &[u8]) -> Result<CapturedTask, PartError> {
     let mut d = Decoder::new(bytes);
-    check_begin(&mut d, HEAD_MAGIC, &[HEAD_VERSION_2, HEAD_VERSION])?;
-    let mut task = decode_task(&mut d)?;
+    let [second, third] = HEAD_VERSIONS_BEFORE;
+    let version = check_begin(&mut d, HEAD_MAGIC, &[second, third, HEAD_VERSION])?;
+    let mut task = decode_task(&mut d, version)?;
     task.operators = d.list(|d| decode_operator(d, |_, _| Ok(())))?;
     d.finish()?;
     Ok(task)
@@ -258,7 +260,7 @@ pub(crate) fn decode_version_1(bytes: &[u8]) -> Result<CapturedTask, PartError> 
     let mut d = Decoder::new(bytes);
     check_begin(&mut d, MAGIC_1, &[PART_VERSION_1])?;
     let mut head = Decoder::new(d.bytes()?);
-    let mut task = decode_task(&mut head)?;
+    let mut task = decode_task(&mut head, PART_VERSION_1)?;
     let mut all_runs = Vec::new();
     task.operators = head.list(|d| {
         decode_operator(d, |d, page_count| {
@@ -286,20 +288,26 @@ pub(crate) fn decode_version_1(bytes: &[u8]) -> Result<CapturedTask, PartError> 
     Ok(task)
 }
 
-fn decode_task(d: &mut Decoder<'_>) -> Result<CapturedTask, DecodeError> {
+/// `version` is that of the head; one of a part of version 1 is older than all.
+fn decode_task(d: &mut Decoder<'_>, version: u32) -> Result<CapturedTask, DecodeError> {
     let topic = d.string()?;
     let Ok(partition) = i32::try_from(d.signed()?) else {
         return d.invalid("a partition is over 32 bits");
     };
-    Ok(CapturedTask {
+    let mut task = CapturedTask {
         task: TopicPartition::new(&topic, partition),
         next_offset: Offset(d.signed()?),
         virtual_time: EventTime(d.signed()?),
         watermark: EventTime(d.signed()?),
         records: d.varint()?,
-        journal: Journal::decode(d)?,
+        journal: Journal::default(),
         operators: Vec::new(),
-    })
+    };
+    task.journal = match version {
+        HEAD_VERSION => Journal::decode(&task.stand(), d)?,
+        _ => Journal::decode_before_4(d)?,
+    };
+    Ok(task)
 }
 
 /// `runs` reads what version 1 has behind the memory's length.

@@ -2,15 +2,19 @@
 //!
 //! With the image at epoch n, the source and this journal, a re-execution gives the bytes of n+1. For a task
 //! of a keyed stage the tasks of the stage before it are the source, and the steps say how they were merged.
-//! A step is a few bytes: offsets are written as differences.
+//! A step is a few bytes, 16 at the most on average: `written.rs` has how.
+
+mod written;
+mod before_4;
+
+pub use written::Stand;
 
 use crate::chain::Left;
-use crate::encoding::{DecodeError, Decoder, Encoder};
 use crate::event_time::EventTime;
 use crate::exchange::{RowsHash, digest};
 use crate::graph::Outlet;
 use crate::position::Offset;
-use crate::schema::{SchemaId, SchemaUse};
+use crate::schema::SchemaUse;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -88,17 +92,6 @@ pub struct Journal {
     pub steps: Vec<Step>,
 }
 
-const BATCH: u8 = 1;
-const WATERMARK: u8 = 2;
-const SKIP: u8 = 3;
-const RETRY: u8 = 5;
-const MERGE: u8 = 6;
-const MERGE_SKIP: u8 = 7;
-const SCHEMA: u8 = 8;
-const ROWS: u8 = 9;
-/// A batch that begins right behind the step before it and has no gap: its offsets are its count.
-const DENSE: u8 = 4;
-
 impl Journal {
     /// Behind the step whose call left these rows.
     pub fn left(&mut self, rows: &Left) {
@@ -113,131 +106,6 @@ impl Journal {
     /// Calls and records passed over.
     pub fn calls(&self) -> usize {
         self.steps.iter().filter(|it| !matches!(it, Step::Rows(_))).count()
-    }
-
-    pub fn encode(&self, encoder: &mut Encoder) {
-        encoder.varint(self.steps.len() as u64);
-        let mut offset = 0i64;
-        let mut time = 0i64;
-        for step in &self.steps {
-            match step {
-                Step::Batch(batch) => {
-                    let count = i64::from(batch.count);
-                    let is_dense = batch.first.0 == offset.wrapping_add(1)
-                        && batch.last.0 == offset.wrapping_add(count);
-                    if is_dense {
-                        encoder.u8(DENSE);
-                        encoder.varint(u64::from(batch.count));
-                    } else {
-                        encoder.u8(BATCH);
-                        encoder.signed(batch.first.0.wrapping_sub(offset));
-                        encoder.signed(batch.last.0.wrapping_sub(batch.first.0));
-                        encoder.varint(u64::from(batch.count));
-                    }
-                    encoder.u64(batch.input_hash);
-                    encoder.signed(batch.virtual_time.0.wrapping_sub(time));
-                    offset = batch.last.0;
-                    time = batch.virtual_time.0;
-                }
-                Step::Watermark(watermark) => {
-                    encoder.u8(WATERMARK);
-                    encoder.signed(watermark.0.wrapping_sub(time));
-                    time = watermark.0;
-                }
-                Step::Skip(skipped) => {
-                    encoder.u8(SKIP);
-                    encoder.signed(skipped.0.wrapping_sub(offset));
-                    offset = skipped.0;
-                }
-                Step::Retry(given_back) => {
-                    encoder.u8(RETRY);
-                    encoder.signed(given_back.0.wrapping_sub(offset));
-                    offset = given_back.0;
-                }
-                Step::Merge(merge) => {
-                    encoder.u8(MERGE);
-                    encoder.varint(u64::from(merge.from));
-                    encoder.varint(u64::from(merge.rows));
-                    encoder.u64(merge.rows_hash);
-                    encoder.signed(merge.virtual_time.0.wrapping_sub(time));
-                    time = merge.virtual_time.0;
-                }
-                Step::MergeSkip { from } => {
-                    encoder.u8(MERGE_SKIP);
-                    encoder.varint(u64::from(*from));
-                }
-                Step::Schema(schema) => {
-                    encoder.u8(SCHEMA);
-                    encoder.varint(u64::from(schema.id.0));
-                    encoder.option(schema.hash, |encoder, it| encoder.u64(it));
-                }
-                Step::Rows(mark) => {
-                    encoder.u8(ROWS);
-                    encoder.raw(&mark.0.to_le_bytes());
-                }
-            }
-        }
-    }
-
-    pub fn decode(decoder: &mut Decoder<'_>) -> Result<Journal, DecodeError> {
-        let mut offset = 0i64;
-        let mut time = 0i64;
-        let steps = decoder.list(|decoder| {
-            Ok(match decoder.u8()? {
-                kind @ (BATCH | DENSE) => {
-                    let (first, last, count);
-                    if kind == DENSE {
-                        count = decoder.varint_u32()?;
-                        first = offset.wrapping_add(1);
-                        last = offset.wrapping_add(i64::from(count));
-                    } else {
-                        first = decoder.signed()?.wrapping_add(offset);
-                        last = decoder.signed()?.wrapping_add(first);
-                        count = decoder.varint_u32()?;
-                    }
-                    let input_hash = decoder.u64()?;
-                    time = decoder.signed()?.wrapping_add(time);
-                    offset = last;
-                    Step::Batch(BatchStep {
-                        first: Offset(first),
-                        last: Offset(last),
-                        count,
-                        input_hash,
-                        virtual_time: EventTime(time),
-                    })
-                }
-                WATERMARK => {
-                    time = decoder.signed()?.wrapping_add(time);
-                    Step::Watermark(EventTime(time))
-                }
-                SKIP => {
-                    offset = decoder.signed()?.wrapping_add(offset);
-                    Step::Skip(Offset(offset))
-                }
-                RETRY => {
-                    offset = decoder.signed()?.wrapping_add(offset);
-                    Step::Retry(Offset(offset))
-                }
-                MERGE => {
-                    let (from, rows) = (decoder.varint_u32()?, decoder.varint_u32()?);
-                    let rows_hash = decoder.u64()?;
-                    time = decoder.signed()?.wrapping_add(time);
-                    let virtual_time = EventTime(time);
-                    Step::Merge(MergeStep { from, rows, rows_hash, virtual_time })
-                }
-                MERGE_SKIP => Step::MergeSkip { from: decoder.varint_u32()? },
-                SCHEMA => {
-                    let id = SchemaId(decoder.varint_u32()?);
-                    Step::Schema(SchemaUse { id, hash: decoder.option(|it| it.u64())? })
-                }
-                ROWS => {
-                    let mark = [decoder.u8()?, decoder.u8()?];
-                    Step::Rows(RowsMark(u16::from_le_bytes(mark)))
-                }
-                _ => return decoder.invalid("a journal step of an unknown kind"),
-            })
-        })?;
-        Ok(Journal { steps })
     }
 }
 
@@ -274,57 +142,5 @@ mod tests {
         ] {
             assert_ne!(mark(outlet, numbers.clone()), plain, "{outlet:?} {numbers:?}");
         }
-    }
-
-    fn batch(first: i64, last: i64, count: u32) -> Step {
-        Step::Batch(BatchStep {
-            first: Offset(first),
-            last: Offset(last),
-            count,
-            input_hash: u64::MAX,
-            virtual_time: EventTime(1_760_000_000_000),
-        })
-    }
-
-    #[test]
-    fn it_comes_back_and_a_call_is_at_most_16_bytes_on_average() {
-        let steps: Vec<Step> = (0..1000i64)
-            .flat_map(|n| {
-                let batch = BatchStep {
-                    first: Offset(n * 4096),
-                    last: Offset(n * 4096 + 4095),
-                    count: 4096,
-                    input_hash: n as u64 * 7919,
-                    virtual_time: EventTime(1_760_000_000_000 + n * 50),
-                };
-                [Step::Batch(batch), Step::Rows(RowsMark(n as u16 * 31))]
-            })
-            .chain([
-                Step::Watermark(EventTime(5)),
-                Step::Skip(Offset(17)),
-                Step::Retry(Offset(3)),
-                Step::Merge(MergeStep {
-                    from: 3,
-                    rows: 2048,
-                    rows_hash: 1,
-                    virtual_time: EventTime(1_760_000_000_000),
-                }),
-                Step::MergeSkip { from: 300 },
-                Step::Schema(SchemaUse { id: SchemaId(70_000), hash: Some(u64::MAX) }),
-                Step::Schema(SchemaUse { id: SchemaId(0), hash: None }),
-                batch(18, 18, 1),
-                batch(19, 25, 3),
-                batch(26, 26, 1),
-                batch(28, 28, 1),
-            ])
-            .collect();
-        let journal = Journal { steps };
-        let mut encoder = Encoder::new();
-        journal.encode(&mut encoder);
-        let bytes = encoder.finish();
-        assert!(bytes.len() <= 16 * journal.calls(), "{} bytes", bytes.len());
-        let mut decoder = Decoder::new(&bytes);
-        assert_eq!(Journal::decode(&mut decoder).unwrap(), journal);
-        decoder.finish().unwrap();
     }
 }

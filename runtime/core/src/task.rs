@@ -2,7 +2,7 @@
 
 use crate::event_time::EventTime;
 use crate::image::OperatorImage;
-use crate::journal::Journal;
+use crate::journal::{Journal, Stand};
 use crate::position::{Offset, TopicPartition};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,4 +18,12 @@ pub struct CapturedTask {
     pub watermark: EventTime,
     /// Records taken since the pipeline began.
     pub records: u64,
+}
+
+impl CapturedTask {
+    /// Behind its journal's last step.
+    pub fn stand(&self) -> Stand {
+        let CapturedTask { next_offset, virtual_time, watermark, .. } = *self;
+        Stand { next_offset, virtual_time, watermark }
+    }
 }

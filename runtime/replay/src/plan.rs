@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use floe_checkpoint::{read_heads, read_log, read_parts};
-use floe_core::journal::{Journal, Step};
+use floe_core::journal::{Journal, Stand, Step};
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::ObjectStore;
 use floe_core::task::CapturedTask;
@@ -32,9 +32,9 @@ pub struct PlannedEpoch {
 #[derive(Clone, Debug)]
 pub struct PlannedTask {
     pub journal: Journal,
-    /// After the epoch.
+    /// After the epoch, as the rest.
+    pub stand: Stand,
     pub state_hash: [u8; 32],
-    pub next_offset: Offset,
     /// Taken since the pipeline began.
     pub records: u64,
     /// Of a task of a keyed stage, the tasks of the stage before it, in order of their names.
@@ -122,9 +122,9 @@ async fn planned_epoch(
         refuse_retried(&part.journal, manifest.epoch)?;
         if wanted(&entry.task) {
             let planned = PlannedTask {
+                stand: part.stand(),
                 journal: part.journal,
                 state_hash: entry.state_hash,
-                next_offset: entry.next_offset,
                 records: entry.records,
                 upstream: upstream(&manifest, &entry.task),
             };

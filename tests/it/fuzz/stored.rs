@@ -7,7 +7,7 @@ use bytes::Bytes;
 use floe_checkpoint::hint::Hint;
 use floe_checkpoint::{memory_store, read_parts};
 use floe_core::encoding::{Decoder, Encoder};
-use floe_core::journal::{BatchStep, Journal, RowsMark, Step};
+use floe_core::journal::{BatchStep, Journal, RowsMark, Stand, Step};
 use floe_core::log_entry::LogEntry;
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::ObjectStore;
@@ -87,6 +87,11 @@ fn manifest() {
 
 #[test]
 fn journal() {
+    let stand = Stand {
+        next_offset: Offset(1000),
+        virtual_time: EventTime(1_760_000_000_500),
+        watermark: EventTime::MIN,
+    };
     let journal = |steps: i64| {
         let mut journal = Journal::default();
         for step in 0..steps {
@@ -105,17 +110,17 @@ fn journal() {
             });
         }
         let mut e = Encoder::new();
-        journal.encode(&mut e);
+        journal.encode(&stand, &mut e);
         e.finish()
     };
     let corpus = [journal(0), journal(3), journal(40)];
     fuzz("stored::journal", &corpus, |bytes| {
         let mut d = Decoder::new(bytes);
-        let Ok(journal) = Journal::decode(&mut d) else { return false };
+        let Ok(journal) = Journal::decode(&stand, &mut d) else { return false };
         let mut e = Encoder::new();
-        journal.encode(&mut e);
+        journal.encode(&stand, &mut e);
         let written = e.finish();
-        assert_eq!(Journal::decode(&mut Decoder::new(&written)).unwrap(), journal);
+        assert_eq!(Journal::decode(&stand, &mut Decoder::new(&written)).unwrap(), journal);
         true
     });
 }

@@ -70,7 +70,8 @@ async fn add_beyond(
     for facts in source.partitions()?.into_iter().filter(|it| wanted.contains(&it.topic_partition))
     {
         let task = facts.topic_partition;
-        let last = plan.epochs.last().and_then(|it| it.tasks.get(&task)).map(|it| it.next_offset);
+        let last =
+            plan.epochs.last().and_then(|it| it.tasks.get(&task)).map(|it| it.stand.next_offset);
         let begin =
             last.or(plan.tasks.get(&task).map(|it| it.next_offset)).unwrap_or(facts.earliest);
         let end = Offset(begin.0.saturating_add_unsigned(beyond)).min(facts.end);

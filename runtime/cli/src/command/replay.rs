@@ -140,7 +140,8 @@ pub(crate) fn parse_task(text: &str) -> Result<TopicPartition> {
 /// Behind the last checkpoint: there, records are run without a journal.
 fn beyond(plan: &Plan, args: &ReplayArgs) -> bool {
     let past = |task: &TopicPartition, until: i64| {
-        let planned = plan.epochs.last().and_then(|it| it.tasks.get(task)).map(|it| it.next_offset);
+        let planned =
+            plan.epochs.last().and_then(|it| it.tasks.get(task)).map(|it| it.stand.next_offset);
         let end = planned.or(plan.tasks.get(task).map(|it| it.next_offset));
         end.is_none_or(|end| until >= end.0)
     };

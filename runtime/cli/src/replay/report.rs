@@ -77,7 +77,7 @@ impl Report {
         let mut journal_bytes = 0;
         for task in plan.epochs.iter().flat_map(|it| it.tasks.values()) {
             let mut encoder = Encoder::new();
-            task.journal.encode(&mut encoder);
+            task.journal.encode(&task.stand, &mut encoder);
             journal_bytes += encoder.len() as u64;
         }
         Ok(Report {

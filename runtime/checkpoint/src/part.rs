@@ -21,7 +21,7 @@ const MAGIC_1: &[u8; 8] = b"floepart";
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
 const HEAD_VERSION: u32 = 4;
 const PAGES_VERSION: u32 = 2;
-/// Still read: their journals were written in another way, and that of 2 tells nothing of rows.
+/// Still read: their journals were written in another way, and tell nothing of rows.
 const HEAD_VERSIONS_BEFORE: [u32; 2] = [2, 3];
 const PART_VERSION_1: u32 = 1;
 

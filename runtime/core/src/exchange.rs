@@ -143,9 +143,10 @@ fn mix_column(hashes: &mut [u64], column: &ArrayRef) {
         DataType::Date64 => numbers!(Date64Type),
         DataType::Timestamp(_, _) => {
             // Whatever it counts, it is 64 bits.
-            let bytes = fixed(column, 8);
-            let (words, _) = bytes.as_chunks::<8>();
-            each(hashes, column, |row, hash| mix(hash, u64::from_le_bytes(words[row])));
+            fixed(column, 8, |bytes| {
+                let (words, _) = bytes.as_chunks::<8>();
+                each(hashes, column, |row, hash| mix(hash, u64::from_le_bytes(words[row])));
+            });
         }
         DataType::Decimal128(_, _) => {
             let values = column.as_primitive::<Decimal128Type>().values();
@@ -174,15 +175,22 @@ fn each(hashes: &mut [u64], column: &ArrayRef, mix_in: impl Fn(usize, u64) -> u6
     }
 }
 
-/// The bytes of a column's values of one width, whatever their type.
-fn fixed(column: &ArrayRef, width: usize) -> Vec<u8> {
+/// With the bytes of a column's values of one width, whatever their type.
+fn fixed(column: &ArrayRef, width: usize, take: impl FnOnce(&[u8])) {
     let data = column.to_data();
     let from = data.offset() * width;
-    data.buffers()[0].as_slice()[from..from + data.len() * width].to_vec()
+    take(&data.buffers()[0].as_slice()[from..from + data.len() * width]);
 }
 
-/// A hash of what `digest` gives out, made as that of a key is.
+/// A hash of what `digest` gives out. Long pieces go through four lanes: each word waits for the one before it in
+/// its lane alone. `RowsMark::of` over 8,192 payments takes 4 ns a row so, and 29 with one lane and copies.
 pub(crate) struct RowsHash(u64);
+
+/// Bytes of the lanes together.
+const LANES_BYTES: usize = 32;
+/// What the lanes begin with, so that words do not change places unseen.
+const LANES: [u64; 4] =
+    [BEGIN, BEGIN.rotate_left(16), BEGIN.rotate_left(32), BEGIN.rotate_left(48)];
 
 impl Default for RowsHash {
     fn default() -> RowsHash {
@@ -192,7 +200,19 @@ impl Default for RowsHash {
 
 impl RowsHash {
     pub(crate) fn take(&mut self, bytes: &[u8]) {
-        self.0 = mix_bytes(self.0, bytes);
+        let (rounds, rest) = bytes.as_chunks::<LANES_BYTES>();
+        let mut lanes = LANES;
+        for round in rounds {
+            let (words, _) = round.as_chunks::<8>();
+            for (lane, word) in lanes.iter_mut().zip(words) {
+                *lane = mix(*lane, u64::from_le_bytes(*word));
+            }
+        }
+        if !rounds.is_empty() {
+            self.0 = mix(self.0, rounds.len() as u64);
+            self.0 = lanes.into_iter().fold(self.0, mix);
+        }
+        self.0 = mix_bytes(self.0, rest);
     }
 
     pub(crate) fn finish(&self) -> u64 {
@@ -235,9 +255,9 @@ fn digest_column(column: &ArrayRef, take: &mut dyn FnMut(&[u8])) {
         DataType::Struct(_) => {
             column.as_struct().columns().iter().for_each(|it| digest_column(it, take));
         }
-        DataType::FixedSizeBinary(width) => take(&fixed(column, *width as usize)),
+        DataType::FixedSizeBinary(width) => fixed(column, *width as usize, take),
         other => match other.primitive_width() {
-            Some(width) => take(&fixed(column, width)),
+            Some(width) => fixed(column, width, take),
             None => unreachable!("no operator emits a column of type {other}"),
         },
     }
@@ -245,8 +265,11 @@ fn digest_column(column: &ArrayRef, take: &mut dyn FnMut(&[u8])) {
 
 /// Lengths, then what they are of. Of lists, whose items follow by themselves, the lengths alone.
 fn digest_bytes(offsets: &[i32], data: &[u8], take: &mut dyn FnMut(&[u8])) {
-    let lengths = offsets.windows(2).flat_map(|it| (it[1] - it[0]).to_le_bytes());
-    take(&lengths.collect::<Vec<u8>>());
+    let mut lengths = vec![[0; 4]; offsets.len() - 1];
+    for (length, it) in lengths.iter_mut().zip(offsets.windows(2)) {
+        *length = (it[1] - it[0]).to_le_bytes();
+    }
+    take(lengths.as_flattened());
     if !data.is_empty() {
         take(&data[offsets[0] as usize..offsets[offsets.len() - 1] as usize]);
     }

@@ -127,11 +127,19 @@ mod tests {
         let plain = mark(Outlet::Sink(0), vec![1, 2, 3]);
         assert!(plain.is_some());
         assert_eq!(mark(Outlet::Sink(0), Vec::new()), None);
-        for bit in 0..64 {
-            for place in 0..3 {
-                let mut other = vec![1, 2, 3];
-                other[place] ^= 1 << bit;
-                assert_ne!(mark(Outlet::Sink(0), other), plain, "bit {bit} of row {place}");
+        // A long column goes through lanes.
+        for rows in [3, 40] {
+            let numbers: Vec<i64> = (1..=rows).collect();
+            let plain = mark(Outlet::Sink(0), numbers.clone());
+            for place in 0..numbers.len() {
+                for bit in 0..64 {
+                    let mut other = numbers.clone();
+                    other[place] ^= 1 << bit;
+                    assert_ne!(mark(Outlet::Sink(0), other), plain, "bit {bit} of row {place}");
+                }
+                let mut other = numbers.clone();
+                other.swap(place, (place + 1) % numbers.len());
+                assert_ne!(mark(Outlet::Sink(0), other), plain, "rows {place} exchanged");
             }
         }
         for (outlet, numbers) in [

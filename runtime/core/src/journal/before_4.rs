@@ -1,6 +1,8 @@
 //! Journals of heads before version 4, read and no more written: the first offset and time were whole.
+//!
+//! Their marks were of another hash, and are passed over: such a journal tells nothing of rows.
 
-use super::{BatchStep, Journal, MergeStep, RowsMark, Step};
+use super::{BatchStep, Journal, MergeStep, Step};
 use crate::encoding::{DecodeError, Decoder};
 use crate::event_time::EventTime;
 use crate::position::Offset;
@@ -22,7 +24,7 @@ impl Journal {
         let mut offset = 0i64;
         let mut time = 0i64;
         let steps = decoder.list(|decoder| {
-            Ok(match decoder.u8()? {
+            Ok(Some(match decoder.u8()? {
                 kind @ (BATCH | DENSE) => {
                     let (first, last, count);
                     if kind == DENSE {
@@ -70,12 +72,12 @@ impl Journal {
                     Step::Schema(SchemaUse { id, hash: decoder.option(|it| it.u64())? })
                 }
                 ROWS => {
-                    let mark = [decoder.u8()?, decoder.u8()?];
-                    Step::Rows(RowsMark(u16::from_le_bytes(mark)))
+                    decoder.array::<2>()?;
+                    return Ok(None);
                 }
                 _ => return decoder.invalid("a journal step of an unknown kind"),
-            })
+            }))
         })?;
-        Ok(Journal { steps })
+        Ok(Journal { steps: steps.into_iter().flatten().collect() })
     }
 }

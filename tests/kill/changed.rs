@@ -18,7 +18,7 @@ use crate::scene::{Place, Scene};
 const OFFSET: i64 = 45;
 const MARKED: i64 = 777;
 
-fn lines(offsets: std::ops::Range<i64>) -> String {
+pub(crate) fn lines(offsets: std::ops::Range<i64>) -> String {
     let mut text = String::new();
     for offset in offsets {
         for partition in [0, 1] {
@@ -31,7 +31,7 @@ fn lines(offsets: std::ops::Range<i64>) -> String {
     text
 }
 
-const PIPELINE: &str = r#"
+pub(crate) const PIPELINE: &str = r#"
 [pipeline]
 id = "changed"
 
@@ -64,7 +64,7 @@ fn other_build(text: &str) -> Result<String> {
 }
 
 /// Manifests of the log name this module in place of the one that made them.
-fn name_module(log: &Path, module_hash: [u8; 32]) -> Result<()> {
+pub(crate) fn name_module(log: &Path, module_hash: [u8; 32]) -> Result<()> {
     for file in std::fs::read_dir(log)? {
         let path = file?.path();
         let name = path.file_name().and_then(|it| it.to_str()).context("a name")?;

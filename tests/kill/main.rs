@@ -43,6 +43,7 @@ mod readme;
 mod replay;
 mod diverged;
 mod changed;
+mod statics;
 mod recorded;
 mod languages;
 mod debugger;

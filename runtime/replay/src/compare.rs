@@ -25,7 +25,7 @@ pub struct PageDiff {
     /// Hexadecimal, from `address` on.
     pub left: String,
     pub right: String,
-    /// The static variable that begins there or last before it, where somebody knows the module.
+    /// What stands there, where somebody knows the module: a static variable, stack or heap.
     pub symbol: Option<String>,
 }
 

@@ -90,7 +90,9 @@ pub(crate) fn diff(args: DiffArgs) -> anyhow::Result<()> {
                 (Some(old), Some(new)) => compare(&old.operators, &new.operators),
                 _ => Vec::new(),
             };
-            name_symbols(&spec, &right.identity.operators, &mut state);
+            if let Some(new) = &new {
+                name_symbols(&spec, &right.identity.operators, &new.operators, &mut state);
+            }
             tasks.push(TaskDiff {
                 task: name.to_string(),
                 same_state: a.as_ref().map(|it| it.state_hash)

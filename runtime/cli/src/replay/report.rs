@@ -284,7 +284,7 @@ async fn view<W>(
         let parts = read_parts(&*subject.store, &plan.pipeline, &planned.manifest).await?;
         if let Some(part) = parts.iter().find(|it| it.task == task.task) {
             state = compare(&part.operators, found);
-            name_symbols(&subject.spec, &plan.identity.operators, &mut state);
+            name_symbols(&subject.spec, &plan.identity.operators, found, &mut state);
         }
     }
     let task = task.task.to_string();

@@ -86,13 +86,7 @@ pub(crate) fn name_module(log: &Path, module_hash: [u8; 32]) -> Result<()> {
 fn the_record_row_and_column_are_named() {
     check("changed::the_record_row_and_column", &[], |lab| {
         let scene = Scene::new(lab, "changed", Place::Local)?;
-        let text = std::fs::read_to_string(root().join("sdk/abi/sum.wat"))?;
-        std::fs::write(scene.pipeline(), PIPELINE)?;
-        std::fs::write(scene.folder.join("sum.wat"), other_build(&text)?)?;
-        for end in [40, 80] {
-            std::fs::write(scene.folder.join("numbers.jsonl"), lines(0..end))?;
-            must(&scene, 0, &[], &["run", "pipeline.toml", "--until-end"])?;
-        }
+        let text = run_of_other_build(&scene, PIPELINE)?;
         let replay = ["replay", "pipeline.toml", "--checkpoint", "0", "--to", "2"];
         must(&scene, 0, &["identical ✓"], &replay)?;
         // What both builds make of it is shown as before.
@@ -109,6 +103,9 @@ fn the_record_row_and_column_are_named() {
             named(&scene, &replay)?;
             named(&scene, &[&replay[..], &["--task", "numbers/1"]].concat())?;
         }
+        // A bundle carries the run's rows.
+        let bundle = ["bundle", "pipeline.toml", "--checkpoint", "1", "-o", "of-1.floe"];
+        must(&scene, 0, &["epoch 1 → 2"], &bundle)?;
         // Without the table the records are named that the call took.
         std::fs::rename(scene.folder.join("lake"), scene.folder.join("away"))?;
         must(
@@ -117,6 +114,45 @@ fn the_record_row_and_column_are_named() {
             &["numbers/1: records 40..79", "left other rows", "the run's rows cannot be had"],
             &replay,
         )?;
+        std::fs::rename(scene.folder.join("checkpoints"), scene.folder.join("gone"))?;
+        named(&scene, &["replay", "of-1.floe"])?;
+        scene.done();
+        Ok(())
+    });
+}
+
+/// Gives the text of the build that it is replayed with.
+fn run_of_other_build(scene: &Scene<'_>, pipeline: &str) -> Result<String> {
+    let text = std::fs::read_to_string(root().join("sdk/abi/sum.wat"))?;
+    std::fs::write(scene.pipeline(), pipeline)?;
+    std::fs::write(scene.folder.join("sum.wat"), other_build(&text)?)?;
+    for end in [40, 80] {
+        std::fs::write(scene.folder.join("numbers.jsonl"), lines(0..end))?;
+        must(scene, 0, &[], &["run", "pipeline.toml", "--until-end"])?;
+    }
+    Ok(text)
+}
+
+/// Of a key's rows the last is in the table: it is that of the other build.
+#[test]
+fn a_row_that_replaces_another_is_named() {
+    check("changed::a_row_that_replaces", &[], |lab| {
+        let scene = Scene::new(lab, "changed-upsert", Place::Local)?;
+        let upsert =
+            PIPELINE.replace("\"lake.sums\"", "\"lake.sums\"\nmode = \"upsert\"\nkey = [\"sum\"]");
+        let text = run_of_other_build(&scene, &upsert)?;
+        let replay = ["replay", "pipeline.toml", "--checkpoint", "0", "--to", "2"];
+        must(&scene, 0, &["identical ✓"], &replay)?;
+        std::fs::write(scene.folder.join("sum.wat"), &text)?;
+        let log = scene.folder.join("checkpoints/changed/log");
+        name_module(&log, *blake3::hash(text.as_bytes()).as_bytes())?;
+        let bundle = ["bundle", "pipeline.toml", "--checkpoint", "1", "-o", "of-1.floe"];
+        must(&scene, 0, &["epoch 1 → 2"], &bundle)?;
+        let total = (1..=46).sum::<i64>() - 46 + MARKED;
+        let row = format!("no row → {{\"sum\":{total}}}");
+        let words = ["record numbers/1 @ 45, row 5 for lake.sums", row.as_str()];
+        must(&scene, 5, &words, &replay)?;
+        must(&scene, 5, &words, &["replay", "of-1.floe"])?;
         scene.done();
         Ok(())
     });

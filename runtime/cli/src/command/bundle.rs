@@ -9,7 +9,8 @@ use floe_checkpoint::paths::Paths;
 use floe_core::{Error, Result};
 use floe_pipeline::config::units::show_bytes;
 use floe_pipeline::config::{
-    Format, LogFormat, Metering, OnError, OperatorSpec, PipelineSpec, SchemaOrigin, columns,
+    Format, LogFormat, Metering, NamedSink, OnError, OperatorSpec, PipelineSpec, SchemaOrigin,
+    WriteMode, columns,
 };
 use floe_replay::Plan;
 use floe_replay::bundle::BundleWriter;
@@ -17,9 +18,10 @@ use serde_json::Value;
 
 use crate::args::BundleArgs;
 use crate::replay::folder::TemporaryFolder;
+use crate::replay::kept_rows;
 use crate::replay::subject::{ABOUT, About, BUNDLE_VERSION, Subject};
 use crate::terminal::Terminal;
-use crate::{load, logging, show};
+use crate::{load, logging, show, wire};
 
 use super::record::{chosen, redacted};
 
@@ -57,6 +59,11 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
         }
         add_checkpoints(&mut bundle, &subject, &plan).await?;
         bundle.add_file("input.jsonl", &input)?;
+        // Redacted records make other rows, and those of the run would tell what was redacted.
+        let lacking = match args.redact.is_empty() {
+            true => add_rows(&mut bundle, &subject, &plan).await?,
+            false => None,
+        };
         bundle.finish()?;
         let bytes = std::fs::metadata(file).map_or(0, |it| it.len());
         println!(
@@ -70,6 +77,9 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
         println!(
             "it holds raw records{redacted}, and operators' memory with what they keep of them; secrets of the pipeline file are not in it"
         );
+        if let Some(why) = lacking {
+            println!("it names no row of the run, only records, where rows differ: {why}");
+        }
         println!("replay it anywhere:  floe replay {}", file.display());
         Ok(())
     })
@@ -124,6 +134,30 @@ async fn add_checkpoints(bundle: &mut BundleWriter, subject: &Subject, plan: &Pl
         bundle.add(&format!("checkpoints/{name}"), &bytes)?;
     }
     Ok(())
+}
+
+/// What the epochs left in tables, so that a row that differs is named without them. Gives why there is none, where
+/// a table is away.
+async fn add_rows(
+    bundle: &mut BundleWriter,
+    subject: &Subject,
+    plan: &Plan,
+) -> Result<Option<String>> {
+    for planned in &plan.epochs {
+        for (number, sink) in subject.spec.sinks.iter().enumerate() {
+            let entry = planned.manifest.sinks.iter().find(|it| it.name == sink.name);
+            let Some((table, entry)) = sink.spec.table().zip(entry) else { continue };
+            let batches = match wire::epoch_rows(table, entry).await {
+                Ok(batches) => batches,
+                // The bundle is of use without them.
+                Err(error) => return Ok(Some(error.message)),
+            };
+            if let Some(bytes) = kept_rows::write(&batches)? {
+                bundle.add(&kept_rows::name_in_bundle(planned.epoch.0, number), &bytes)?;
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn readme(plan: &Plan, records: u64, redacted: &str) -> String {
@@ -200,7 +234,8 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
         let (name, table, input) = (quoted(&sink.name), quoted(&table), list("input", &sink.input));
         let _ = write!(
             text,
-            "[[sink]]\nname = {name}\niceberg = {table}\n{input}catalog = {catalog}\nbranch = \"sink-{number}\"\n\n"
+            "[[sink]]\nname = {name}\niceberg = {table}\n{input}catalog = {catalog}\nbranch = \"sink-{number}\"\n{}\n",
+            upsert(sink)
         );
     }
     text.push_str("[checkpoint]\nstore = \"file://./checkpoints\"\n");
@@ -212,6 +247,21 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
         );
     }
     Ok(text)
+}
+
+/// Rows that replace each other are counted and compared otherwise.
+fn upsert(sink: &NamedSink) -> String {
+    match sink.spec.table().map(|it| &it.mode) {
+        Some(WriteMode::Upsert { key, op_column }) => {
+            let column = op_column.as_ref().map(|it| format!("op-column = {}\n", quoted(it)));
+            format!(
+                "mode = \"upsert\"\n{}{}",
+                list("key", key),
+                column.as_deref().unwrap_or_default()
+            )
+        }
+        Some(WriteMode::Append | WriteMode::OverwritePartition) | None => String::new(),
+    }
 }
 
 /// The schemas that a registry told are in the bundle's checkpoints.

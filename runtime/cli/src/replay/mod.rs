@@ -4,6 +4,8 @@ pub(crate) mod folder;
 pub(crate) mod subject;
 pub(crate) mod input;
 pub(crate) mod run;
+pub(crate) mod kept_rows;
+pub(crate) mod last_rows;
 pub(crate) mod rows_differ;
 pub(crate) mod report;
 pub(crate) mod redact;

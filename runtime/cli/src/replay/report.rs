@@ -114,21 +114,19 @@ impl Report {
             return;
         };
         let Some(view) = &mut self.difference else { return };
-        if subject.about.is_some() {
-            view.row_note = Some(
-                "the run's rows are not in a bundle: beside its table, floe replay names row and column"
-                    .to_owned(),
-            );
-            return;
-        }
         let before = plan.epochs.iter().map(|it| it.epoch.0).filter(|it| *it < epoch.epoch).max();
         let before = before.or(plan.begin.as_ref().map(|it| it.epoch.0)).unwrap_or(0);
         let found = rows_differ::Found { epoch: epoch.epoch, task: &task.task, call: *call, at };
         match rows_differ::find(subject, &found, before, recording, terminal).await {
             Ok(Some(row)) => view.row = Some(row),
             Ok(None) => {
-                view.row_note =
-                    Some("the run's rows are in no table that could be compared".to_owned());
+                let note = match &subject.about {
+                    None => {
+                        "no row of a table differs: of a key's rows the last is kept alone, and those of a topic are not"
+                    }
+                    Some(_) => "the bundle has no row of the run that differs",
+                };
+                view.row_note = Some(note.to_owned());
             }
             // The difference stands, whatever its table has become.
             Err(error) => {

@@ -8,7 +8,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use arrow_array::{RecordBatch, StructArray};
-use floe_core::manifest::SinkEntry;
 use floe_core::{Offset, Records, Result, TopicPartition};
 use floe_pipeline::config::WriteMode;
 use floe_replay::step::{Detail, Stepped};
@@ -17,12 +16,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::input::Input;
+use super::kept_rows;
+use super::last_rows::{self, LastRows};
 use super::run::run_over;
 use super::subject::Subject;
 use super::tasks_of;
 use crate::command::rows::value;
 use crate::terminal::Terminal;
-use crate::wire;
 
 /// The first row that differs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -54,7 +54,8 @@ pub(crate) struct Found<'a> {
     pub(crate) at: &'a CallAt,
 }
 
-/// `None` where rows are of no table that can be compared: a topic, or one whose rows replace each other.
+/// `None` where nobody has the run's rows, or in none of them is a difference: of an upsert's rows a later one of the
+/// same key may have taken the place.
 pub(crate) async fn find(
     subject: &Subject,
     found: &Found<'_>,
@@ -66,18 +67,21 @@ pub(crate) async fn find(
     let plan = subject.plan(before, Some(found.epoch), None).await?;
     let Some(planned) = plan.epochs.last() else { return Ok(None) };
     let input = Input::of(subject.input(&plan), recording, &plan.input(), terminal).await?;
+    let keys = keys(subject);
     let tasks = tasks_of(subject, &plan)?.into_iter().map(|mut task| {
         task.goes_past = true;
         let is_its = task.task() == found.task;
-        (task, Made { call: is_its.then_some(found.call), ..Made::default() })
+        let last = LastRows::of(keys.clone());
+        (task, Made { call: is_its.then_some(found.call), last, ..Made::default() })
     });
     let made = run_over(tasks.collect(), &input, &plan, terminal)?;
     for (number, sink) in subject.spec.sinks.iter().enumerate() {
         let entry = planned.manifest.sinks.iter().find(|it| it.name == sink.name);
         let (Some(table), Some(entry)) = (sink.spec.table(), entry) else { continue };
-        if matches!(table.mode, WriteMode::Upsert { .. }) {
+        if has_operations(&table.mode) {
             continue;
         }
+        let Some(run) = kept_rows::of(subject, found.epoch, number, entry).await? else { continue };
         let mut others = BTreeMap::new();
         let mut now: Vec<Map<String, Value>> = Vec::new();
         for made in made.iter().map(|it| &it.watch) {
@@ -86,8 +90,14 @@ pub(crate) async fn find(
             }
             now.extend(made.of_call.iter().filter(|it| it.0 == number).map(|it| it.1.clone()));
         }
-        let run = rows_of_run(subject, number, entry).await?;
-        let Some((row, now, run)) = first_difference(&run, &others, &now) else { continue };
+        let difference = match keys.contains_key(&number) {
+            true => {
+                let last = made.iter().map(|it| &it.watch.last).collect::<Vec<_>>();
+                last_rows::first_difference(&run, number, &last)
+            }
+            false => first_difference(&run, &others, &now),
+        };
+        let Some((row, now, run)) = difference else { continue };
         let offset = match (&now, found.at) {
             (Some(now), CallAt::Records { first, last }) => record_of(
                 subject,
@@ -113,34 +123,34 @@ pub(crate) async fn find(
     Ok(None)
 }
 
-/// The rows of an epoch in one table, from its data files.
-async fn rows_of_run(
-    subject: &Subject,
-    sink: usize,
-    entry: &SinkEntry,
-) -> Result<Vec<Map<String, Value>>> {
-    let Some(table) = subject.spec.sinks[sink].spec.table() else { return Ok(Vec::new()) };
-    let mut rows = Vec::new();
-    for batch in wire::epoch_rows(table, entry).await? {
-        rows.extend(objects(&batch));
-    }
-    Ok(rows)
+/// Of each table whose rows replace each other the columns of its key, by the sink's number.
+fn keys(subject: &Subject) -> BTreeMap<usize, Vec<String>> {
+    let sinks = subject.spec.sinks.iter().enumerate();
+    let keys = sinks.filter_map(|(number, sink)| match &sink.spec.table()?.mode {
+        WriteMode::Upsert { key, .. } => Some((number, key.clone())),
+        WriteMode::Append | WriteMode::OverwritePartition => None,
+    });
+    keys.collect()
 }
 
-fn objects(batch: &RecordBatch) -> impl Iterator<Item = Map<String, Value>> {
+/// A column tells rows that are written from rows that go; the files hold those alone that are written.
+fn has_operations(mode: &WriteMode) -> bool {
+    matches!(mode, WriteMode::Upsert { op_column: Some(_), .. })
+}
+
+pub(super) fn objects(batch: &RecordBatch) -> impl Iterator<Item = Map<String, Value>> {
     let columns = StructArray::from(batch.clone());
     (0..batch.num_rows()).map(move |row| value::object(&columns, row))
 }
 
-type Row = Map<String, Value>;
+pub(super) type Row = Map<String, Value>;
+
+/// The number of a row among those of the call, the row now, and the run's.
+pub(super) type RowsDiffer = (Option<usize>, Option<Row>, Option<Row>);
 
 /// Holds the rows of the call against those of the run that no other call made. Gives the first that the run does
 /// not have, with its number, and the row of the run that is most like it; else one that is made no more.
-fn first_difference(
-    run: &[Row],
-    others: &BTreeMap<u64, i64>,
-    now: &[Row],
-) -> Option<(Option<usize>, Option<Row>, Option<Row>)> {
+fn first_difference(run: &[Row], others: &BTreeMap<u64, i64>, now: &[Row]) -> Option<RowsDiffer> {
     // The table may have columns that the operator does not emit.
     let names: Option<Vec<String>> = now.first().map(|it| it.keys().cloned().collect());
     let of_run = |row: &Row| match &names {
@@ -191,7 +201,7 @@ fn columns(run: Option<&Row>, now: Option<&Row>) -> Vec<ColumnDifference> {
     differs.map(column).collect()
 }
 
-fn same(run: Option<&Value>, now: &Value) -> bool {
+pub(super) fn same(run: Option<&Value>, now: &Value) -> bool {
     run.is_some_and(|run| canonical(run) == canonical(now))
 }
 
@@ -205,7 +215,7 @@ fn identity<'a>(row: &Row, names: impl Iterator<Item = &'a String>) -> u64 {
     hash.finish()
 }
 
-fn canonical(value: &Value) -> String {
+pub(super) fn canonical(value: &Value) -> String {
     match value {
         Value::Number(number) => match number.as_f64() {
             Some(float) if !(number.is_i64() || number.is_u64()) => format!("{float}"),
@@ -222,10 +232,15 @@ struct Made {
     /// By sink and identity.
     others: BTreeMap<(usize, u64), i64>,
     of_call: Vec<(usize, Row)>,
+    last: LastRows,
 }
 
 impl Watch for Made {
     fn rows(&mut self, _: u64, _: Option<&Records>, rows: &SinkRows) {
+        if self.last.is_of(rows.sink) {
+            let is_its = self.call == Some(rows.call);
+            return objects(&rows.batch).for_each(|it| self.last.take(rows.sink, it, is_its));
+        }
         if self.call == Some(rows.call) {
             return self.of_call.extend(objects(&rows.batch).map(|it| (rows.sink, it)));
         }

@@ -32,7 +32,7 @@ pub(crate) struct Subject {
     /// Of a bundle.
     pub(crate) about: Option<About>,
     /// Where a bundle was laid out.
-    _folder: Option<TemporaryFolder>,
+    pub(crate) folder: Option<TemporaryFolder>,
 }
 
 impl Subject {
@@ -53,7 +53,7 @@ impl Subject {
         let spec = Arc::new(load::pipeline(&file)?);
         let mut subject = Subject::of(spec, engine)?;
         subject.about = folder.as_ref().map(|it| about(it.path())).transpose()?;
-        subject._folder = folder;
+        subject.folder = folder;
         Ok(subject)
     }
 
@@ -86,7 +86,7 @@ impl Subject {
             schemas,
             engine,
             about: None,
-            _folder: None,
+            folder: None,
         })
     }
 

@@ -98,6 +98,87 @@ fn totals_over_all_partitions_are_exact_wherever_it_dies() {
     });
 }
 
+/// Rows of one merchant in ten go to one of three tasks: what waits for it is overtaken by every barrier.
+const HOT_RECORDS: u64 = 12_000;
+
+fn write_hot_input(scene: &Scene<'_>) -> Result<()> {
+    let mut text = String::new();
+    for number in 0..HOT_RECORDS {
+        let merchant = if number % 10 == 0 { number / 10 % 40 } else { 7 };
+        let amount = Random(number).below(90_000);
+        let value = format!(
+            r#"{{"txn_id":"t-{number}","merchant_id":"m-{merchant}","amount_minor":{amount}}}"#
+        );
+        let line = serde_json::json!({
+            "partition": number % PARTITIONS, "offset": number / PARTITIONS,
+            "timestamp": 1_760_000_000_000_u64 + number, "value": value
+        });
+        writeln!(text, "{line}")?;
+    }
+    std::fs::write(scene.input(), &text).context("write the input")?;
+    std::fs::write(scene.recording(), text).context("write the recording")
+}
+
+/// For each kept checkpoint, the rows that its barrier overtook.
+fn in_flight(scene: &Scene<'_>) -> Result<Vec<u64>> {
+    let kept = json(scene, &["checkpoint", "list", "pipeline.toml", "--json"])?;
+    let kept = kept.as_array().context("no list")?;
+    kept.iter().map(|it| it["in_flight_rows"].as_u64().context("no rows in flight")).collect()
+}
+
+/// Barriers overtake what waits for the task of a hot key. The rows are in the checkpoint, and none is lost or
+/// counted twice, wherever the process dies; what is run again is the same to the bit.
+#[test]
+fn totals_are_exact_where_barriers_overtake() {
+    check("keyed::totals_are_exact_where_barriers", &[], |lab| {
+        let mut scene = keyed(lab, "keyed-overtaken", Place::Local)?;
+        scene.settings.interval = "20ms";
+        scene.settings.batch_records = 4;
+        scene.settings.checkpoint = "alignment-timeout = \"0ms\"";
+        scene.write_pipeline()?;
+        write_hot_input(&scene)?;
+        let (mut refused, mut restored) = (false, false);
+        for (point, nth) in [
+            (CrashPoint::AfterManifest, 2),
+            (CrashPoint::AfterCapture, 5),
+            (CrashPoint::AfterPart, 2),
+            (CrashPoint::AfterManifest, 3),
+            (CrashPoint::AfterDataFileClose, 2),
+        ] {
+            let said = crash(&scene, point, nth)?;
+            restored |= said.contains("rows that were on their way at the checkpoint come first");
+            if in_flight(&scene)?.last().is_some_and(|it| *it > 0) {
+                upgrade_is_refused(&mut scene)?;
+                refused = true;
+            }
+        }
+        ensure!(refused && restored, "no barrier overtook a row: {:?}", in_flight(&scene)?);
+        scene.run_until_end()?;
+        let overtaken = in_flight(&scene)?;
+        println!("rows in flight, by checkpoint: {overtaken:?}");
+        ensure!(overtaken.last() == Some(&0), "the last barrier is aligned: {overtaken:?}");
+        compare(&scene)?;
+        replays(&scene, HOT_RECORDS)?;
+        scene.done();
+        Ok(())
+    });
+}
+
+/// Rows on their way are parted among as many tasks as there were.
+fn upgrade_is_refused(scene: &mut Scene<'_>) -> Result<()> {
+    let before = std::mem::replace(
+        &mut scene.settings.operator,
+        "key-by = [\"merchant_id\"]\ntasks = 4".to_owned(),
+    );
+    scene.write_pipeline()?;
+    let mut process = scene.start(&["upgrade", "--apply"])?;
+    let (ended, said) = (process.wait(PATIENCE)?, process.said());
+    ensure!(ended == End::Code(4), "{ended:?}\n{said}");
+    ensure!(said.contains("rows on their way to tasks behind key-by"), "{said}");
+    scene.settings.operator = before;
+    scene.write_pipeline()
+}
+
 /// Totals over all partitions, which no column of the source has, are held against the operators run again.
 fn recomputes(scene: &Scene<'_>) -> Result<()> {
     let asked = ["verify", "--recompute", "--key", "merchant_id", "--distinct", "txn_id"];

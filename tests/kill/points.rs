@@ -122,14 +122,14 @@ fn die_at(lab: &Lab, place: Place, point: CrashPoint) -> Result<()> {
     Ok(())
 }
 
-/// Starts the pipeline with the point armed; it must die there and nowhere else.
-pub(crate) fn crash(scene: &Scene<'_>, point: CrashPoint, nth: u32) -> Result<()> {
+/// Starts the pipeline with the point armed; it must die there and nowhere else. Gives what it said until then.
+pub(crate) fn crash(scene: &Scene<'_>, point: CrashPoint, nth: u32) -> Result<String> {
     let mut process = scene.start_armed(&format!("{}:{nth}", point.name()))?;
     let end = process.wait(PATIENCE).context("the armed point was not passed")?;
     let said = format!("crash point {}", point.name());
     let died = end == End::Signal(libc::SIGABRT) && process.said().contains(&said);
     ensure!(died, "armed at pass {nth}, it ended with {end:?}\n{}", process.last_words());
-    Ok(())
+    Ok(process.said())
 }
 
 /// Passed once a start, or seldom in a run.

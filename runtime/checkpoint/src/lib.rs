@@ -20,6 +20,7 @@ pub mod garbage;
 pub mod view;
 
 mod part;
+mod in_flight;
 pub mod state_hash;
 mod chain;
 pub mod write;
@@ -43,6 +44,6 @@ pub use read::{read_heads, read_parts};
 pub use recordings::Recordings;
 pub use savepoint::{Runs, drop_savepoint, make_savepoint, savepoints};
 pub use schemas::StoredSchemas;
-pub use state_hash::{RunningStateHash, state_hash};
+pub use state_hash::{RunningStateHash, state_hash, with_in_flight};
 pub use store::memory_store;
 pub use write::write_parts;

@@ -29,6 +29,8 @@ pub struct CheckpointSummary {
     pub records: u64,
     /// Rows of this epoch, over all sinks.
     pub rows: u64,
+    /// Rows on their way, which are in the tables with the next epoch.
+    pub in_flight_rows: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,6 +66,7 @@ pub struct TaskDetail {
     pub records: u64,
     pub bytes: u64,
     pub state_hash: String,
+    pub in_flight_rows: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -149,6 +152,7 @@ fn summary(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointSummary 
         bytes: manifest.objects.iter().map(|it| it.len).sum(),
         records: taken(manifest),
         rows: manifest.sinks.iter().map(|it| it.committable.rows).sum(),
+        in_flight_rows: manifest.in_flight_rows(),
     }
 }
 
@@ -189,6 +193,7 @@ fn detail(at: ManifestRef, manifest: &CheckpointManifest) -> CheckpointDetail {
                 records: it.records,
                 bytes: it.parts().map(|it| it.len).sum(),
                 state_hash: hex(&it.state_hash),
+                in_flight_rows: it.in_flight_rows,
             })
             .collect(),
         object_details: manifest

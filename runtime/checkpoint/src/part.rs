@@ -8,10 +8,12 @@ use bytes::Bytes;
 use floe_core::encoding::{DecodeError, Decoder, Encoder};
 use floe_core::event_time::EventTime;
 use floe_core::image::{MemoryImage, OperatorImage, PAGE_BYTES, ZERO_PAGE};
+use floe_core::in_flight::InFlight;
 use floe_core::journal::Journal;
-use floe_core::position::{Offset, TopicPartition};
+use floe_core::position::Offset;
 use floe_core::task::CapturedTask;
 
+use crate::in_flight;
 use crate::state_hash::{decode_globals, encode_globals};
 
 const HEAD_MAGIC: &[u8; 8] = b"floehead";
@@ -19,8 +21,10 @@ const PAGES_MAGIC: &[u8; 8] = b"floepage";
 const MAGIC_1: &[u8; 8] = b"floepart";
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-const HEAD_VERSION: u32 = 4;
+const HEAD_VERSION: u32 = 5;
 const PAGES_VERSION: u32 = 2;
+/// Written where nothing is in flight, so that it is read by those who know of nothing else.
+const HEAD_VERSION_4: u32 = 4;
 /// Still read: their journals were written in another way, and tell nothing of rows.
 const HEAD_VERSIONS_BEFORE: [u32; 2] = [2, 3];
 const PART_VERSION_1: u32 = 1;
@@ -34,7 +38,7 @@ pub(crate) const WASM_PAGE_BYTES: u64 = 64 * 1024;
 pub(crate) const MEMORY_BYTES_MAX: u64 = 65_536 * WASM_PAGE_BYTES;
 
 /// zstd-1: 1.1 GB/s on memory images (DESIGN §3); more levels cost time that the next epoch waits for.
-const ZSTD_LEVEL: i32 = 1;
+pub(crate) const ZSTD_LEVEL: i32 = 1;
 
 /// A page with its number.
 pub(crate) struct Page<'a> {
@@ -92,10 +96,11 @@ impl Run {
     }
 }
 
-pub(crate) fn encode_head(task: &CapturedTask) -> Vec<u8> {
+pub(crate) fn encode_head(task: &CapturedTask) -> std::io::Result<Vec<u8>> {
     let mut e = Encoder::new();
     e.raw(HEAD_MAGIC);
-    e.u32(HEAD_VERSION);
+    let version = if task.in_flight.is_empty() { HEAD_VERSION_4 } else { HEAD_VERSION };
+    e.u32(version);
     e.string(&task.task.topic);
     e.signed(i64::from(task.task.partition));
     e.signed(task.next_offset.0);
@@ -111,7 +116,10 @@ pub(crate) fn encode_head(task: &CapturedTask) -> Vec<u8> {
         e.u32(image.input_region.1);
         image.rng_state.iter().for_each(|it| e.u64(*it));
     });
-    e.finish()
+    if version == HEAD_VERSION {
+        in_flight::encode(&mut e, &task.in_flight)?;
+    }
+    Ok(e.finish())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -243,9 +251,13 @@ fn decode_runs(d: &mut Decoder<'_>, page_count_max: usize) -> Result<Vec<Run>, D
 pub(crate) fn decode_head(bytes: &[u8]) -> Result<CapturedTask, PartError> {
     let mut d = Decoder::new(bytes);
     let [second, third] = HEAD_VERSIONS_BEFORE;
-    let version = check_begin(&mut d, HEAD_MAGIC, &[second, third, HEAD_VERSION])?;
+    let versions = [second, third, HEAD_VERSION_4, HEAD_VERSION];
+    let version = check_begin(&mut d, HEAD_MAGIC, &versions)?;
     let mut task = decode_task(&mut d, version)?;
     task.operators = d.list(|d| decode_operator(d, |_, _| Ok(())))?;
+    if version == HEAD_VERSION {
+        task.in_flight = in_flight::decode(&mut d)?;
+    }
     d.finish()?;
     Ok(task)
 }
@@ -290,21 +302,18 @@ pub(crate) fn decode_version_1(bytes: &[u8]) -> Result<CapturedTask, PartError> 
 
 /// `version` is that of the head; one of a part of version 1 is older than all.
 fn decode_task(d: &mut Decoder<'_>, version: u32) -> Result<CapturedTask, DecodeError> {
-    let topic = d.string()?;
-    let Ok(partition) = i32::try_from(d.signed()?) else {
-        return d.invalid("a partition is over 32 bits");
-    };
     let mut task = CapturedTask {
-        task: TopicPartition::new(&topic, partition),
+        task: in_flight::decode_task(d)?,
         next_offset: Offset(d.signed()?),
         virtual_time: EventTime(d.signed()?),
         watermark: EventTime(d.signed()?),
         records: d.varint()?,
         journal: Journal::default(),
         operators: Vec::new(),
+        in_flight: InFlight::default(),
     };
     task.journal = match version {
-        HEAD_VERSION => Journal::decode(&task.stand(), d)?,
+        HEAD_VERSION_4 | HEAD_VERSION => Journal::decode(&task.stand(), d)?,
         _ => Journal::decode_before_4(d)?,
     };
     Ok(task)

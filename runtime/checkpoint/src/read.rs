@@ -343,7 +343,8 @@ fn check_agrees(path: &str, task: &CapturedTask, entry: &TaskEntry) -> Result<()
         && task.next_offset == entry.next_offset
         && task.virtual_time == entry.virtual_time
         && task.watermark == entry.watermark
-        && task.records == entry.records;
+        && task.records == entry.records
+        && task.in_flight.rows() == entry.in_flight_rows;
     match agrees {
         true => Ok(()),
         false => {

@@ -3,12 +3,17 @@
 //! It is over the canonical, uncompressed content of the operator images, in the order of the chain: how
 //! an image was stored does not show in it.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use arrow_array::RecordBatch;
+use floe_core::TopicPartition;
 use floe_core::encoding::Encoder;
+use floe_core::exchange::digest;
 use floe_core::image::{GlobalValue, OperatorImage, PAGE_BYTES, ZERO_PAGE};
 
 const DOMAIN: &[u8] = b"floe state 1";
+const DOMAIN_IN_FLIGHT: &[u8] = b"floe flight 1";
 
 pub(crate) type PageHash = [u8; 32];
 
@@ -84,6 +89,37 @@ impl StateHasher {
     pub(crate) fn finish(self) -> [u8; 32] {
         *self.0.finalize().as_bytes()
     }
+}
+
+/// The state hash of a task with rows on their way to it, from the one of its operators. Those of one task are
+/// in the order in which it passed them; how those of several come between each other is not part of it.
+pub fn with_in_flight<'a>(
+    operators: [u8; 32],
+    batches: impl Iterator<Item = (&'a TopicPartition, &'a RecordBatch)>,
+) -> [u8; 32] {
+    let mut by_task: BTreeMap<&TopicPartition, Vec<&RecordBatch>> = BTreeMap::new();
+    for (from, batch) in batches {
+        by_task.entry(from).or_default().push(batch);
+    }
+    if by_task.is_empty() {
+        return operators;
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(DOMAIN_IN_FLIGHT);
+    hasher.update(&operators);
+    for (from, batches) in by_task {
+        let mut e = Encoder::new();
+        e.string(&from.topic);
+        e.signed(i64::from(from.partition));
+        e.varint(batches.len() as u64);
+        hasher.update(&e.finish());
+        for batch in batches {
+            digest(batch, &mut |bytes| {
+                hasher.update(bytes);
+            });
+        }
+    }
+    *hasher.finalize().as_bytes()
 }
 
 const I32: u8 = 1;

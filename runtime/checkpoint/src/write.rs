@@ -18,7 +18,7 @@ use crate::clean::clean;
 use crate::pack::Packer;
 use crate::part::{PART_PAGES_MAX, Page, encode_head, encode_pages};
 use crate::paths::Paths;
-use crate::state_hash::{PageHash, StateHasher, ZERO_PAGE_HASH, page_hash};
+use crate::state_hash::{PageHash, StateHasher, ZERO_PAGE_HASH, page_hash, with_in_flight};
 
 /// A thousand small tasks are a few objects; an object is one put, and is read as a whole. Three of them
 /// are in memory at a time. The odd MiB is for two parts of pages that do not compress.
@@ -80,7 +80,10 @@ pub(crate) async fn write_onto(
 
     let mut places = Vec::with_capacity(heads.len());
     for head in &heads {
-        places.push(packer.add(&encode_head(head)).await?);
+        let encoded = encode_head(head).map_err(|error| {
+            Error::retry(format!("encode the checkpoint of {}: {error}", head.task))
+        })?;
+        places.push(packer.add(&encoded).await?);
     }
     chains.objects.extend(packer.finish().await?);
     chains.epoch = Some(epoch.next());
@@ -102,6 +105,7 @@ pub(crate) async fn write_onto(
             virtual_time: head.virtual_time,
             watermark: head.watermark,
             records: head.records,
+            in_flight_rows: head.in_flight.rows(),
         }
     };
     let tasks = heads.iter().zip(places).map(entry).collect();
@@ -113,7 +117,7 @@ pub(crate) fn state_hash(head: &CapturedTask, memories: &[MemoryChain]) -> [u8; 
     for ((_, image), chain) in head.operators.iter().zip(memories) {
         state.operator(image, &chain.hashes);
     }
-    state.finish()
+    with_in_flight(state.finish(), head.in_flight.batches())
 }
 
 /// The chains with a place for every memory that is written, and for no other.

@@ -11,6 +11,7 @@ pub mod rng;
 pub mod epoch;
 pub mod journal;
 pub mod image;
+pub mod in_flight;
 pub mod task;
 pub mod committable;
 pub mod encoding;

@@ -12,12 +12,13 @@ use crate::event_time::EventTime;
 use crate::position::{Offset, Position, TopicPartition};
 
 /// The version of the bytes below. A change keeps a reader for the old one and adds a golden file.
-pub const MANIFEST_VERSION: u32 = 3;
+pub const MANIFEST_VERSION: u32 = 4;
 
-/// Still read: each operator took the first output of the one before it, and none had a key.
-const MANIFEST_VERSION_2: u32 = 2;
+/// Written where no task has rows in flight, so that it is read by those who know of none.
+const MANIFEST_VERSION_3: u32 = 3;
 
-/// Still read: a task was one part that held its whole memory.
+/// Still read, as is version 2, where each operator took the first output of the one before it and none had a
+/// key. Here a task was one part that held its whole memory.
 const MANIFEST_VERSION_1: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +116,8 @@ pub struct TaskEntry {
     pub watermark: EventTime,
     /// Records taken since the pipeline began.
     pub records: u64,
+    /// Rows that were passed to it and that its barrier overtook: they are in its head, and in no table yet.
+    pub in_flight_rows: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,6 +145,11 @@ impl CheckpointManifest {
         Position(source.map(|it| (it.task.clone(), it.next_offset)).collect())
     }
 
+    /// Made of records before the positions, and in no table yet.
+    pub fn in_flight_rows(&self) -> u64 {
+        self.tasks.iter().map(|it| it.in_flight_rows).sum()
+    }
+
     /// Bytes of the objects that this checkpoint wrote; their names hold its id.
     pub fn written_bytes(&self) -> u64 {
         let id = self.id.to_string();
@@ -154,7 +162,8 @@ impl CheckpointManifest {
 
     pub fn encode(&self) -> Vec<u8> {
         let mut e = Encoder::new();
-        e.u32(MANIFEST_VERSION);
+        let has_in_flight = self.in_flight_rows() > 0;
+        e.u32(if has_in_flight { MANIFEST_VERSION } else { MANIFEST_VERSION_3 });
         e.raw(&self.id.0);
         e.varint(self.epoch.0);
         e.varint(self.generation.0);
@@ -175,6 +184,9 @@ impl CheckpointManifest {
             e.signed(task.virtual_time.0);
             e.signed(task.watermark.0);
             e.varint(task.records);
+            if has_in_flight {
+                e.varint(task.in_flight_rows);
+            }
         });
         e.list(&self.sinks, |e, sink| {
             e.string(&sink.name);
@@ -199,7 +211,7 @@ impl CheckpointManifest {
     pub fn decode(bytes: &[u8]) -> Result<CheckpointManifest, DecodeError> {
         let mut d = Decoder::new(bytes);
         let version = d.u32()?;
-        if ![MANIFEST_VERSION, MANIFEST_VERSION_2, MANIFEST_VERSION_1].contains(&version) {
+        if !(MANIFEST_VERSION_1..=MANIFEST_VERSION).contains(&version) {
             return d.invalid("a checkpoint manifest of another version");
         }
         let manifest = CheckpointManifest {
@@ -262,7 +274,7 @@ impl PipelineIdentity {
     }
 
     fn decode(d: &mut Decoder<'_>, version: u32) -> Result<PipelineIdentity, DecodeError> {
-        let has_graph = version == MANIFEST_VERSION;
+        let has_graph = version >= MANIFEST_VERSION_3;
         Ok(PipelineIdentity {
             pipeline: d.string()?,
             guarantee: d.string()?,
@@ -336,6 +348,10 @@ fn decode_task(d: &mut Decoder<'_>, version: u32) -> Result<TaskEntry, DecodeErr
         virtual_time: EventTime(d.signed()?),
         watermark: EventTime(d.signed()?),
         records: d.varint()?,
+        in_flight_rows: match version {
+            MANIFEST_VERSION => d.varint()?,
+            _ => 0,
+        },
     })
 }
 
@@ -406,6 +422,7 @@ pub(crate) mod tests {
                 virtual_time: EventTime(1_760_000_000_000),
                 watermark: EventTime::MIN,
                 records: 17,
+                in_flight_rows: 0,
             }],
             sinks: vec![SinkEntry {
                 name: "sink".into(),

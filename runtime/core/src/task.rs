@@ -2,10 +2,11 @@
 
 use crate::event_time::EventTime;
 use crate::image::OperatorImage;
+use crate::in_flight::InFlight;
 use crate::journal::{Journal, Stand};
 use crate::position::{Offset, TopicPartition};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CapturedTask {
     pub task: TopicPartition,
     /// The operators of the chain in order, by name.
@@ -18,6 +19,8 @@ pub struct CapturedTask {
     pub watermark: EventTime,
     /// Records taken since the pipeline began.
     pub records: u64,
+    /// What its barrier overtook, of a task of a keyed stage.
+    pub in_flight: InFlight,
 }
 
 impl CapturedTask {

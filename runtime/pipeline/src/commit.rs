@@ -129,6 +129,7 @@ pub(crate) fn commit_request(
         next_offset: it.next_offset,
         virtual_time: it.virtual_time,
         watermark: it.watermark,
+        in_flight_rows: it.in_flight_rows,
     });
     let pipeline = manifest.identity.pipeline.clone();
     let mut information = information(&pipeline, manifest.epoch, manifest.generation, moments);
@@ -162,6 +163,7 @@ pub(crate) fn append_request(
         next_offset: it.next_offset,
         virtual_time: it.virtual_time,
         watermark: it.watermark,
+        in_flight_rows: it.in_flight.rows(),
     });
     let pipeline = draft.identity.pipeline.clone();
     AppendRequest {
@@ -180,6 +182,7 @@ struct Moment<'a> {
     next_offset: Offset,
     virtual_time: EventTime,
     watermark: EventTime,
+    in_flight_rows: u64,
 }
 
 /// What a snapshot's summary says for people and other programs.
@@ -200,6 +203,11 @@ fn information<'a>(
     ];
     if let Some(time) = tasks.clone().filter_map(|it| it.virtual_time.begun()).max() {
         information.push(("floe.event-time-max-ms".to_owned(), time.0.to_string()));
+    }
+    let in_flight_rows: u64 = tasks.clone().map(|it| it.in_flight_rows).sum();
+    if in_flight_rows > 0 {
+        // Made of records before the positions, and in the table with the next epoch.
+        information.push(("floe.in-flight-rows".to_owned(), in_flight_rows.to_string()));
     }
     // The least of the tasks: no record before it is missing. None until each task has one.
     if let Some(watermark) = tasks.map(|it| it.watermark).min().and_then(EventTime::begun) {

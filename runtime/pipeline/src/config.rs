@@ -34,6 +34,7 @@ pub use resolve::TASKS_MAX;
 pub use secret::{Properties, Secret};
 pub use time::parse_timestamp;
 
+pub use crate::overdue::Overtaking;
 pub use crate::wiring::OnError;
 pub use floe_core::protocol::guarantee::Guarantee;
 
@@ -341,6 +342,8 @@ pub struct CheckpointSpec {
     pub commits_pending_max: usize,
     pub dirty_pages: DirtyPages,
     pub commits_pending_bytes_max: u64,
+    /// None: barriers wait until they are aligned.
+    pub overtaking: Option<Overtaking>,
     /// The store's properties, Java spelling; the catalog's storage properties unless named here.
     pub properties: Properties,
 }

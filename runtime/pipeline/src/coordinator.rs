@@ -24,12 +24,14 @@ use crate::commit::{
     Sink, append_request, append_until_settled, commit_request, commit_until_settled,
 };
 use crate::complete::ToComplete;
+use crate::overdue::Overdue;
 use crate::reader::ReaderCommand;
 use crate::recovery::SinkHistory;
 use crate::run::Event;
 use crate::task::Stopped;
 use crate::telemetry::{EpochStatus, Status};
 use crate::wiring::RunSummary;
+use crate::worker::Captured;
 
 pub(crate) struct Coordinator {
     pub(crate) state: advance::State,
@@ -41,6 +43,7 @@ pub(crate) struct Coordinator {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) view: Arc<dyn LogView>,
     pub(crate) reader: mpsc::UnboundedSender<ReaderCommand>,
+    pub(crate) overdue: Arc<Overdue>,
     pub(crate) completer: mpsc::Sender<ToComplete>,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     /// The epoch whose barrier is out, as far as its parts have come.
@@ -148,7 +151,11 @@ impl Coordinator {
         let done = match event {
             Event::Took => self.advance(advance::Event::Took).await,
             Event::InputEnded => self.advance(advance::Event::Stop).await,
-            Event::Captured { epoch, tasks, pause } => {
+            Event::Captured(Captured { epoch, tasks, pause, leaves }) => {
+                if leaves {
+                    // The next epoch has something in it, though the source may have nothing more.
+                    self.advance(advance::Event::Took).await?;
+                }
                 let open = self.open.get_or_insert_default();
                 open.tasks.extend(tasks);
                 open.pause = open.pause.max(pause);
@@ -196,6 +203,10 @@ impl Coordinator {
                     if self.savepoint == Savepoint::Due {
                         self.savepoint = Savepoint::Open(epoch);
                     }
+                    // A savepoint and what a person stops at are whole: no row is on its way.
+                    let aligned =
+                        self.savepoint == Savepoint::Open(epoch) || self.state.is_stopping();
+                    self.overdue.goes_out(epoch, aligned);
                     self.command(ReaderCommand::Inject(epoch));
                 }
                 Action::Hold => {

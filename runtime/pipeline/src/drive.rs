@@ -12,6 +12,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::alarm::Alarm;
 use crate::inbox::{self, Inbox, Taken};
+use crate::overdue::Overdue;
 use crate::reader::{Reader, ReaderCommand, Sends};
 use crate::run::Event;
 use crate::task::Stopped;
@@ -50,6 +51,7 @@ pub(crate) struct Edges {
     pub(crate) writers: Vec<mpsc::Sender<WriterInput>>,
     pub(crate) events: mpsc::UnboundedSender<Event>,
     pub(crate) status: Arc<Status>,
+    pub(crate) overdue: Arc<Overdue>,
 }
 
 pub(crate) fn drive(driving: Driving, reader: Reader, workers: Workers, edges: Edges) -> Driver {
@@ -88,7 +90,7 @@ impl Driver {
 }
 
 fn on_threads(reader: Reader, workers: Workers, edges: Edges) -> Driver {
-    let Edges { commands, writers, events, status } = edges;
+    let Edges { commands, writers, events, status, overdue } = edges;
     let mut joins = Vec::new();
     let mut to_workers = Vec::new();
     // From the last stage to the first, so that each finds the edges to the one behind it.
@@ -98,8 +100,9 @@ fn on_threads(reader: Reader, workers: Workers, edges: Edges) -> Driver {
     for (stage, keyed) in workers.keyed.into_iter().enumerate().rev() {
         let mut senders: Vec<Vec<inbox::Sender>> = (0..before[stage]).map(|_| Vec::new()).collect();
         let mut behind = next.into_iter();
-        for (index, worker) in keyed.into_iter().enumerate() {
-            let (inputs, receiver) = inbox::channel(before[stage]);
+        for (index, mut worker) in keyed.into_iter().enumerate() {
+            let (inputs, receiver) =
+                inbox::channel(before[stage], worker.restored(), Arc::clone(&overdue));
             senders.iter_mut().zip(inputs).for_each(|(of, it)| of.push(it));
             let to = To {
                 writers: writers.clone(),
@@ -236,7 +239,7 @@ impl To {
 /// Ends when the reader, a writer, the next stage or the coordinator is gone.
 fn worker_thread(mut worker: Worker, input: &Receiver<Element>, to: &To) -> Result<(), Stopped> {
     while let Ok(element) = input.recv() {
-        if !to.send(worker.handle(element)?) {
+        if !to.send(worker.overtake(&element)?) || !to.send(worker.handle(element)?) {
             break;
         }
     }
@@ -256,6 +259,10 @@ fn handle(worker: &mut KeyedWorker, taken: Taken) -> Result<Handled, Stopped> {
     match taken {
         Taken::Element(passed) => worker.handle(passed),
         Taken::Barrier { epoch, aligned_in } => Ok(worker.barrier(epoch, aligned_in)?),
+        Taken::Overtaking(epoch) => Ok(worker.overtake(epoch)?),
+        Taken::InFlight { epoch, passed, aligned_in } => {
+            Ok(worker.in_flight(epoch, &passed, aligned_in))
+        }
     }
 }
 
@@ -269,7 +276,7 @@ async fn in_turn(
     seed: u64,
 ) -> Option<Reader> {
     let _alarm = Alarm::new("reader or a worker", &edges.events);
-    let mut turns = Turns::new(workers, seed);
+    let mut turns = Turns::new(workers, Arc::clone(&edges.overdue), seed);
     match take_turns(&mut reader, &mut turns, &mut edges).await {
         Ok(()) => Some(reader),
         Err(stopped) => {
@@ -305,6 +312,10 @@ async fn take_turns(
             None => Vec::new(),
         };
         for (worker, element) in sends {
+            let overtaken = turns.workers.source[worker].overtake(&element)?;
+            if !turns.send(0, worker, overtaken, edges).await {
+                return Ok(());
+            }
             let handled = turns.workers.source[worker].handle(element)?;
             if !turns.send(0, worker, handled, edges).await {
                 return Ok(());
@@ -316,7 +327,7 @@ async fn take_turns(
             && let Some((stage, worker)) = turns.choose()
         {
             left -= 1;
-            let taken = turns.inboxes[stage][worker].take();
+            let taken = turns.inboxes[stage][worker].take(edges.overdue.epoch());
             let Some(taken) = taken else { continue };
             let handled = handle(&mut turns.workers.keyed[stage][worker], taken)?;
             if !turns.send(stage + 1, worker, handled, edges).await {
@@ -334,24 +345,28 @@ struct Turns {
     workers: Workers,
     /// For each keyed stage and worker.
     inboxes: Vec<Vec<Inbox>>,
+    overdue: Arc<Overdue>,
     rng: OperatorRng,
 }
 
 impl Turns {
-    fn new(workers: Workers, seed: u64) -> Turns {
+    fn new(mut workers: Workers, overdue: Arc<Overdue>, seed: u64) -> Turns {
         let mut before = workers.source.len();
         let mut inboxes = Vec::new();
-        for keyed in &workers.keyed {
-            inboxes.push(keyed.iter().map(|_| Inbox::new(before)).collect());
+        let max = overdue.in_flight_bytes_max();
+        for keyed in &mut workers.keyed {
+            let inbox = |it: &mut KeyedWorker| Inbox::new(before, it.restored(), max);
+            inboxes.push(keyed.iter_mut().map(inbox).collect());
             before = keyed.len();
         }
-        Turns { workers, inboxes, rng: OperatorRng::from_seed(seed) }
+        Turns { workers, inboxes, overdue, rng: OperatorRng::from_seed(seed) }
     }
 
     fn ready(&self) -> Vec<(usize, usize)> {
+        let overdue = self.overdue.epoch();
         let stages = self.inboxes.iter().enumerate();
         let all = stages.flat_map(|(stage, of)| (0..of.len()).map(move |it| (stage, it)));
-        all.filter(|(stage, worker)| self.inboxes[*stage][*worker].is_ready()).collect()
+        all.filter(|(stage, worker)| self.inboxes[*stage][*worker].is_ready(overdue)).collect()
     }
 
     fn share(&mut self) -> u64 {

@@ -10,6 +10,7 @@ use arrow_array::RecordBatch;
 use floe_core::chain::{self, ChainStop, Left};
 use floe_core::exchange::digest;
 use floe_core::graph::Wires;
+use floe_core::in_flight::{InFlight, InFlightElement, PassedInFlight};
 use floe_core::journal::{Journal, MergeStep, Step};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Offset, Result, TopicPartition};
@@ -17,7 +18,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::dead_letter::DeadLetters;
 use crate::link::{self, Link, Suspected, count_fuel, isolate};
-use crate::passed::{Origin, PassedRows};
+use crate::passed::{Origin, Passed, PassedRows};
 use crate::refusal::{Place, Refusal};
 use crate::task::{Calls, Input, Output, Stopped, Suspect, advanced};
 use crate::telemetry::Status;
@@ -28,8 +29,12 @@ pub(crate) struct KeyedTask {
     pub(crate) number: u32,
     pub(crate) chain: Vec<Link>,
     pub(crate) wires: Arc<Wires>,
-    /// Of each task of the stage before.
+    /// The tasks of the stage before, by their numbers there.
+    pub(crate) before: Arc<[TopicPartition]>,
+    /// Of each of them, as far as it was taken.
     pub(crate) upstream: Vec<EventTime>,
+    /// What the checkpoint had in flight, until the run begins.
+    pub(crate) restored: Vec<Passed>,
     pub(crate) virtual_time: EventTime,
     /// The least of those upstream; it never goes back.
     pub(crate) watermark: EventTime,
@@ -143,7 +148,8 @@ impl KeyedTask {
         Ok(left)
     }
 
-    /// At a quiescent point: the barriers of all inputs have come, no guest frame is on the stack.
+    /// At a quiescent point: the barriers of all inputs have come, or one overtakes; no guest frame is on the
+    /// stack.
     pub(crate) fn capture(&mut self) -> Result<CapturedTask> {
         let operators = link::capture(&mut self.chain, &self.task)?;
         self.careful = false;
@@ -156,7 +162,67 @@ impl KeyedTask {
             virtual_time: self.virtual_time,
             watermark: self.watermark,
             records: self.records,
+            in_flight: InFlight::default(),
         })
+    }
+
+    /// Of each task before, the watermark as far as it was taken.
+    pub(crate) fn watermarks_taken(&self) -> Vec<(TopicPartition, EventTime)> {
+        self.before.iter().cloned().zip(self.upstream.iter().copied()).collect()
+    }
+
+    /// As a checkpoint holds it, where it is for this task.
+    pub(crate) fn in_flight(&self, passed: &Passed) -> Option<PassedInFlight> {
+        let (from, what) = match passed {
+            Passed::Rows(rows) if rows.to == self.number => {
+                let origin = rows.origin.clone();
+                let batch = rows.batch.clone();
+                let virtual_time = rows.virtual_time;
+                (rows.from, InFlightElement::Rows { batch, origin, virtual_time })
+            }
+            Passed::Watermark { from, to, watermark } if to.is_none_or(|it| it == self.number) => {
+                (*from, InFlightElement::Watermark(*watermark))
+            }
+            Passed::Rows(_) | Passed::Watermark { .. } | Passed::Barrier(_) => return None,
+        };
+        Some(PassedInFlight { from: self.before[from as usize].clone(), what })
+    }
+
+    /// Takes over what its checkpoint has in flight, and how far the tasks before it have come.
+    pub(crate) fn restore(
+        &mut self,
+        before: &Arc<[TopicPartition]>,
+        watermarks: &[EventTime],
+        in_flight: InFlight,
+    ) -> Result<()> {
+        self.before = Arc::clone(before);
+        let number = |of: &TopicPartition| {
+            let found = before.iter().position(|it| it == of).map(|it| it as u32);
+            found.ok_or_else(|| {
+                Error::corrupt(format!(
+                    "{} has rows in flight from {of}, which is no task before it",
+                    self.task
+                ))
+            })
+        };
+        let mut upstream = watermarks.to_vec();
+        for (task, watermark) in &in_flight.upstream {
+            upstream[number(task)? as usize] = *watermark;
+        }
+        let mut restored = Vec::with_capacity(in_flight.passed.len());
+        for PassedInFlight { from, what } in in_flight.passed {
+            let (from, to) = (number(&from)?, self.number);
+            restored.push(match what {
+                InFlightElement::Rows { batch, origin, virtual_time } => {
+                    Passed::Rows(PassedRows { from, to, batch, origin, virtual_time })
+                }
+                InFlightElement::Watermark(watermark) => {
+                    Passed::Watermark { from, to: Some(to), watermark }
+                }
+            });
+        }
+        (self.upstream, self.restored) = (upstream, restored);
+        Ok(())
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {

@@ -14,6 +14,7 @@ mod worker;
 mod link;
 mod task;
 mod passed;
+mod overdue;
 mod inbox;
 mod keyed;
 mod refusal;
@@ -27,3 +28,4 @@ pub mod telemetry;
 pub mod upgrade;
 
 pub use drive::Driving;
+pub use overdue::Overtaking;

@@ -3,27 +3,36 @@
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use floe_core::exchange::KeyColumns;
-use floe_core::{Epoch, Error, EventTime, Offset, Result, TopicPartition};
+use floe_core::in_flight::InFlightOrigin;
+use floe_core::{Epoch, Error, EventTime, Result};
 
-/// Which records of the source rows were made from, as far as that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Origin {
-    pub(crate) task: TopicPartition,
-    /// Of the batch; none for rows that were made at a watermark.
-    pub(crate) offsets: Option<(Offset, Offset)>,
-}
+pub(crate) type Origin = InFlightOrigin;
 
 /// What flows on the edge from a worker of one stage to a worker of the next.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Passed {
     Rows(PassedRows),
-    /// For all tasks of the worker.
+    /// For all tasks of the worker, or for one that was restored with it in flight.
     Watermark {
         from: u32,
+        to: Option<u32>,
         watermark: EventTime,
     },
-    /// Never overtakes rows.
     Barrier(Epoch),
+}
+
+impl Passed {
+    pub(crate) fn is_barrier(&self, epoch: Epoch) -> bool {
+        matches!(self, Passed::Barrier(of) if *of == epoch)
+    }
+
+    /// What it holds in memory, for the bound of what a barrier may overtake.
+    pub(crate) fn bytes(&self) -> u64 {
+        match self {
+            Passed::Rows(rows) => rows.batch.get_array_memory_size() as u64,
+            Passed::Watermark { .. } | Passed::Barrier(_) => 0,
+        }
+    }
 }
 
 /// Rows of one task for another, by their numbers in their stages.

@@ -11,7 +11,6 @@ use floe_core::graph::Graph;
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{CheckpointLog, Clock, DecoderFactory, PartitionFacts, SinkWriter, Source};
 use floe_core::protocol::advance;
-use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, Offset, Result, TopicPartition};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,6 +20,7 @@ use crate::complete::complete_checkpoints;
 use crate::coordinator::{Coordinator, Savepoint, records_taken};
 use crate::drive::{Driver, Driving, EDGE_ELEMENTS_MAX, Edges, Workers, drive};
 use crate::idle::{IdleWatch, Watermarks};
+use crate::overdue::Overdue;
 use crate::passed::Next;
 use crate::reader::{Reader, ReaderCommand};
 use crate::recovery::recover;
@@ -29,7 +29,7 @@ use crate::start::{
 };
 use crate::task::{Stopped, Suspect, Task};
 use crate::telemetry::Status;
-use crate::worker::{KeyedWorker, Outgoing, Worker};
+use crate::worker::{Captured, KeyedWorker, Outgoing, Worker};
 use crate::writer::Writer;
 
 pub use crate::wiring::{
@@ -40,11 +40,7 @@ pub use crate::wiring::{
 pub(crate) enum Event {
     Took,
     InputEnded,
-    Captured {
-        epoch: Epoch,
-        tasks: Vec<CapturedTask>,
-        pause: Duration,
-    },
+    Captured(Captured),
     Prepared {
         epoch: Epoch,
         sink: usize,
@@ -220,6 +216,17 @@ impl Run {
         hit(CrashPoint::AfterRestore);
 
         let (events, happened) = mpsc::unbounded_channel();
+        if let Some(manifest) = start.newest.as_ref().map(|it| &it.1)
+            && tasks.keyed.iter().flatten().any(|it| !it.restored.is_empty())
+        {
+            tracing::info!(
+                epoch = manifest.epoch.0,
+                rows = manifest.in_flight_rows(),
+                "rows that were on their way at the checkpoint come first"
+            );
+            // What was in flight is the epoch's, though the source may have nothing more.
+            let _ = events.send(Event::Took);
+        }
         let mut reader = Reader::new(source, position, events.clone());
         if config.until_end {
             let end = |it: &PartitionFacts| (it.topic_partition.clone(), it.end);
@@ -237,11 +244,13 @@ impl Run {
         if let Driving::InTurn(_) = config.driving {
             reader.poll_timeout = Duration::ZERO;
         }
+        let overdue = Arc::new(Overdue::new(config.overtaking));
         let begin = Begin {
             epoch: start.next_epoch(),
             row_sinks: self.row_sinks,
             watermarks,
             stages: keyed_stages(&self.graph, &self.operators)?,
+            overdue: Arc::clone(&overdue),
         };
         let parts = Parts::start(config, tasks, reader, writers, begin, &events, status);
         status.ready.store(1, Ordering::Relaxed);
@@ -262,6 +271,7 @@ impl Run {
             clock: Arc::clone(&self.clock),
             view: log.view(),
             reader: parts.reader.clone(),
+            overdue,
             completer,
             events: events.clone(),
             guarantee: config.guarantee,
@@ -364,6 +374,7 @@ struct Begin {
     row_sinks: usize,
     watermarks: Arc<Watermarks>,
     stages: Vec<Next>,
+    overdue: Arc<Overdue>,
 }
 
 /// Reader, workers and writers of a run, and the way to their end.
@@ -408,6 +419,7 @@ impl Parts {
             dead_letters_in_epoch: 0,
             next: next.next(),
             status: Arc::clone(status),
+            overdue: Arc::clone(&begin.overdue),
         };
         let worker = |_| Worker {
             tasks: BTreeMap::new(),
@@ -425,7 +437,8 @@ impl Parts {
         for tasks in tasks.keyed {
             let of = out.next.take().expect("each keyed stage has a key");
             out.next = next.next();
-            let worker = |_| KeyedWorker { tasks: BTreeMap::new(), out: out.clone() };
+            let worker =
+                |_| KeyedWorker { tasks: BTreeMap::new(), out: out.clone(), overtaken: None };
             let mut workers: Vec<KeyedWorker> = (0..of.workers).map(worker).collect();
             for task in tasks {
                 workers[of.worker_of(task.number)].tasks.insert(task.number, task);
@@ -440,6 +453,7 @@ impl Parts {
             writers: to_writers,
             events: events.clone(),
             status: Arc::clone(status),
+            overdue: Arc::clone(&begin.overdue),
         };
         let driver = drive(config.driving, reader, workers, edges);
         Parts { reader: commander, worker_count, driver, writers: writer_tasks }

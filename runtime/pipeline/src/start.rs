@@ -7,6 +7,7 @@ use std::sync::Arc;
 use floe_core::event_time::{EventTime, WatermarkRule};
 use floe_core::exchange::KeyColumns;
 use floe_core::graph::{Graph, Keyed, Port, Stage, Wires};
+use floe_core::in_flight::InFlight;
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, OperatorIdentity, PipelineIdentity, TopicIdentity};
 use floe_core::ports::{
@@ -185,6 +186,10 @@ pub(crate) async fn open_tasks(
             wanted.push(Wanted { stage, number, task, next_offset: Offset(0) });
         }
     }
+    let mut in_flight: BTreeMap<TopicPartition, InFlight> = BTreeMap::new();
+    for (task, captured) in &mut restored {
+        in_flight.insert(task.clone(), std::mem::take(&mut captured.in_flight));
+    }
     let wanted: Vec<(Wanted, Option<CapturedTask>)> = wanted
         .into_iter()
         .map(|it| {
@@ -212,10 +217,15 @@ pub(crate) async fn open_tasks(
         }
     }
     // Each knows how far those before it have come.
-    let mut upstream: Vec<EventTime> = tasks.source.iter().map(|it| it.watermark).collect();
+    let (mut before, mut upstream): (Vec<TopicPartition>, Vec<EventTime>) =
+        tasks.source.iter().map(|it| (it.task.clone(), it.watermark)).unzip();
     for stage in &mut tasks.keyed {
-        stage.iter_mut().for_each(|it| it.upstream.clone_from(&upstream));
-        upstream = stage.iter().map(|it| it.watermark).collect();
+        let all = before.into();
+        for task in stage.iter_mut() {
+            let in_flight = in_flight.remove(&task.task).unwrap_or_default();
+            task.restore(&all, &upstream, in_flight)?;
+        }
+        (before, upstream) = stage.iter().map(|it| (it.task.clone(), it.watermark)).unzip();
     }
     Ok(tasks)
 }
@@ -297,7 +307,9 @@ impl Opening {
                     number,
                     chain,
                     wires,
+                    before: Arc::default(),
                     upstream: Vec::new(),
+                    restored: Vec::new(),
                     virtual_time,
                     watermark,
                     records,

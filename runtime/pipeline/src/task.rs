@@ -10,6 +10,7 @@ use floe_core::chain::{self, Chain, ChainStop, Left};
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::event_time::WatermarkRule;
 use floe_core::graph::{Outlet, Wires};
+use floe_core::in_flight::InFlight;
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::ports::{Decoder, RejectedRow, Staged};
 use floe_core::schema::{SchemaId, SchemaUse};
@@ -350,6 +351,7 @@ impl Task {
             virtual_time: self.virtual_time,
             watermark: self.watermark,
             records: self.records,
+            in_flight: InFlight::default(),
         })
     }
 

@@ -20,6 +20,8 @@ pub mod names {
     pub const BATCH_SECONDS: &str = "floe_batch_seconds";
     pub const CHECKPOINT_PAUSE_SECONDS: &str = "floe_checkpoint_pause_seconds";
     pub const ALIGNMENT_SECONDS: &str = "floe_alignment_seconds";
+    pub const BARRIERS_OVERTOOK: &str = "floe_barriers_overtook";
+    pub const OVERTAKEN_BYTES: &str = "floe_overtaken_bytes";
     pub const CHECKPOINT_SECONDS: &str = "floe_checkpoint_seconds";
     pub const CHECKPOINT_BYTES: &str = "floe_checkpoint_bytes";
     pub const CHECKPOINT_EPOCH: &str = "floe_checkpoint_epoch";
@@ -83,6 +85,9 @@ pub struct Status {
     pub guest_calls: CallTimes,
     /// From the first barrier at a worker behind a re-keying to the last of them.
     pub alignments: CallTimes,
+    /// Barriers that overtook rows at a worker, and what they overtook.
+    pub barriers_overtook: AtomicU64,
+    pub bytes_overtaken: AtomicU64,
     pub backpressure_nanos: AtomicU64,
     pub commits_pending: AtomicU64,
     /// Commits tried again, by the reasons of `RETRY_REASONS`.

@@ -12,7 +12,7 @@ use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::{CheckpointDraft, CheckpointLog, OperatorFactory};
 use floe_core::protocol::upgrade::carried_sinks;
 use floe_core::task::CapturedTask;
-use floe_core::{Result, TopicPartition};
+use floe_core::{Error, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
 /// One operator of the chain, and who takes its place.
@@ -75,6 +75,17 @@ pub fn convert(tasks: Vec<CapturedTask>, changes: &[OperatorChange]) -> Result<V
         .collect()
 }
 
+/// Rows on their way are laid out as the old operators took them, and parted among the old tasks.
+pub fn refuse_in_flight(newest: &CheckpointManifest) -> Result<()> {
+    match newest.in_flight_rows() {
+        0 => Ok(()),
+        rows => Err(Error::refused(format!(
+            "checkpoint {} has {rows} rows on their way to tasks behind key-by, which its barrier overtook\n→ start the pipeline as it was and stop it with SIGTERM, or ask for floe savepoint while it runs: neither leaves rows on their way; then upgrade",
+            newest.epoch
+        ))),
+    }
+}
+
 /// Writes the tasks as the checkpoint that follows the newest one, with no record between them.
 pub async fn complete(
     log: &mut dyn CheckpointLog,
@@ -84,6 +95,7 @@ pub async fn complete(
     created_ms: i64,
 ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
     let (place, manifest) = newest;
+    refuse_in_flight(manifest)?;
     let tasks = tasks
         .into_iter()
         // No step leads from the checkpoint before to this one.

@@ -14,6 +14,7 @@ use floe_core::protocol::guarantee::Guarantee;
 use floe_core::protocol::identity::NewPartitions;
 
 use crate::drive::Driving;
+use crate::overdue::Overtaking;
 
 pub struct RunConfig {
     pub pipeline: String,
@@ -21,6 +22,8 @@ pub struct RunConfig {
     pub interval: Duration,
     /// Epochs to a commit, and completed checkpoints that may wait for theirs before input is held back.
     pub backlog: Backlog,
+    /// When barriers overtake rows that wait for a slow task; none: they are aligned, always.
+    pub overtaking: Option<Overtaking>,
     /// Checkpoints kept.
     pub keep: usize,
     pub workers: usize,

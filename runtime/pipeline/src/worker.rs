@@ -12,6 +12,7 @@ use floe_core::{Epoch, Error, EventTime, Records, Result, TopicPartition};
 
 use crate::idle::Watermarks;
 use crate::keyed::KeyedTask;
+use crate::overdue::Overdue;
 use crate::passed::{Next, Passed, PassedRows};
 use crate::run::Event;
 use crate::task::{Output, Stopped, Task};
@@ -26,7 +27,7 @@ pub(crate) enum Element {
         task: TopicPartition,
         watermark: EventTime,
     },
-    /// Never overtakes records.
+    /// Where it is overdue the worker captures before it comes, and passes over it then.
     Barrier(Epoch),
 }
 
@@ -44,6 +45,17 @@ pub(crate) struct Worker {
 pub(crate) struct KeyedWorker {
     pub(crate) tasks: BTreeMap<u32, KeyedTask>,
     pub(crate) out: Outgoing,
+    /// What is captured, while what its barrier overtook still comes.
+    pub(crate) overtaken: Option<Captured>,
+}
+
+/// All tasks of a worker at one barrier.
+pub(crate) struct Captured {
+    pub(crate) epoch: Epoch,
+    pub(crate) tasks: Vec<CapturedTask>,
+    pub(crate) pause: Duration,
+    /// Something that came before the barrier is left for the next epoch.
+    pub(crate) leaves: bool,
 }
 
 /// Where a worker's output goes, and the epoch that it belongs to now.
@@ -58,6 +70,7 @@ pub(crate) struct Outgoing {
     /// Behind the last stage there is none.
     pub(crate) next: Option<Next>,
     pub(crate) status: Arc<Status>,
+    pub(crate) overdue: Arc<Overdue>,
 }
 
 /// What one element led to, to be sent in this order.
@@ -75,10 +88,24 @@ impl Worker {
         match element {
             Element::Records(records) => self.take(&records),
             Element::Watermark { task, watermark } => self.take_watermark(&task, watermark),
-            Element::Barrier(epoch) => {
-                Ok(self.out.barrier(epoch, self.tasks.values_mut().map(Task::capture))?)
-            }
+            // It was overdue.
+            Element::Barrier(epoch) if epoch < self.out.epoch => Ok(Handled::default()),
+            Element::Barrier(epoch) => Ok(self.barrier(epoch)?.captured(false)),
         }
+    }
+
+    /// Where the barrier is overdue, captures now: the records before it that were not taken yet belong to the
+    /// next epoch then, and their offsets say so. Nothing is in flight by that.
+    pub(crate) fn overtake(&mut self, next: &Element) -> Result<Handled, Stopped> {
+        let epoch = self.out.epoch;
+        if matches!(next, Element::Barrier(_)) || self.out.overdue.epoch() != Some(epoch) {
+            return Ok(Handled::default());
+        }
+        Ok(self.barrier(epoch)?.captured(true))
+    }
+
+    fn barrier(&mut self, epoch: Epoch) -> Result<AtBarrier> {
+        self.out.barrier(epoch, self.tasks.values_mut().map(Task::capture))
     }
 
     fn take(&mut self, records: &Records) -> Result<Handled, Stopped> {
@@ -124,14 +151,20 @@ fn task<'a>(tasks: &'a mut BTreeMap<TopicPartition, Task>, task: &TopicPartition
 }
 
 impl KeyedWorker {
+    /// What its tasks' checkpoint had in flight, to be taken first. It is handed out once.
+    pub(crate) fn restored(&mut self) -> Vec<Passed> {
+        self.tasks.values_mut().flat_map(|it| std::mem::take(&mut it.restored)).collect()
+    }
+
     /// Rows or a watermark; barriers are aligned before they come here.
     pub(crate) fn handle(&mut self, passed: Passed) -> Result<Handled, Stopped> {
         match passed {
             Passed::Rows(rows) => self.take(&rows),
-            Passed::Watermark { from, watermark } => {
+            Passed::Watermark { from, to, watermark } => {
                 let (epoch, status) = (self.out.epoch, Arc::clone(&self.out.status));
                 let mut handled = Handled::default();
-                for task in self.tasks.values_mut() {
+                let told = |it: &&mut KeyedTask| to.is_none_or(|to| it.number == to);
+                for task in self.tasks.values_mut().filter(told) {
                     let output = task.take_watermark(from, watermark, epoch, &status)?;
                     let more = self.out.hand_on(task.number, task.virtual_time, output)?;
                     handled.to_writers.extend(more.to_writers);
@@ -164,7 +197,56 @@ impl KeyedWorker {
                 "a barrier waited long for the slowest task before it: the checkpoint is as much later, and no record"
             );
         }
+        Ok(self.barrier_now(epoch)?.captured(false))
+    }
+
+    fn barrier_now(&mut self, epoch: Epoch) -> Result<AtBarrier> {
         self.out.barrier(epoch, self.tasks.values_mut().map(KeyedTask::capture))
+    }
+
+    /// The barrier goes on at once. What it overtakes is told by `in_flight`, before the next barrier comes.
+    pub(crate) fn overtake(&mut self, epoch: Epoch) -> Result<Handled> {
+        assert!(self.overtaken.is_none(), "one barrier after the other");
+        let mut at_barrier = self.barrier_now(epoch)?;
+        for (captured, task) in at_barrier.captured.tasks.iter_mut().zip(self.tasks.values()) {
+            captured.in_flight.upstream = task.watermarks_taken();
+        }
+        self.overtaken = Some(at_barrier.captured);
+        Ok(at_barrier.handled)
+    }
+
+    /// All inputs have given the barrier that overtook this.
+    pub(crate) fn in_flight(
+        &mut self,
+        epoch: Epoch,
+        passed: &[Passed],
+        aligned_in: Duration,
+    ) -> Handled {
+        self.out.status.alignments.observe(aligned_in);
+        let mut captured = self.overtaken.take().expect("what is in flight was overtaken");
+        assert_eq!(captured.epoch, epoch, "barriers come in order");
+        for (captured, task) in captured.tasks.iter_mut().zip(self.tasks.values()) {
+            let of_task = passed.iter().filter_map(|it| task.in_flight(it));
+            captured.in_flight.passed = of_task.collect();
+            if captured.in_flight.is_empty() {
+                captured.in_flight.upstream.clear();
+            }
+        }
+        captured.leaves = !passed.is_empty();
+        let rows = captured.tasks.iter().map(|it| it.in_flight.rows()).sum::<u64>();
+        let bytes = passed.iter().map(Passed::bytes).sum::<u64>();
+        let status = &self.out.status;
+        Status::add(&status.barriers_overtook, 1);
+        Status::add(&status.bytes_overtaken, bytes);
+        let tasks = self.tasks.values().map(|it| it.task.to_string()).collect::<Vec<_>>();
+        tracing::info!(
+            %epoch,
+            rows,
+            bytes,
+            tasks = tasks.join(", "),
+            "a barrier overtook rows that wait for a slow task: they are in the checkpoint, and in the tables with the next epoch"
+        );
+        Handled { event: Some(Event::Captured(captured)), ..Handled::default() }
     }
 }
 
@@ -201,7 +283,7 @@ impl Outgoing {
             }
         }
         if let Some(watermark) = output.watermark {
-            let told = |worker| (worker, Passed::Watermark { from, watermark });
+            let told = |worker| (worker, Passed::Watermark { from, to: None, watermark });
             handled.to_next.extend((0..next.workers).map(told));
         }
         Ok(handled)
@@ -219,12 +301,12 @@ impl Outgoing {
         )))
     }
 
-    /// Everything before the barrier is processed and its rows handed on: the quiescent point.
+    /// All that was taken is processed and its rows handed on: the quiescent point.
     fn barrier(
         &mut self,
         epoch: Epoch,
         capture: impl Iterator<Item = Result<CapturedTask>>,
-    ) -> Result<Handled> {
+    ) -> Result<AtBarrier> {
         assert_eq!(epoch, self.epoch, "barriers come in order");
         hit(CrashPoint::BeforeCapture);
         let begin = Instant::now();
@@ -237,7 +319,20 @@ impl Outgoing {
             (0..self.sink_count).map(|sink| (sink, WriterInput::Barrier(epoch))).collect();
         let workers = self.next.as_ref().map_or(0, |it| it.workers);
         let to_next = (0..workers).map(|worker| (worker, Passed::Barrier(epoch))).collect();
-        let event = Some(Event::Captured { epoch, tasks, pause });
-        Ok(Handled { to_writers, to_next, event })
+        let captured = Captured { epoch, tasks, pause, leaves: false };
+        Ok(AtBarrier { handled: Handled { to_writers, to_next, event: None }, captured })
+    }
+}
+
+/// What a barrier led to: the barriers behind it, and what was captured.
+struct AtBarrier {
+    handled: Handled,
+    captured: Captured,
+}
+
+impl AtBarrier {
+    fn captured(self, leaves: bool) -> Handled {
+        let captured = Captured { leaves, ..self.captured };
+        Handled { event: Some(Event::Captured(captured)), ..self.handled }
     }
 }

@@ -7,6 +7,8 @@ use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use floe_core::exchange::{KeyColumns, digest};
 use floe_core::graph::Graph;
+use floe_core::in_flight::{InFlightElement, PassedInFlight};
+use floe_core::task::CapturedTask;
 use floe_core::{Error, Offset, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -85,7 +87,33 @@ impl Waiting {
         self.0.entry(from).or_default().extend(passed);
     }
 
-    /// The next rows of one task, at most so many, and never of two batches.
+    /// What the checkpoint has in flight comes before all that is passed behind it.
+    pub(crate) fn of(captured: &CapturedTask) -> Waiting {
+        let mut waiting = Waiting::default();
+        for PassedInFlight { from, what } in &captured.in_flight.passed {
+            // A watermark is a step of the journal, where it was taken.
+            let InFlightElement::Rows { batch, origin, .. } = what else { continue };
+            let origin = origin.offsets.map(|(first, last)| {
+                let task = origin.task.clone();
+                Origin { task, first, last }
+            });
+            let passed = PassedBatch { epoch: 0, batch: batch.clone(), origin };
+            waiting.0.entry(from.clone()).or_default().push_back(passed);
+        }
+        waiting
+    }
+
+    /// What was passed up to an epoch and waits: what the barrier of the epoch overtook.
+    pub(crate) fn in_flight(
+        &self,
+        epoch: u64,
+    ) -> impl Iterator<Item = (&TopicPartition, &RecordBatch)> {
+        let each = self.0.iter().flat_map(|(from, all)| all.iter().map(move |it| (from, it)));
+        each.filter(move |it| it.1.epoch <= epoch).map(|(from, it)| (from, &it.batch))
+    }
+
+    /// The next rows of one task, at most so many, and never of two batches. They may be of an epoch before,
+    /// whose barrier overtook them.
     pub(crate) fn take(
         &mut self,
         from: &TopicPartition,
@@ -93,7 +121,7 @@ impl Waiting {
         rows: usize,
     ) -> Option<PassedBatch> {
         let waiting = self.0.get_mut(from)?;
-        let front = waiting.front_mut().filter(|it| it.epoch == epoch)?;
+        let front = waiting.front_mut().filter(|it| it.epoch <= epoch)?;
         if front.batch.num_rows() <= rows {
             return waiting.pop_front();
         }

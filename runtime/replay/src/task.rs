@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use floe_checkpoint::{RunningStateHash, state_hash};
+use floe_checkpoint::{RunningStateHash, state_hash, with_in_flight};
 use floe_core::chain::{self, ChainStop, Left};
 use floe_core::graph::{Graph, Outlet, Wires};
 use floe_core::image::{Capture, OperatorImage};
@@ -186,7 +186,7 @@ impl TaskReplay {
             decoder: decoder.decoder_of(task),
             now: captured.map_or(EventTime::MIN, |it| it.virtual_time),
             pending: Pending::new(task.clone()),
-            waiting: Waiting::default(),
+            waiting: captured.map_or_else(Waiting::default, Waiting::of),
             next,
             epochs: epochs.into(),
             at_step: 0,
@@ -344,13 +344,14 @@ impl TaskReplay {
         let mut done = std::mem::take(&mut self.open);
         // The last state is hashed whole: a page that was written and not noticed shows there.
         let whole = self.restore_between || self.epochs.is_empty();
-        done.state_hash = match whole {
+        let operators = match whole {
             true => state_hash(&self.capture()?),
             false => {
                 let changes = self.captured(Capture::Changes)?;
                 self.hash.update(&changes)
             }
         };
+        done.state_hash = with_in_flight(operators, self.waiting.in_flight(done.epoch));
         if done.state_hash != planned.state_hash && !self.altered {
             let (expected, found) = (planned.state_hash, done.state_hash);
             done.difference.get_or_insert(Difference::State { expected, found });

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use floe_checkpoint::{ClaimRequest, OwnedLog, OwnerIdentity, claim, open_store, random_ids};
 use floe_core::image::{Capture, OperatorImage};
+use floe_core::in_flight::InFlight;
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::{CheckpointDraft, CheckpointLog, Operator, OperatorFactory};
@@ -323,6 +324,7 @@ impl Kept {
                 virtual_time: EventTime::MIN,
                 watermark: EventTime::MIN,
                 records: 0,
+                in_flight: InFlight::default(),
             }],
             sinks: Vec::new(),
             created_ms: 0,

@@ -36,14 +36,22 @@ impl Chains {
         before.map(|it| format!("{it:?} and {place:?} are both number {} of a key", row.values[1]))
     }
 
-    /// Against the rows that the tasks of the partitions make, up to the manifest's positions.
-    pub fn check(&self, manifest: &CheckpointManifest, oracle: &[Expected]) -> Vec<String> {
+    /// Against the rows that the tasks of the partitions make, up to the manifest's positions and without those
+    /// that it has in flight.
+    pub fn check(
+        &self,
+        manifest: &CheckpointManifest,
+        in_flight: &[Row],
+        oracle: &[Expected],
+    ) -> Vec<String> {
         let position = manifest.position();
         let before = |row: &&Row| {
-            position
-                .0
-                .iter()
-                .any(|(task, next)| task.partition == row.partition && Offset(row.offset) < *next)
+            let mut tasks = position.0.iter();
+            let is_it = |it: &Row| (it.partition, it.offset) == (row.partition, row.offset);
+            !in_flight.iter().any(is_it)
+                && tasks.any(|(task, next)| {
+                    task.partition == row.partition && Offset(row.offset) < *next
+                })
         };
         let all = oracle.iter().flat_map(|it| &it.totals).filter(before);
         self.check_rows(all)

@@ -80,7 +80,6 @@ pub fn check(state: &State) -> Vec<String> {
             if is_keyed {
                 let twice = snapshot.rows.iter().filter_map(|it| chains.add(it));
                 wrong.extend(twice.map(|it| format!("snapshot {index} of {table}: {it}")));
-                windows_so_far.iter_mut().for_each(|it| it.sort_by_key(|row| row.values[0]));
             }
             if table == LETTERS {
                 // Those of the decoder come before those of the operator, batch by batch.
@@ -91,8 +90,11 @@ pub fn check(state: &State) -> Vec<String> {
                 wrong.push(format!("I6: {place}: committed, and its manifest is not visible"));
                 continue;
             };
+            // Made of records before the positions, and not in the table yet.
+            let of = (manifest.generation, manifest.epoch);
+            let in_flight = state.history.in_flight.get(&of).map_or(&[][..], |it| it);
             if is_keyed {
-                let broken = chains.check(manifest, &oracle);
+                let broken = chains.check(manifest, in_flight, &oracle);
                 wrong.extend(broken.into_iter().map(|it| format!("I4: {place}: {it}")));
             }
             for (task, position) in manifest.position().0.into_iter().filter(|_| !is_keyed) {
@@ -105,7 +107,14 @@ pub fn check(state: &State) -> Vec<String> {
                 }
             }
             if table == TABLE {
-                wrong.extend(check_windows(state, manifest, &windows_so_far, &place));
+                let mut windows = windows_so_far.clone();
+                for row in in_flight.iter().filter(|it| it.offset == WINDOW_ROW) {
+                    windows[row.partition as usize].push(row.clone());
+                }
+                if is_keyed {
+                    windows.iter_mut().for_each(|it| it.sort_by_key(|row| row.values[0]));
+                }
+                wrong.extend(check_windows(state, manifest, &windows, &place));
             }
         }
         let finished = state.history.ends.iter().any(|it| it.how == How::Finished);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use floe_core::epoch::Slot;
+use floe_core::epoch::{Epoch, Generation, Slot};
 use floe_core::error::ErrorKind;
 use floe_core::log_entry::LogEntry;
 use floe_core::protocol::judge::Marker;
@@ -16,6 +16,8 @@ pub struct History {
     /// Snapshots of all tables, in the order in which they became visible.
     pub snapshots: Vec<SnapshotAdded>,
     pub ends: Vec<Ended>,
+    /// For each manifest that was to be written, the rows that it has in flight.
+    pub in_flight: BTreeMap<(Generation, Epoch), Vec<Row>>,
     /// The seed that `open` got, by task: the oracle draws from it.
     pub seeds: BTreeMap<i32, u64>,
     /// Data files that were prepared in vain and deleted.

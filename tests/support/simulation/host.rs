@@ -11,18 +11,18 @@ use floe_core::graph::{Graph, Keyed, OperatorNode, SinkNode, SourceNode};
 use floe_core::ports::{CheckpointLog, Clock, ObjectStore, OperatorFactory, StartAt};
 use floe_core::protocol::advance::Backlog;
 use floe_core::protocol::identity::NewPartitions;
-use floe_pipeline::Driving;
 use floe_pipeline::run::{
     OnError, OperatorWiring, RunConfig, SinkWiring, SourceConfig, Wiring, run,
 };
 use floe_pipeline::telemetry::Status;
+use floe_pipeline::{Driving, Overtaking};
 use tokio::sync::watch;
 
 use crate::checkers::tables;
 use crate::simulation::committer::SimCommitter;
 use crate::simulation::guest::GuestFactory;
 use crate::simulation::history::{Ended, How};
-use crate::simulation::log::MutantLog;
+use crate::simulation::log::WatchedLog;
 use crate::simulation::merged::{MERGED, MergedFactory};
 use crate::simulation::operator::SimFactory;
 use crate::simulation::plan::{Blow, BlowKind, HostPlan};
@@ -149,6 +149,9 @@ async fn live(process: &Arc<Process>, take_over: bool, stop: watch::Receiver<boo
             bytes_max: plan.commits_pending_bytes_max,
             commit_every: plan.commit_every,
         },
+        overtaking: plan
+            .alignment_timeout
+            .map(|after| Overtaking { after, in_flight_bytes_max: plan.in_flight_bytes_max }),
         keep: plan.keep,
         workers: plan.workers,
         batch_records_max: plan.batch_records_max,
@@ -244,11 +247,8 @@ async fn claimed(
         alive: &alive,
         new_id: Box::new(move || ids.with(State::new_id)),
     };
-    let log: Box<dyn CheckpointLog> = Box::new(claim(store, PIPELINE, request).await?);
-    Ok(match mutant {
-        Some(mutant) => Box::new(MutantLog { inner: log, world, store: of_store, mutant }),
-        None => log,
-    })
+    let inner = Box::new(claim(store, PIPELINE, request).await?);
+    Ok(Box::new(WatchedLog { inner, world, store: of_store, mutant }))
 }
 
 fn sink(process: &Arc<Process>, sink: &'static str, table: &'static str) -> SinkWiring {

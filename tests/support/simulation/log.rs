@@ -1,4 +1,5 @@
-//! A wrapper around the production log, for the planted bugs that no store can express.
+//! A wrapper around the production log: it notes what checkpoints have in flight, and plants the bugs that no
+//! store can express.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,24 +14,25 @@ use floe_core::task::CapturedTask;
 use floe_core::{ErrorKind, EventTime, Generation, Result};
 
 use crate::simulation::mutant::Mutant;
+use crate::simulation::sink::rows_of;
 use crate::simulation::world::{PIPELINE, State, World};
 
-pub struct MutantLog {
+pub struct WatchedLog {
     pub inner: Box<dyn CheckpointLog>,
     pub world: Arc<World>,
     pub store: usize,
-    pub mutant: Mutant,
+    pub mutant: Option<Mutant>,
 }
 
 #[async_trait]
-impl CheckpointLog for MutantLog {
+impl CheckpointLog for WatchedLog {
     fn generation(&self) -> Generation {
         self.inner.generation()
     }
 
     fn manifests(&self) -> Vec<(ManifestRef, Arc<CheckpointManifest>)> {
         let mut all = self.inner.manifests();
-        if self.mutant == Mutant::CommitForgotten
+        if self.mutant == Some(Mutant::CommitForgotten)
             && let Some((_, newest)) = all.last_mut()
         {
             let mut altered = (**newest).clone();
@@ -55,9 +57,11 @@ impl CheckpointLog for MutantLog {
         Self: 'all,
     {
         let restored = self.inner.restore(manifest);
-        let no_time = self.mutant == Mutant::VirtualTimeNotRestored;
-        let no_watermark = self.mutant == Mutant::WatermarkNotRestored;
-        let exchanged = self.mutant == Mutant::KeyedStateExchanged;
+        let no_time = self.mutant == Some(Mutant::VirtualTimeNotRestored);
+        let no_watermark = self.mutant == Some(Mutant::WatermarkNotRestored);
+        let exchanged = self.mutant == Some(Mutant::KeyedStateExchanged);
+        let dropped = self.mutant == Some(Mutant::InFlightDropped);
+        let twice = self.mutant == Some(Mutant::InFlightTwice);
         Box::pin(async move {
             let mut tasks = restored.await?;
             if no_time {
@@ -65,6 +69,15 @@ impl CheckpointLog for MutantLog {
             }
             if no_watermark {
                 tasks.iter_mut().for_each(|it| it.watermark = EventTime::MIN);
+            }
+            for task in &mut tasks {
+                let passed = &mut task.in_flight.passed;
+                if dropped {
+                    passed.clear();
+                }
+                if twice {
+                    passed.extend_from_within(..);
+                }
             }
             let mut keyed = tasks.iter_mut().filter(|it| it.task.stage().is_some());
             if let (true, Some(first), Some(second)) = (exchanged, keyed.next(), keyed.next()) {
@@ -78,15 +91,20 @@ impl CheckpointLog for MutantLog {
         &mut self,
         mut draft: CheckpointDraft,
     ) -> Result<(ManifestRef, Arc<CheckpointManifest>)> {
-        if self.mutant == Mutant::MergeOrderLost {
+        if self.mutant == Some(Mutant::MergeOrderLost) {
             draft.tasks.iter_mut().for_each(|it| exchange_merges(&mut it.journal));
         }
         let (epoch, sinks) = (draft.epoch, draft.sinks.clone());
+        // An attempt of an epoch that came to nothing is replaced by the one that follows it.
+        let in_flight = draft.tasks.iter().flat_map(|it| it.in_flight.batches());
+        let rows: Vec<_> = in_flight.flat_map(|(_, batch)| rows_of(batch)).collect();
+        let generation = self.inner.generation();
+        self.world.with(|it| it.history.in_flight.insert((generation, epoch), rows));
         let done = self.inner.complete(draft).await;
         match &done {
             Err(error)
                 if matches!(error.kind, ErrorKind::Fenced { .. })
-                    && self.mutant == Mutant::FenceIgnored =>
+                    && self.mutant == Some(Mutant::FenceIgnored) =>
             {
                 match self.inner.manifests().last() {
                     Some((place, newest)) => {
@@ -109,7 +127,7 @@ impl CheckpointLog for MutantLog {
 
     async fn sweep(&mut self, keep: usize, pending: &[ManifestRef]) -> Result<SweepReport> {
         let report = self.inner.sweep(keep, pending).await?;
-        if self.mutant == Mutant::SweepReachable
+        if self.mutant == Some(Mutant::SweepReachable)
             && let Some((_, newest)) = self.inner.manifests().last()
             && let Some(object) = newest.objects.first()
         {

@@ -62,6 +62,10 @@ pub enum Mutant {
     SweepOfTheTables,
     /// The journal of a keyed task has two merged batches in another order than they came in.
     MergeOrderLost,
+    /// What a checkpoint has in flight is not restored.
+    InFlightDropped,
+    /// What a checkpoint has in flight is restored twice.
+    InFlightTwice,
 }
 
 impl Mutant {
@@ -96,5 +100,7 @@ impl Mutant {
         Mutant::SweepOfOpenEpochs,
         Mutant::SweepOfTheTables,
         Mutant::MergeOrderLost,
+        Mutant::InFlightDropped,
+        Mutant::InFlightTwice,
     ];
 }

@@ -77,6 +77,9 @@ pub struct Plan {
     pub batch_records_max: usize,
     /// Tasks of a second stage that takes rows by key; 0: there is none.
     pub keyed_tasks: u32,
+    /// Barriers that are out for longer overtake the rows on their way.
+    pub alignment_timeout: Option<Duration>,
+    pub in_flight_bytes_max: u64,
     /// Of a thousand looks at a partition, those that bring records.
     pub arrival: u64,
     pub patience: Duration,
@@ -116,6 +119,8 @@ impl Plan {
             workers: 2,
             batch_records_max: 2,
             keyed_tasks: 0,
+            alignment_timeout: None,
+            in_flight_bytes_max: u64::MAX,
             arrival: 60,
             patience: Duration::from_secs(20),
             faults: Faults::default(),
@@ -155,6 +160,8 @@ impl Plan {
             workers: rng.range(1..=3) as usize,
             batch_records_max: rng.range(1..=8) as usize,
             keyed_tasks: 0,
+            alignment_timeout: None,
+            in_flight_bytes_max: u64::MAX,
             arrival: rng.pick(&[40, 100, 300]),
             patience: Duration::from_secs(rng.pick(&[1, 10, 120])),
             faults: Faults {
@@ -201,7 +208,15 @@ impl Plan {
         plan.partitions.resize_with(plan.partitions.len().max(2), || rng.range(10..=40) as usize);
         // Between two that are kept there is something to replay.
         let keep = rng.range(2..=4) as usize;
-        Plan { keyed_tasks: rng.range(1..=4) as u32, keep, ..plan }
+        let keyed_tasks = rng.range(1..=4) as u32;
+        let timeout = rng.pick(&[None, Some(0), Some(0), Some(1), Some(4)]);
+        Plan {
+            keyed_tasks,
+            keep,
+            alignment_timeout: timeout.map(Duration::from_millis),
+            in_flight_bytes_max: rng.pick(&[u64::MAX, u64::MAX, 0, 2000]),
+            ..plan
+        }
     }
 
     /// A backup of the checkpoint store comes to life beside the original, on the same table.

@@ -102,7 +102,7 @@ pub fn files_of(committable: &Committable) -> Result<Vec<String>> {
     names.map_err(|error| Error::corrupt(format!("a committable: {error}")))
 }
 
-fn rows_of(batch: &RecordBatch) -> Vec<Row> {
+pub(crate) fn rows_of(batch: &RecordBatch) -> Vec<Row> {
     let column = |name: &str| batch.column_by_name(name).expect("a column of this name");
     let partitions = column("partition").as_primitive::<Int32Type>();
     let offsets = column("offset").as_primitive::<Int64Type>();

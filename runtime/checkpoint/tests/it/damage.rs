@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use floe_checkpoint::{memory_store, read_log, read_parts};
+use floe_checkpoint::{memory_store, read_heads, read_log, read_parts};
 use floe_core::epoch::Slot;
 use floe_core::ports::{CheckpointLog, ObjectStore};
 use floe_core::{ErrorKind, Result};
@@ -105,6 +105,46 @@ async fn every_byte_flipped_is_an_error() {
         damaged.insert(path.clone(), flipped.into());
         let what = format!("byte {index}");
         assert!(check(&damaged, path, &what).await.is_err(), "{what} of {path}");
+    }
+}
+
+/// Rows that a barrier overtook lie in the part of their task: what was written comes out, or the part is named.
+#[tokio::test]
+async fn rows_in_flight_come_back_or_are_refused_by_name() {
+    let store = Arc::new(FaultyStore::default());
+    let shared: Arc<dyn ObjectStore> = store.clone();
+    let mut log = take_and_complete(&shared, 1, 4).await;
+    let mut draft = draft(5);
+    draft.tasks[1].in_flight = in_flight();
+    let wanted = draft.tasks.clone();
+    log.complete(draft).await.unwrap();
+    let objects = store.objects();
+    let read = |objects: BTreeMap<String, Bytes>| {
+        let wanted = wanted.clone();
+        async move {
+            let store = FaultyStore::default();
+            objects.into_iter().for_each(|(path, bytes)| store.set(&path, Some(bytes)));
+            let reading = read_log(&store, PIPELINE).await?;
+            let (_, manifest) = reading.newest_manifest().expect("a manifest was written");
+            assert_eq!(manifest.in_flight_rows(), 6);
+            assert_eq!(read_heads(&store, PIPELINE, manifest).await?[1].in_flight, in_flight());
+            assert_eq!(read_parts(&store, PIPELINE, manifest).await?, wanted);
+            Ok::<_, floe_core::Error>(())
+        }
+    };
+    read(objects.clone()).await.unwrap();
+    let (path, bytes) = objects.iter().rfind(|(it, _)| it.contains("/parts/")).unwrap();
+    for index in 0..=bytes.len() {
+        let mut damaged = bytes.to_vec();
+        match index < bytes.len() {
+            true => damaged[index] ^= 1 << (index % 8),
+            false => damaged.truncate(index - 1),
+        }
+        let mut objects = objects.clone();
+        objects.insert(path.clone(), damaged.into());
+        let error = read(objects).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt, "byte {index}: {error}");
+        assert!(error.message.contains(path.as_str()), "byte {index}: {error}");
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use async_trait::async_trait;
 use bytes::Bytes;
 use floe_checkpoint::{ClaimRequest, OwnedLog, OwnerIdentity, claim};
 use floe_core::committable::Committable;
 use floe_core::epoch::EntryId;
 use floe_core::image::{GlobalValue, OperatorImage};
+use floe_core::in_flight::{InFlight, InFlightElement, InFlightOrigin, PassedInFlight};
 use floe_core::journal::{BatchStep, Journal, Step};
 use floe_core::manifest::{OperatorIdentity, PipelineIdentity, SinkEntry, TopicIdentity};
 use floe_core::ports::{CheckpointDraft, CheckpointLog, Listed, ObjectStore, Put};
@@ -141,6 +143,35 @@ pub(crate) fn task(partition: i32, epoch: u64) -> CapturedTask {
         virtual_time: EventTime(1_760_000_000_000),
         watermark: EventTime::MIN,
         records: epoch * 10,
+        in_flight: InFlight::default(),
+    }
+}
+
+/// Two batches of two tasks, and a watermark between those of one of them.
+pub(crate) fn in_flight() -> InFlight {
+    let from = |partition| TopicPartition::new("payments", partition);
+    let rows = |partition: i32, names: &[Option<&str>]| {
+        let names = Arc::new(StringArray::from(names.to_vec())) as ArrayRef;
+        let numbers = Arc::new(Int64Array::from_iter_values(0..names.len() as i64)) as ArrayRef;
+        let columns = [("merchant_id", names, true), ("n", numbers, false)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let offsets = Some((Offset(31), Offset(39))).filter(|_| partition == 0);
+        let origin = InFlightOrigin { task: from(partition), offsets };
+        let virtual_time = EventTime(1_760_000_000_000);
+        PassedInFlight {
+            from: from(partition),
+            what: InFlightElement::Rows { batch, origin, virtual_time },
+        }
+    };
+    let watermark = InFlightElement::Watermark(EventTime(1_759_999_996_000));
+    InFlight {
+        passed: vec![
+            rows(0, &[Some("m-1"), None, Some("")]),
+            PassedInFlight { from: from(0), what: watermark },
+            rows(1, &[Some("m-2")]),
+            rows(0, &[Some("m-3"), Some("m-1")]),
+        ],
+        upstream: vec![(from(0), EventTime(1_759_999_995_000)), (from(1), EventTime::MIN)],
     }
 }
 

@@ -108,10 +108,19 @@ fn print(found: &CheckpointDetail) -> std::io::Result<()> {
                 it.watermark_ms.map_or("–".to_owned(), show::time),
                 show_bytes(it.bytes),
                 it.state_hash[..16].to_owned() + "…",
+                show::grouped(it.in_flight_rows),
             ]
         })
         .collect();
-    let header =
-        ["task", "next offset", "records", "virtual time", "watermark", "size", "state hash"];
+    let header = [
+        "task",
+        "next offset",
+        "records",
+        "virtual time",
+        "watermark",
+        "size",
+        "state hash",
+        "in flight",
+    ];
     write!(out, "\n{}", show::table(&header, &rows))
 }

@@ -40,6 +40,7 @@ struct TaskView {
     state_hash: String,
     memory_bytes: u64,
     journal_steps: usize,
+    in_flight_rows: u64,
 }
 
 #[derive(Serialize)]
@@ -127,6 +128,7 @@ fn view(entry: &TaskEntry, part: &floe_core::task::CapturedTask) -> TaskView {
         state_hash: show::hex(&entry.state_hash),
         memory_bytes: part.operators.iter().map(|it| it.1.memory.bytes).sum(),
         journal_steps: part.journal.steps.len(),
+        in_flight_rows: entry.in_flight_rows,
     }
 }
 
@@ -207,6 +209,13 @@ fn print(found: &Diff) {
         }
         if left.watermark_ms != right.watermark_ms {
             println!("  watermark {} → {}", time(left.watermark_ms), time(right.watermark_ms));
+        }
+        if left.in_flight_rows + right.in_flight_rows > 0 {
+            println!(
+                "  {} → {} rows on their way to it",
+                show::grouped(left.in_flight_rows),
+                show::grouped(right.in_flight_rows)
+            );
         }
         match task.same_state {
             true => println!("  the same state, {}", &left.state_hash[..16]),

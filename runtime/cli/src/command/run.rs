@@ -178,6 +178,7 @@ pub(super) fn run_config(spec: &PipelineSpec, modules: &Modules, until_end: bool
             bytes_max: spec.checkpoint.commits_pending_bytes_max,
             commit_every: spec.checkpoint.commit_every,
         },
+        overtaking: spec.checkpoint.overtaking,
         keep: spec.checkpoint.keep,
         workers: spec.run.workers.unwrap_or(cores),
         batch_records_max: spec.run.batch_records_max,

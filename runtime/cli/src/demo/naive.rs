@@ -11,6 +11,7 @@ use floe_checkpoint::{open_store, random_ids, read_parts, write_parts};
 use floe_core::committable::{CommitRequest, GapRule, ManifestRef};
 use floe_core::epoch::{EntryId, Epoch, Generation, Slot};
 use floe_core::image::Capture;
+use floe_core::in_flight::InFlight;
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::{LogAnswer, LogView, Operator, SinkWriter, Source};
@@ -128,6 +129,7 @@ impl Naive {
             virtual_time: EventTime(0),
             watermark: EventTime::MIN,
             records: 0,
+            in_flight: InFlight::default(),
         })
     }
 }

@@ -213,6 +213,12 @@ impl Collector for StatusCollector {
         counters(&mut e, names::DEAD_LETTERS, "Records that were not taken", &rejected)?;
         let alignments = "From the first barrier at a worker behind a re-keying to the last";
         times(&mut e, names::ALIGNMENT_SECONDS, alignments, &status.alignments)?;
+        let overtook = status.barriers_overtook.load(Ordering::Relaxed);
+        let what = "Barriers that overtook rows behind a re-keying, one for each worker";
+        counter(&mut e, names::BARRIERS_OVERTOOK, what, overtook)?;
+        let bytes = status.bytes_overtaken.load(Ordering::Relaxed);
+        let what = "Bytes of rows that barriers overtook";
+        counter(&mut e, names::OVERTAKEN_BYTES, what, bytes)?;
         times(&mut e, names::BATCH_SECONDS, "One call of an operator", &status.guest_calls)
     }
 }

@@ -129,6 +129,7 @@ mod tests {
                 virtual_time: EventTime(9),
                 watermark: EventTime(8),
                 records: 9,
+                in_flight_rows: 0,
             }],
             sinks: vec![SinkEntry {
                 name: "sink".into(),

@@ -402,6 +402,11 @@ pub(super) struct CheckpointTable {
     pub(super) dirty_pages: Option<DirtyPagesName>,
     /// Bytes of data files that may wait for the catalog. Default "1GiB".
     pub(super) commits_pending_bytes_max: Option<HumanBytes>,
+    /// A barrier that is out for longer overtakes rows that wait for a slow task behind key-by: they are kept in
+    /// the checkpoint, and are in the tables with the next one. Default: none, barriers wait.
+    pub(super) alignment_timeout: Option<HumanDuration>,
+    /// Bytes that a barrier may overtake at one worker; with more it waits. Default "64MiB".
+    pub(super) in_flight_bytes_max: Option<HumanBytes>,
     /// The store's properties in Java's spelling; default: those of the sink's catalog.
     #[serde(default)]
     pub(super) properties: Properties,

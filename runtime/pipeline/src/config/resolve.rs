@@ -23,6 +23,7 @@ use crate::config::{
     TelemetrySpec, VerifySpec, WriteMode,
 };
 use crate::config::{DirtyPages, Metering};
+use crate::overdue::Overtaking;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Below this, checkpoints would cost more than the records between them.
@@ -31,6 +32,8 @@ const KEEP: usize = 10;
 const COMMITS_PENDING_MAX: usize = 4;
 /// At a gigabyte a minute an outage of a minute is bridged.
 const COMMITS_PENDING_BYTES_MAX: u64 = 1 << 30;
+/// 16 elements from each of 4 workers, with batches of 8,192 records of 128 bytes.
+const IN_FLIGHT_BYTES_MAX: u64 = 64 << 20;
 const BATCH_RECORDS: usize = 8192;
 /// A14 of the ABI.
 const BATCH_RECORDS_MAX: usize = 65_536;
@@ -377,6 +380,13 @@ fn checkpoint(
             .help("[checkpoint] store = \"s3://bucket/checkpoints\" or \"file://./checkpoints\""));
         }
     };
+    if table.in_flight_bytes_max.is_some() && table.alignment_timeout.is_none() {
+        return Err(Problem::new(
+            "checkpoint.in-flight-bytes-max",
+            "it bounds what a barrier overtakes, and without alignment-timeout none does",
+        )
+        .help("alignment-timeout = \"10s\""));
+    }
     let mut properties: Properties = catalog
         .into_iter()
         .flat_map(|it| it.properties.expose())
@@ -399,6 +409,10 @@ fn checkpoint(
             COMMITS_PENDING_MAX,
             "checkpoint.commits-pending-max",
         )?,
+        overtaking: table.alignment_timeout.map(|after| Overtaking {
+            after: after.0,
+            in_flight_bytes_max: table.in_flight_bytes_max.map_or(IN_FLIGHT_BYTES_MAX, |it| it.0),
+        }),
         dirty_pages: match table.dirty_pages {
             None | Some(DirtyPagesName::Auto) => DirtyPages::Auto,
             Some(DirtyPagesName::Userfaultfd) => DirtyPages::Userfaultfd,

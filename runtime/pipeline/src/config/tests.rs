@@ -57,6 +57,7 @@ commit-every = 5
 keep = 3
 commits-pending-max = 2
 commits-pending-bytes-max = "64MiB"
+alignment-timeout = "5s"
 dirty-pages = "page-hashes"
 properties = { "s3.region" = "eu-west-1" }
 
@@ -117,6 +118,7 @@ fn the_smallest_has_every_default() {
     assert_eq!(spec.checkpoint.interval, Duration::from_secs(10));
     assert_eq!((spec.checkpoint.keep, spec.checkpoint.commits_pending_max), (10, 4));
     assert_eq!(spec.checkpoint.dirty_pages, DirtyPages::Auto);
+    assert_eq!(spec.checkpoint.overtaking, None);
     assert_eq!((spec.run.workers, spec.run.batch_records_max), (None, 8192));
     assert_eq!(spec.telemetry.listen, None);
     assert!(spec.dead_letters.is_none());
@@ -145,6 +147,8 @@ fn the_full_one_is_read_whole() {
     assert_eq!(operator.limits.compile_time, Some(Duration::from_secs(30)));
     assert_eq!(operator.on_error, OnError::DeadLetter);
     assert_eq!(spec.sink().table().unwrap().catalog.properties.get("credential"), Some("hunter2"));
+    let overtaking = Overtaking { after: Duration::from_secs(5), in_flight_bytes_max: 64 << 20 };
+    assert_eq!(spec.checkpoint.overtaking, Some(overtaking));
     assert_eq!(spec.checkpoint.store, "s3://lake/checkpoints");
     assert_eq!(spec.checkpoint.properties.get("s3.endpoint"), Some("http://127.0.0.1:7070"));
     assert_eq!(spec.checkpoint.properties.get("s3.region"), Some("eu-west-1"));
@@ -191,6 +195,12 @@ fn what_is_wrong_is_said_with_its_place() {
         ("[source]", "[checkpoint]\ninterval = 10\n[source]", "6:12", &["has no unit", "10s"]),
         ("[source]", "[checkpoint]\ninterval = \"1ms\"\n[source]", "6:1", &["below 10ms"]),
         ("[source]", "[checkpoint]\ncommit-every = 0\n[source]", "6:1", &["0 is too few"]),
+        (
+            "[source]",
+            "[checkpoint]\nin-flight-bytes-max = \"1MiB\"\n[source]",
+            "6:1",
+            &["without alignment-timeout"],
+        ),
         (
             "id = \"payments\"",
             "id = \"p\"\nguarantee = \"at-least-once\"\n[checkpoint]\ncommit-every = 2",

@@ -104,7 +104,9 @@ fn task(upstream: usize, on_error: OnError) -> KeyedTask {
         number: 1,
         chain: vec![Link { name, on_error, factory, counted: None, operator }],
         wires: Arc::new(Wires::chain(1)),
+        before: (0..upstream as i32).map(|it| TopicPartition::new("in", it)).collect(),
         upstream: vec![EventTime::MIN; upstream],
+        restored: Vec::new(),
         virtual_time: EventTime::MIN,
         watermark: EventTime::MIN,
         records: 0,
@@ -227,4 +229,50 @@ fn with_fail_the_row_is_named_by_what_it_was_made_from() {
     for wanted in ["a row of @sum/1 made from t/1 @ 7..7", "trap: unreachable", "epoch 3"] {
         assert!(error.message.contains(wanted), "{wanted} is not in {}", error.message);
     }
+}
+
+/// Rows on their way come before the watermark that was told behind them, whatever the tasks before say now.
+#[test]
+fn what_was_in_flight_comes_back_in_its_order() {
+    let mut before = task(2, OnError::Fail);
+    before.upstream = vec![EventTime(5), EventTime(7)];
+    before.watermark = EventTime(5);
+    let rows = PassedRows {
+        from: 0,
+        to: 1,
+        batch: rows_of(&[3]),
+        origin: Origin { task: TopicPartition::new("in", 0), offsets: None },
+        virtual_time: EventTime(9),
+    };
+    let other = Passed::Rows(PassedRows { to: 0, ..rows.clone() });
+    let told = Passed::Watermark { from: 0, to: None, watermark: EventTime(8) };
+    let passed = [Passed::Rows(rows), other, told];
+    let in_flight = InFlight {
+        passed: passed.iter().filter_map(|it| before.in_flight(it)).collect(),
+        upstream: before.watermarks_taken(),
+    };
+    assert_eq!(in_flight.passed.len(), 2, "one is for another task");
+
+    let mut after = task(2, OnError::Fail);
+    after.watermark = EventTime(5);
+    // A partition more than before, in front of the others: numbers are others, names are not.
+    let names = ["a", "in", "in"].into_iter().zip([0, 0, 1]);
+    let all: Arc<[TopicPartition]> = names.map(|(t, n)| TopicPartition::new(t, n)).collect();
+    let now = [EventTime(8), EventTime(8), EventTime(7)];
+    after.restore(&all, &now, in_flight.clone()).unwrap();
+    assert_eq!(after.upstream, [EventTime(8), EventTime(5), EventTime(7)]);
+    let restored = std::mem::take(&mut after.restored);
+    let status = Status::default();
+    let [Passed::Rows(rows), Passed::Watermark { from: 1, to: Some(1), watermark }] = &restored[..]
+    else {
+        panic!("{restored:?}")
+    };
+    assert_eq!((rows.from, rows.to, rows.virtual_time), (1, 1, EventTime(9)));
+    after.take(rows, Epoch(2), &status).ok().unwrap();
+    after.take_watermark(1, *watermark, Epoch(2), &status).ok().unwrap();
+    assert_eq!(after.watermark, EventTime(7));
+
+    let unknown: Arc<[TopicPartition]> = [TopicPartition::new("a", 0)].into();
+    let error = task(1, OnError::Fail).restore(&unknown, &[EventTime(8)], in_flight).unwrap_err();
+    assert!(error.message.contains("in/0, which is no task before it"), "{error}");
 }

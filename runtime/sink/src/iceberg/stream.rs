@@ -37,6 +37,8 @@ pub struct EpochAt {
     pub epoch: u64,
     /// Where the source went on behind the epoch.
     pub position: Position,
+    /// Of records before there, on their way when the epoch's barrier overtook them: not in the table yet.
+    pub in_flight_rows: u64,
 }
 
 impl TableAt {
@@ -117,7 +119,9 @@ fn epoch_of(snapshot: &SnapshotRef, pipeline: &str) -> Option<EpochAt> {
     let summary = &snapshot.summary().additional_properties;
     let epoch = epoch_in(summary, pipeline)?;
     let position = summary.get("floe.positions").and_then(|it| position(it))?;
-    Some(EpochAt { snapshot: snapshot.snapshot_id(), epoch, position })
+    let in_flight = summary.get("floe.in-flight-rows").and_then(|it| it.parse().ok());
+    let in_flight_rows = in_flight.unwrap_or(0);
+    Some(EpochAt { snapshot: snapshot.snapshot_id(), epoch, position, in_flight_rows })
 }
 
 /// "payments/0:17,payments/1:12".

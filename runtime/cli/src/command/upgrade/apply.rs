@@ -34,6 +34,7 @@ pub(super) async fn apply(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::Res
     let store = wire::store_to_read(&spec)?.ok_or_else(|| no_checkpoint(&spec))?;
     let reading = floe_checkpoint::read_log(&*store, &spec.id).await?;
     let newest = reading.newest_manifest().ok_or_else(|| no_checkpoint(&spec))?.1.clone();
+    upgrade::refuse_in_flight(&newest)?;
     let new = New::of(&spec, &newest.identity, args).await?;
     if let Some(number) = args.partitions {
         return partitions::apply(&spec, &new, &newest, (number, args)).await;

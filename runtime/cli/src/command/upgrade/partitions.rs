@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use floe_core::image::Capture;
+use floe_core::in_flight::InFlight;
 use floe_core::journal::Journal;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity, TopicIdentity};
 use floe_core::ports::{CheckpointLog, PartitionFacts};
@@ -284,6 +285,7 @@ fn moved(
                 virtual_time,
                 watermark,
                 records: before.map_or(0, |it| it.records),
+                in_flight: InFlight::default(),
             }
         })
         .collect();

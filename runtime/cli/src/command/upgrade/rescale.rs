@@ -10,6 +10,7 @@ use arrow_schema::{DataType, Field, Schema};
 use floe_core::exchange::KeyColumns;
 use floe_core::graph::{Graph, Keyed};
 use floe_core::image::Capture;
+use floe_core::in_flight::InFlight;
 use floe_core::journal::Journal;
 use floe_core::ports::{DecoderFactory, ExportedState, no_state};
 use floe_core::task::CapturedTask;
@@ -59,6 +60,7 @@ impl Rescale<'_> {
                 virtual_time: old.iter().map(|it| it.virtual_time).max().unwrap_or(EventTime::MIN),
                 watermark: old.iter().map(|it| it.watermark).min().unwrap_or(EventTime::MIN),
                 records: 0,
+                in_flight: InFlight::default(),
             })
             .collect();
         // Rows that were taken are counted on where they were; those of tasks that are no more, in the first.

@@ -28,6 +28,7 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
     let before = before_upgrade(&kept)?;
     if let Some((_, newest)) = kept.last() {
         refuse_rescaled(&before, newest)?;
+        upgrade::refuse_in_flight(newest)?;
     }
     let old = made_by(&spec, &*store, &before.identity, &named_files(&args.old)?).await?;
     for checked in wire::check_tables(&old.spec, &old.modules).await {

@@ -60,6 +60,13 @@ impl Span {
         let manifest = log.manifests().map(|it| it.1).find(|it| is_marked(it));
         let records = manifest
             .map(|it| it.tasks.iter().map(|task| (task.task.clone(), task.records)).collect());
+        let told = at.epochs.iter().find(|it| it.epoch == epoch).map(|it| it.in_flight_rows);
+        let in_flight = told.or_else(|| manifest.map(|it| it.in_flight_rows())).unwrap_or(0);
+        if in_flight > 0 {
+            return Err(Error::refused(format!(
+                "{in_flight} rows were on their way when the barrier of epoch {epoch} overtook them: they are of records before its positions, and in {table} with the epoch behind it\n→ floe savepoint makes an epoch that overtakes nothing; or --snapshot with one whose summary has no floe.in-flight-rows"
+            )));
+        }
         let newest = log.newest_manifest().map(|it| Arc::clone(it.1));
         let manifests = log.manifests().map(|it| Arc::clone(it.1)).collect();
         Ok(Span { epoch, position, records, newest, manifests, epochs })

@@ -79,6 +79,8 @@ fn a_scrape_has_every_name_and_the_real_values() {
         r#"floe_dead_letters_total{pipeline="payments",class="trap"} 1"#,
         r#"floe_batch_seconds_bucket{pipeline="payments",le="0.002097152"} 1"#,
         r#"floe_alignment_seconds_count{pipeline="payments"} 1"#,
+        "floe_barriers_overtook_total",
+        "floe_overtaken_bytes_total",
         "floe_source_lag_seconds",
         "floe_guest_memory_bytes",
         "floe_checkpoint_bytes",

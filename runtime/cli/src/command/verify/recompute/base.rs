@@ -81,6 +81,7 @@ mod tests {
             snapshot: 100 + epoch as i64,
             epoch,
             position: Position::default(),
+            in_flight_rows: 0,
         };
         let kept = Kept { epochs: vec![4, 5, 6, 7], from_the_beginning: false };
         let base = |epochs: &[u64]| {

@@ -192,11 +192,19 @@ impl Chains {
                 (number, Liveness { number, bytes, live_bytes: 0, version_1: false })
             })
             .collect();
+        // A part of several memories counts once, and as live as it is where most of it is.
+        let mut parts: BTreeMap<(ObjectNumber, u64), (u64, &ChainPart)> = BTreeMap::new();
         for part in self.tasks.values().flatten().flat_map(|it| &it.parts) {
+            let (most, _) = parts.entry((part.object, part.start)).or_insert((0, part));
+            // Each memory of a part of version 1 has its pages in it; their sum is a part's at the most.
+            let others = if part.version_1 { *most } else { 0 };
+            *most = (*most).max(others + part.live_bytes());
+        }
+        for (live_bytes, part) in parts.into_values() {
             let number = part.object;
             let own = Liveness { number, bytes: 0, live_bytes: 0, version_1: false };
             let it = all.entry(number).or_insert(own);
-            it.live_bytes += part.live_bytes();
+            it.live_bytes += live_bytes;
             it.version_1 |= part.version_1;
             if !self.objects.contains_key(&number) {
                 // This checkpoint's own: it is not known as an object yet.

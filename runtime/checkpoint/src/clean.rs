@@ -29,7 +29,9 @@ pub(crate) async fn clean(
     packer: &mut Packer,
     group: &[ObjectNumber],
 ) -> Result<()> {
-    let mut live: BTreeMap<(TopicPartition, usize), BTreeMap<u32, Bytes>> = BTreeMap::new();
+    // Pages by the memories in which they are live, so that what they share stays shared. No memory has two
+    // live pages of one number, and so neither has a set of memories.
+    let mut live: BTreeMap<Vec<MemoryId>, BTreeMap<u32, Bytes>> = BTreeMap::new();
     for number in group {
         let object = chains.objects[number].clone();
         let bytes = match read_object(store, paths, &object).await {
@@ -46,39 +48,35 @@ pub(crate) async fn clean(
                 continue;
             }
         };
-        for (task, memories) in &chains.tasks {
-            for (index, chain) in memories.iter().enumerate() {
-                for (number_of_part, part) in chain.parts().iter().enumerate() {
-                    if part.object != *number {
-                        continue;
-                    }
-                    let range = part.start as usize..(part.start + part.len) as usize;
-                    let (content, version_1) = (bytes.slice(range), part.version_1);
-                    let pages = on_a_thread(move || decode(&content, version_1, index)).await?;
-                    let pages = match pages {
-                        Ok(pages) => pages,
-                        Err(error) => {
-                            let path = &object.path;
-                            tracing::error!(path, "a part of {task} cannot be cleaned: {error}");
-                            continue;
-                        }
-                    };
-                    let of_memory = live.entry((task.clone(), index)).or_default();
-                    for (page, content) in pages {
-                        if chain.is_live(number_of_part, page) {
-                            of_memory.insert(page, content);
-                        }
-                    }
+        for (part, memories) in parts_in(chains, *number) {
+            let content = bytes.slice(part.start as usize..(part.start + part.len) as usize);
+            let pages = on_a_thread(move || decode(&content, part.version_1_operator)).await?;
+            let pages = match pages {
+                Ok(pages) => pages,
+                Err(error) => {
+                    let (path, (task, _)) = (&object.path, &memories[0].0);
+                    tracing::error!(path, "a part of {task} cannot be cleaned: {error}");
+                    continue;
+                }
+            };
+            for (page, content) in pages {
+                let live_in = memories.iter().filter(|((task, index), number_of_part)| {
+                    chains.tasks[task][*index].is_live(*number_of_part, page)
+                });
+                let live_in: Vec<MemoryId> = live_in.map(|it| it.0.clone()).collect();
+                if !live_in.is_empty() {
+                    live.entry(live_in).or_default().insert(page, content);
                 }
             }
         }
     }
-    for ((task, index), pages) in live {
-        let chain = &mut chains.tasks.get_mut(&task).expect("it was iterated over")[index];
+    for (memories, pages) in live {
+        let (task, index) = &memories[0];
         let pages: Vec<(u32, Bytes)> = pages.into_iter().collect();
         for piece in pages.chunks(PART_PAGES_MAX) {
+            let first = &chains.tasks[task][*index];
             let hashes: Vec<(u32, PageHash)> =
-                piece.iter().map(|(page, _)| (*page, chain.hashes[*page as usize])).collect();
+                piece.iter().map(|(page, _)| (*page, first.hashes[*page as usize])).collect();
             let piece = piece.to_vec();
             let encode = move || {
                 let pages: Vec<Page<'_>> = piece
@@ -91,18 +89,47 @@ pub(crate) async fn clean(
                 floe_core::Error::retry(format!("compress the state of {task}: {error}"))
             })?;
             let place = packer.add(&part).await?;
-            chain.add(place, false, hashes.into_iter());
+            for (task, index) in &memories {
+                let chain = &mut chains.tasks.get_mut(task).expect("it was iterated over")[*index];
+                chain.add(place, false, hashes.iter().copied());
+            }
         }
     }
     Ok(())
 }
 
+/// A task, and the place of one of its operators.
+type MemoryId = (TopicPartition, usize);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct OldPart {
+    start: u64,
+    len: u64,
+    /// A part of version 1 holds the pages of all operators of its task; this one's are meant.
+    version_1_operator: Option<usize>,
+}
+
+/// The parts of an object, and for each the memories that name it, with its number there.
+fn parts_in(chains: &Chains, object: ObjectNumber) -> BTreeMap<OldPart, Vec<(MemoryId, usize)>> {
+    let mut parts: BTreeMap<OldPart, Vec<(MemoryId, usize)>> = BTreeMap::new();
+    for (task, memories) in &chains.tasks {
+        for (index, chain) in memories.iter().enumerate() {
+            let of_object = chain.parts().iter().enumerate().filter(|it| it.1.object == object);
+            for (number, part) in of_object {
+                let version_1_operator = part.version_1.then_some(index);
+                let part = OldPart { start: part.start, len: part.len, version_1_operator };
+                parts.entry(part).or_default().push(((task.clone(), index), number));
+            }
+        }
+    }
+    parts
+}
+
 fn decode(
     content: &Bytes,
-    version_1: bool,
-    index: usize,
+    version_1_operator: Option<usize>,
 ) -> std::result::Result<Vec<(u32, Bytes)>, PartError> {
-    if version_1 {
+    if let Some(index) = version_1_operator {
         let task = decode_version_1(content)?;
         let memory = &task.operators[index].1.memory;
         return Ok(memory.pages().map(|(page, it)| (page, Bytes::copy_from_slice(it))).collect());

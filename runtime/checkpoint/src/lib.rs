@@ -24,6 +24,7 @@ mod in_flight;
 pub mod state_hash;
 mod chain;
 pub mod write;
+mod share;
 mod pack;
 mod clean;
 pub mod read;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use floe_core::image::{MemoryImage, PAGE_BYTES, PageRun};
@@ -86,17 +87,22 @@ pub(crate) async fn read_with_chains(
     reading.finish(manifest)
 }
 
-/// One part of a memory: the task's place in the manifest, the operator's in the chain.
+/// A memory: the task's place in the manifest, the operator's in the chain.
 #[derive(Clone, Copy)]
-struct Wanted {
+struct MemoryPlace {
     task: usize,
     operator: usize,
+}
+
+/// One part, and the memories that name it.
+struct Wanted {
     part: PartRef,
+    memories: Vec<MemoryPlace>,
 }
 
 /// For each object the parts of memories in it, oldest first.
 fn wanted_pages(manifest: &CheckpointManifest) -> Result<BTreeMap<u32, Vec<Wanted>>> {
-    let mut wanted: BTreeMap<u32, Vec<Wanted>> = BTreeMap::new();
+    let mut wanted: BTreeMap<(u32, u64, u64), Vec<MemoryPlace>> = BTreeMap::new();
     for (task, entry) in manifest.tasks.iter().enumerate() {
         for (operator, parts) in entry.memories.iter().enumerate() {
             if !parts.is_sorted_by_key(|it| (it.object, it.start)) {
@@ -106,11 +112,17 @@ fn wanted_pages(manifest: &CheckpointManifest) -> Result<BTreeMap<u32, Vec<Wante
                 )));
             }
             for part in parts {
-                wanted.entry(part.object).or_default().push(Wanted { task, operator, part: *part });
+                let place = (part.object, part.start, part.len);
+                wanted.entry(place).or_default().push(MemoryPlace { task, operator });
             }
         }
     }
-    Ok(wanted)
+    let mut by_object: BTreeMap<u32, Vec<Wanted>> = BTreeMap::new();
+    for ((object, start, len), memories) in wanted {
+        let part = PartRef { object, start, len };
+        by_object.entry(object).or_default().push(Wanted { part, memories });
+    }
+    Ok(by_object)
 }
 
 /// An object's path, and its parts.
@@ -167,7 +179,7 @@ pub(crate) async fn read_object(
 
 struct Decoded {
     wanted: Wanted,
-    pages: DecodedPages,
+    pages: Arc<DecodedPages>,
     hashes: Vec<PageHash>,
 }
 
@@ -177,12 +189,12 @@ async fn decode_one(
     manifest: &CheckpointManifest,
     wanted: Wanted,
 ) -> Result<Decoded> {
-    let task = &manifest.tasks[wanted.task].task;
+    let task = &manifest.tasks[wanted.memories[0].task].task;
     let part = part_of(path, object, wanted.part, task)?;
     let decoded = on_a_thread(move || {
         let pages = decode_pages(&part)?;
         let hashes = pages.iter().map(|it| page_hash(it.content)).collect();
-        Ok(Decoded { wanted, pages, hashes })
+        Ok(Decoded { wanted, pages: Arc::new(pages), hashes })
     });
     decoded.await?.map_err(|error: crate::part::PartError| {
         damaged(path, &format!("a part of {task}: {error}"))
@@ -208,7 +220,7 @@ fn part_of(
 struct Memory {
     chain: MemoryChain,
     /// What the chain's parts hold, by their number in it.
-    contents: Vec<DecodedPages>,
+    contents: Vec<Arc<DecodedPages>>,
 }
 
 impl Memory {
@@ -223,13 +235,13 @@ impl Memory {
         &mut self,
         place: (ObjectNumber, u64, u64),
         version_1: bool,
-        pages: DecodedPages,
-        hashes: Vec<PageHash>,
+        pages: Arc<DecodedPages>,
+        hashes: &[PageHash],
     ) -> bool {
         if pages.numbers.last().is_some_and(|it| *it as usize >= self.chain.page_count()) {
             return false;
         }
-        self.chain.add(place, version_1, pages.numbers.iter().copied().zip(hashes));
+        self.chain.add(place, version_1, pages.numbers.iter().copied().zip(hashes.iter().copied()));
         self.contents.push(pages);
         true
     }
@@ -304,13 +316,15 @@ impl Reading {
 
     fn apply(&mut self, path: &str, manifest: &CheckpointManifest, decoded: Decoded) -> Result<()> {
         let Decoded { wanted, pages, hashes } = decoded;
-        let memory = &mut self.memories[wanted.task][wanted.operator];
         let place = (ObjectNumber(wanted.part.object.into()), wanted.part.start, wanted.part.len);
-        if memory.add(place, false, pages, hashes) {
-            return Ok(());
+        for MemoryPlace { task, operator } in wanted.memories {
+            let memory = &mut self.memories[task][operator];
+            if !memory.add(place, false, Arc::clone(&pages), &hashes) {
+                let task = &manifest.tasks[task].task;
+                return Err(damaged(path, &format!("a part of {task} is outside of its memory")));
+            }
         }
-        let task = &manifest.tasks[wanted.task].task;
-        Err(damaged(path, &format!("a part of {task} is outside of its memory")))
+        Ok(())
     }
 
     /// Compares all with the manifest.
@@ -376,9 +390,9 @@ async fn read_version_1(
         let task = decode_version_1(&part)?;
         let memory = |image: &MemoryImage| {
             let mut memory = Memory::of(image.bytes);
-            let pages = DecodedPages::from(image.clone());
-            let hashes = pages.iter().map(|it| page_hash(it.content)).collect();
-            assert!(memory.add(place, true, pages, hashes), "an image lies in its memory");
+            let pages = Arc::new(DecodedPages::from(image.clone()));
+            let hashes: Vec<_> = pages.iter().map(|it| page_hash(it.content)).collect();
+            assert!(memory.add(place, true, pages, &hashes), "an image lies in its memory");
             memory
         };
         let memories = task.operators.iter().map(|(_, it)| memory(&it.memory)).collect();

@@ -10,7 +10,8 @@ use floe_core::manifest::{ObjectRef, TaskEntry};
 use floe_core::ports::ObjectStore;
 use floe_core::task::CapturedTask;
 use floe_core::{Error, Result, TopicPartition};
-use futures::stream::StreamExt;
+use futures::future::ready;
+use futures::stream::{StreamExt, TryStreamExt};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::chain::{Chains, MemoryChain, part_ref};
@@ -18,6 +19,7 @@ use crate::clean::clean;
 use crate::pack::Packer;
 use crate::part::{PART_PAGES_MAX, Page, encode_head, encode_pages};
 use crate::paths::Paths;
+use crate::share::{ChangedMemory, ChangedPage, ChangedPiece, SharedPages, share};
 use crate::state_hash::{PageHash, StateHasher, ZERO_PAGE_HASH, page_hash, with_in_flight};
 
 /// A thousand small tasks are a few objects; an object is one put, and is read as a whole. Three of them
@@ -62,15 +64,23 @@ pub(crate) async fn write_onto(
     let mut chains = Onto::of(epoch, &tasks, chains)?;
 
     let mut heads = Vec::with_capacity(tasks.len());
+    let mut all = Vec::new();
     for task in tasks {
         let (head, memories) = take_memories(task);
         for (index, memory) in memories.into_iter().enumerate() {
-            let chain = chains.memory(&head.task, index);
-            write_memory(&mut packer, chain, memory)
-                .await
-                .map_err(|error| error.context(format!("write the state of {}", head.task)))?;
+            let pieces = changed_pieces(in_pieces(memory, chains.memory(&head.task, index)));
+            all.push(ChangedMemory { task: heads.len(), index, pieces: pieces.await? });
         }
         heads.push(head);
+    }
+    // Before all that is a memory's own, so that the order of a memory's parts is that of their places.
+    let groups = share(&mut all);
+    write_shared(&mut packer, &mut chains, &heads, &all, groups).await?;
+    for memory in all {
+        let task = &heads[memory.task].task;
+        write_own(&mut packer, chains.memory(task, memory.index), memory.pieces)
+            .await
+            .map_err(|error| error.context(format!("write the state of {task}")))?;
     }
     let mut chains = chains.0;
     for group in chains.to_clean(own) {
@@ -170,29 +180,74 @@ fn take_memories(mut task: CapturedTask) -> (CapturedTask, Vec<MemoryImage>) {
     (task, memories)
 }
 
-/// Writes what differs from the chain, piece by piece: the captured pages are given back on the way.
-async fn write_memory(
+/// Hashes what was captured, and leaves out what is as it was before.
+async fn changed_pieces(pieces: Vec<Piece>) -> Result<Vec<ChangedPiece>> {
+    let hashed = futures::stream::iter(pieces).map(|piece| on_a_thread(move || piece.changed()));
+    let pieces = hashed.buffered(threads()).try_filter(|it| ready(!it.pages.is_empty()));
+    pieces.try_collect().await
+}
+
+/// Writes what several memories have alike, once for all of them.
+async fn write_shared(
     packer: &mut Packer,
-    chain: &mut MemoryChain,
-    memory: MemoryImage,
+    chains: &mut Onto,
+    heads: &[CapturedTask],
+    memories: &[ChangedMemory],
+    groups: Vec<SharedPages>,
 ) -> Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, |it| it.get());
-    let mut encoded = futures::stream::iter(in_pieces(memory, chain))
-        .map(|piece| on_a_thread(move || piece.encode()))
-        .buffered(threads);
-    while let Some(part) = encoded.next().await {
-        let Some(part) = part?.map_err(|error| Error::retry(format!("compress: {error}")))? else {
-            continue;
-        };
-        let place = packer.add(&part.bytes).await?;
-        chain.add(place, false, part.pages.into_iter());
+    let contents: Vec<Vec<(u32, Bytes)>> =
+        groups.iter().map(|it| it.contents(memories).collect()).collect();
+    let parts = contents.into_iter().map(|pages| {
+        on_a_thread(move || {
+            encode(pages.iter().map(|(number, content)| Page { number: *number, content }))
+        })
+    });
+    let mut parts = futures::stream::iter(parts).buffered(threads());
+    for group in &groups {
+        let part = parts.next().await.expect("each group has its part")??;
+        let place = packer.add(&part).await?;
+        for memory in &group.memories {
+            let memory = &memories[*memory];
+            let chain = chains.memory(&heads[memory.task].task, memory.index);
+            chain.add(place, false, group.hashes(memories));
+        }
     }
     Ok(())
 }
 
-pub(crate) struct EncodedPart {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) pages: Vec<(u32, PageHash)>,
+/// Writes what is this memory's alone, piece by piece: the captured pages are given back on the way.
+async fn write_own(
+    packer: &mut Packer,
+    chain: &mut MemoryChain,
+    pieces: Vec<ChangedPiece>,
+) -> Result<()> {
+    let own = pieces.into_iter().filter(|it| it.pages.iter().any(|page| !page.shared));
+    let mut encoded = futures::stream::iter(own)
+        .map(|piece| {
+            on_a_thread(move || {
+                let own: Vec<_> = piece.pages.iter().filter(|it| !it.shared).collect();
+                let pages =
+                    own.iter().map(|it| Page { number: it.number, content: piece.content(it) });
+                let hashes: Vec<_> = own.iter().map(|it| (it.number, it.hash)).collect();
+                Ok((encode(pages)?, hashes))
+            })
+        })
+        .buffered(threads());
+    while let Some(part) = encoded.next().await {
+        let (bytes, pages) = part??;
+        let place = packer.add(&bytes).await?;
+        chain.add(place, false, pages.into_iter());
+    }
+    Ok(())
+}
+
+fn encode<'a>(pages: impl Iterator<Item = Page<'a>>) -> Result<Vec<u8>> {
+    encode_pages(&pages.collect::<Vec<_>>())
+        .map_err(|error| Error::retry(format!("compress: {error}")))
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |it| it.get())
 }
 
 /// Pages for one part.
@@ -204,24 +259,21 @@ struct Piece {
 }
 
 impl Piece {
-    /// A page that was written and is as it was before is no change. `None`: no page changed.
-    fn encode(self) -> std::io::Result<Option<EncodedPart>> {
-        let mut changed = Vec::with_capacity(self.before.len());
+    /// A page that was written and is as it was before is no change.
+    fn changed(self) -> ChangedPiece {
         let mut pages = Vec::with_capacity(self.before.len());
-        let of_run = |run: &PageRun| (run.first_page..).zip(0..run.content.len() / PAGE_BYTES);
-        let all = self.runs.iter().flat_map(|run| of_run(run).map(move |it| (run, it)));
-        for ((run, (number, index)), before) in all.zip(&self.before) {
-            let content = &run.content[index * PAGE_BYTES..(index + 1) * PAGE_BYTES];
-            let hash = page_hash(content);
-            if hash != *before {
-                pages.push(Page { number, content });
-                changed.push((number, hash));
+        let mut before = self.before.iter();
+        for (run, of_run) in self.runs.iter().enumerate() {
+            let contents = of_run.content.chunks_exact(PAGE_BYTES);
+            for ((index, content), before) in contents.enumerate().zip(&mut before) {
+                let hash = page_hash(content);
+                if hash != *before {
+                    let number = of_run.first_page + index as u32;
+                    pages.push(ChangedPage { number, hash, run, index, shared: false });
+                }
             }
         }
-        if changed.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(EncodedPart { bytes: encode_pages(&pages)?, pages: changed }))
+        ChangedPiece { runs: self.runs, pages }
     }
 
     fn page_count(&self) -> usize {

@@ -1,17 +1,15 @@
 //! Staging: where captured pages wait until they are compressed. Memory that was written before copies
 //! at 20 GB/s, fresh memory at 2.4, so what the last barriers took is kept for the next.
 
-use std::alloc::{Layout, alloc, dealloc};
-use std::ptr::NonNull;
+mod slab;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use floe_core::image::{PAGE_BYTES, PageRun};
 
 use crate::dirty::Pages;
-
-/// Big enough to be copied at full speed, small enough to be given back piece by piece.
-const SLAB_BYTES: usize = 4 << 20;
+use slab::{SLAB_BYTES, Slab};
 
 /// Of the whole process.
 #[derive(Default)]
@@ -34,7 +32,10 @@ impl Staging {
         // What of the runs is in the buffer that is being filled: first page and length.
         let mut in_buffer: Vec<(usize, usize)> = Vec::new();
         let mut buffer = Buffer::new(self, left);
-        for run in pages {
+        for (index, run) in pages.iter().enumerate() {
+            if let Some(behind) = pages.get(index + 1) {
+                slab::fetch(&memory[behind.start * PAGE_BYTES..]);
+            }
             let mut next = run.start;
             while next < run.end {
                 if buffer.room() == 0 {
@@ -152,96 +153,6 @@ impl Drop for Lent {
             pool.free.extend(slab);
         }
     }
-}
-
-/// Memory of the process's allocator, touched before its first use: what the allocator keeps anyway of
-/// batches and files that are gone is used before any new memory, and does not come on top of it.
-struct Slab(NonNull<u8>);
-
-// SAFETY: the memory is the slab's own, and reached through it alone.
-unsafe impl Send for Slab {}
-// SAFETY: as above.
-unsafe impl Sync for Slab {}
-
-const LAYOUT: Layout = match Layout::from_size_align(SLAB_BYTES, PAGE_BYTES) {
-    Ok(layout) => layout,
-    Err(_) => unreachable!(),
-};
-
-impl Slab {
-    /// `None`: the system has no more memory.
-    fn new() -> Option<Slab> {
-        // SAFETY: the layout is not of size zero.
-        let begin = NonNull::new(unsafe { alloc(LAYOUT) })?;
-        for at in (0..SLAB_BYTES).step_by(PAGE_BYTES) {
-            // SAFETY: the byte lies in the slab, which is nobody else's.
-            unsafe { begin.add(at).write_volatile(0) };
-        }
-        Some(Slab(begin))
-    }
-
-    fn write(&mut self, at: usize, bytes: &[u8]) {
-        assert!(at + bytes.len() <= SLAB_BYTES);
-        let (from, len) = (NonNull::from_ref(bytes).cast::<u8>(), bytes.len());
-        // SAFETY: the range lies in the slab, which is borrowed alone, so `bytes` are elsewhere.
-        unsafe {
-            let to = self.0.add(at);
-            match len >= STREAMED_BYTES_MIN {
-                true => copy_streaming(from, to, len),
-                false => to.copy_from_nonoverlapping(from, len),
-            }
-        }
-    }
-
-    /// # Safety
-    /// The first `len` bytes were written.
-    unsafe fn written(&self, len: usize) -> &[u8] {
-        assert!(len <= SLAB_BYTES);
-        // SAFETY: they lie in the slab; the caller says that they are initialised.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), len) }
-    }
-}
-
-impl Drop for Slab {
-    fn drop(&mut self) {
-        // SAFETY: the memory was given out by `new` with this layout, and its borrows have ended.
-        unsafe { dealloc(self.0.as_ptr(), LAYOUT) };
-    }
-}
-
-/// A copy of so much is not in any cache when it is compressed. Stored past the caches, it needs not be read
-/// from memory first: a quarter faster in pieces of 4 MiB, and slower for single pages.
-const STREAMED_BYTES_MIN: usize = 1 << 20;
-
-/// # Safety
-/// As of `ptr::copy_nonoverlapping`.
-#[cfg(target_arch = "x86_64")]
-unsafe fn copy_streaming(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
-    use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
-    const STEP: usize = 64;
-    let (from, to) = (from.cast::<__m128i>(), to.cast::<__m128i>());
-    assert!(to.is_aligned());
-    assert!(len.is_multiple_of(STEP));
-    for line in (0..len / size_of::<__m128i>()).step_by(STEP / size_of::<__m128i>()) {
-        // SAFETY: the line lies in both ranges, by the caller's promise; `to` is aligned, as was asserted.
-        unsafe {
-            let words = [0, 1, 2, 3].map(|word| _mm_loadu_si128(from.add(line + word).as_ptr()));
-            for (word, value) in words.into_iter().enumerate() {
-                _mm_stream_si128(to.add(line + word).as_ptr(), value);
-            }
-        }
-    }
-    // Such stores are seen by other threads in any order but for this.
-    // SAFETY: every x86_64 has it.
-    unsafe { _mm_sfence() }
-}
-
-/// # Safety
-/// As of `ptr::copy_nonoverlapping`.
-#[cfg(not(target_arch = "x86_64"))]
-unsafe fn copy_streaming(from: NonNull<u8>, to: NonNull<u8>, len: usize) {
-    // SAFETY: the caller's promise.
-    unsafe { to.copy_from_nonoverlapping(from, len) }
 }
 
 #[cfg(test)]

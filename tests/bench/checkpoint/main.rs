@@ -1,8 +1,12 @@
 //! `cargo xtask bench checkpoint`: what a checkpoint costs by the size of the state and how much of it
 //! changed, beside copying as much memory in the same run on the same machine.
 //!
-//! `--page-hashes` measures the method without the kernel's help; `--sizes 64` only that many MiB.
+//! `--page-hashes` measures the method without the kernel's help; `--sizes 64` only that many MiB, and
+//! `--percents 1,100` only such changes. `--matrix` leaves out what runs for longer than one checkpoint.
 
+/// The allocator is the product's, with its settings.
+#[path = "../../../runtime/cli/src/allocator.rs"]
+mod allocator;
 mod guest;
 
 use std::collections::BTreeMap;
@@ -24,10 +28,6 @@ use floe_operator::{DirtyPages, Engine, Factory};
 const MIB: u64 = 1 << 20;
 const PAGE_BYTES: u64 = 4096;
 
-/// The allocator is the product's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 struct Bench {
     json: bool,
     engine: Arc<Engine>,
@@ -36,15 +36,16 @@ struct Bench {
 }
 
 fn main() -> Result<()> {
+    allocator::keep_pages();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|it| it == name);
-    let sizes: Vec<u64> = match arguments.iter().position(|it| it == "--sizes") {
-        Some(at) => {
-            let list = arguments.get(at + 1).context("--sizes takes MiB, with commas")?;
-            list.split(',').map(str::parse).collect::<Result<_, _>>().context("--sizes")?
-        }
-        None => vec![64, 1024, 3072],
+    let numbers = |name: &str, all: &[u64]| -> Result<Vec<u64>> {
+        let Some(at) = arguments.iter().position(|it| it == name) else { return Ok(all.to_vec()) };
+        let list = arguments.get(at + 1).with_context(|| format!("{name} takes numbers"))?;
+        list.split(',').map(|it| it.parse().context(name.to_owned())).collect()
     };
+    let sizes = numbers("--sizes", &[64, 1024, 3072])?;
+    let percents = numbers("--percents", &[1, 10, 100])?;
     let method = if has("--page-hashes") { DirtyPages::PageHashes } else { DirtyPages::Auto };
     let bench = Bench {
         json: has("--json"),
@@ -55,9 +56,12 @@ fn main() -> Result<()> {
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     eprintln!("{cpus} cores; changed pages by {}", bench.engine.dirty_pages());
     for mib in sizes {
-        for percent in [1, 10, 100] {
-            bench.measure(mib, percent)?;
+        for percent in &percents {
+            bench.measure(mib, *percent)?;
         }
+    }
+    if has("--matrix") {
+        return Ok(());
     }
     bench.steady()?;
     bench.scattered()
@@ -169,14 +173,17 @@ impl Bench {
     /// Reads the log, restores the newest checkpoint, and processes a record.
     fn restore(&self, name: &str, factory: &Factory, base: u64, shown: bool) -> Result<()> {
         let mut took = Vec::new();
+        let (mut claimed, mut read) = (0.0, 0.0);
         let mut named = 0;
         // Seconds each where it is gigabytes: once tells enough.
         let rounds = if base > 512 * MIB { 1 } else { 3 };
         for _ in 0..rounds {
             let begin = Instant::now();
             let mut kept = self.log(name)?;
+            claimed = begin.elapsed().as_secs_f64();
             let newest = kept.log.manifests().pop().context("a checkpoint was written")?.1;
             let tasks = self.runtime.block_on(kept.log.restore(&newest))?;
+            read = begin.elapsed().as_secs_f64() - claimed;
             let mut operator = factory.restore(&task(), &tasks[0].operators[0].1)?;
             guest::touch(&mut operator, 0, 1, 1)?;
             took.push(begin.elapsed().as_secs_f64());
@@ -185,6 +192,9 @@ impl Bench {
         }
         took.sort_by(f64::total_cmp);
         self.say(&format!("restore_ms_{name}"), took[took.len() / 2] * 1e3, "ms");
+        // Of the last round: reading the log and the claim, and reading and verifying the objects.
+        self.say(&format!("restore_claim_ms_{name}"), claimed * 1e3, "ms");
+        self.say(&format!("restore_read_ms_{name}"), read * 1e3, "ms");
         self.say(&format!("restore_amplification_{name}"), named as f64 / base as f64, "ratio");
         if shown {
             self.say("restore_ms_64mib", took[took.len() / 2] * 1e3, "ms");

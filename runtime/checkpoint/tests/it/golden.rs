@@ -30,7 +30,8 @@ async fn write_golden(folder: &Path, version: u32) {
 }
 
 /// Epoch 3. Since version 3 an operator may have inputs and a key, and its tasks merge; since version 4 the journal
-/// tells rows by marks, of which those of version 4 are passed over; since version 6 rows may be in flight.
+/// tells rows by marks, of which those of version 4 are passed over. Since version 5 memories may share parts; since
+/// version 6 rows may be in flight.
 fn expected(version: u32) -> CheckpointDraft {
     let mut draft = draft(3);
     if version >= 3 {
@@ -139,6 +140,11 @@ async fn version_4_is_read() {
 #[tokio::test]
 async fn version_5_is_read() {
     check(5).await;
+    let store = open_store(golden(5).to_str().unwrap(), &BTreeMap::new()).unwrap();
+    let reading = read_log(&*store, PIPELINE).await.unwrap();
+    let (_, manifest) = reading.newest_manifest().unwrap();
+    let first = |task: usize| manifest.tasks[task].memories[0][0];
+    assert_eq!(first(0), first(1), "both tasks name the part that they share");
 }
 
 #[tokio::test]

@@ -12,4 +12,5 @@ mod parts;
 mod s3;
 mod support;
 mod savepoint;
+mod shared;
 mod sweep;

@@ -64,7 +64,7 @@ async fn large_tasks_are_several_objects() {
     let store = floe_checkpoint::memory_store();
     let mib = 1024 * 1024;
     let mut tasks: Vec<_> =
-        (0..3).map(|it| with_memory(it, noise(40 * mib, 1 + it as u64))).collect();
+        (0..3).map(|it| with_memory(it, noise(40 * mib, 1 + 2 * it as u64))).collect();
     tasks.push(with_memory(3, vec![0; 1024 * mib]));
     tasks.push(with_memory(4, noise(80 * mib, 99)));
     tasks.push(with_memory(5, Vec::new()));

@@ -47,7 +47,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("floe-plugin-tumble", &["floe-sdk", "floe-plugin-window"]),
     ("floe-plugin-hop", &["floe-sdk", "floe-plugin-window"]),
     ("floe-plugin-session", &["floe-sdk", "floe-plugin-window"]),
-    ("floe-plugin-sides", &["floe-sdk"]),
+    ("floe-plugin-sides", &["floe-sdk", "floe-plugin-window"]),
     ("floe-plugin-join", &["floe-sdk", "floe-plugin-sides"]),
     ("floe-plugin-enrich", &["floe-sdk", "floe-plugin-sides"]),
     ("floe-template-rust", &["floe-sdk"]),

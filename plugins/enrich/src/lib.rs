@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use floe_plugin_sides::{KEPT_MAX, Kept, Key, Sides, take_before};
 use floe_sdk::dynamic::{DynamicOperator, Out, OwnedValue, Row, Schema, Shape, Value};
 use floe_sdk::prelude::Timestamp;
-use floe_sdk::{Config, Result, bail, log};
+use floe_sdk::{Config, Result, bail};
 
 /// A row's key, and all that it says.
 type Waiting = (Option<Key>, Vec<OwnedValue>);
@@ -29,8 +29,6 @@ struct Enrich {
     /// When what the table says of a key changes, from the watermark on.
     changes: BTreeMap<(i64, Key), ()>,
     versions: usize,
-    /// In this batch.
-    late: u64,
 }
 
 impl DynamicOperator for Enrich {
@@ -56,7 +54,6 @@ impl DynamicOperator for Enrich {
             table_rows: BTreeMap::new(),
             changes: BTreeMap::new(),
             versions: 0,
-            late: 0,
         };
         Ok((enrich, Shape::new(input, Schema { columns }.checked()?)))
     }
@@ -70,12 +67,8 @@ impl DynamicOperator for Enrich {
                 None => bail!("a row of {} has no key", self.table),
             };
         }
-        match self.sides.is_late(kept.time) {
-            Ok(false) => {}
-            late => {
-                self.late += 1;
-                return late.map(|_| ());
-            }
+        if self.sides.is_late(kept.time)? {
+            return Ok(());
         }
         if self.waiting_rows >= self.waiting_max {
             bail!("{} rows wait, and config.max-waiting allows no more", self.waiting_max);
@@ -86,10 +79,7 @@ impl DynamicOperator for Enrich {
     }
 
     fn end_batch(&mut self) {
-        let late = std::mem::take(&mut self.late);
-        if late > 0 {
-            log::warn!("{late} rows came behind the watermark");
-        }
+        self.sides.end_batch();
     }
 
     fn watermark(&mut self, time: Timestamp, out: &mut Out) -> Result<()> {

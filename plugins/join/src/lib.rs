@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use floe_plugin_sides::{KEPT_MAX, Kept, Key, Sides, take_before};
 use floe_sdk::dynamic::{DynamicOperator, Out, OwnedValue, Row, Schema, Shape};
 use floe_sdk::prelude::Timestamp;
-use floe_sdk::{Config, Result, bail, log};
+use floe_sdk::{Config, Result, bail};
 
 struct Join {
     sides: Sides,
@@ -24,8 +24,6 @@ struct Join {
     /// By time, for when they are forgotten.
     expiry: [BTreeMap<(i64, Key), ()>; 2],
     kept: usize,
-    /// In this batch.
-    late: u64,
 }
 
 /// The same row, and how often it came.
@@ -60,7 +58,6 @@ impl DynamicOperator for Join {
             rows: Default::default(),
             expiry: Default::default(),
             kept: 0,
-            late: 0,
         };
         Ok((join, Shape::new(input, Schema { columns }.checked()?)))
     }
@@ -71,12 +68,8 @@ impl DynamicOperator for Join {
         let Some(side) = self.names.iter().position(|it| it == source) else {
             bail!("it is of source {source}, neither {} nor {}", self.names[0], self.names[1]);
         };
-        match self.sides.is_late(kept.time) {
-            Ok(false) => {}
-            late => {
-                self.late += 1;
-                return late.map(|_| ());
-            }
+        if self.sides.is_late(kept.time)? {
+            return Ok(());
         }
         let Some(key) = self.sides.key(row) else {
             // Null equals nothing: it has no partner, and none will come.
@@ -96,10 +89,7 @@ impl DynamicOperator for Join {
     }
 
     fn end_batch(&mut self) {
-        let late = std::mem::take(&mut self.late);
-        if late > 0 {
-            log::warn!("{late} rows came behind the watermark");
-        }
+        self.sides.end_batch();
     }
 
     fn watermark(&mut self, time: Timestamp, out: &mut Out) -> Result<()> {

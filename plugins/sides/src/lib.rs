@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use floe_plugin_window::{EventTimes, Late};
 use floe_sdk::dynamic::{Column, OwnedValue, Row, Schema, Type, Value};
 use floe_sdk::prelude::Timestamp;
 use floe_sdk::{Config, Error, Result, bail};
@@ -19,9 +20,8 @@ pub const KEPT_MAX: usize = 1_000_000;
 pub struct Sides {
     source: usize,
     key: Vec<usize>,
-    time: usize,
-    units_per_ms: i64,
-    drop_late: bool,
+    times: EventTimes,
+    late: Late,
     /// In the unit of the event time: every row before it has come.
     watermark: i64,
 }
@@ -52,18 +52,9 @@ impl Sides {
             }
         }
         let key = input.indices(&config.require::<Vec<String>>("key")?)?;
-        let time = input.index(&config.require::<String>("time")?)?;
-        let units_per_ms = match &input.columns[time].ty {
-            Type::Timestamp(unit, _) => unit.per_millisecond(),
-            Type::I64 => 1,
-            other => bail!("config.time must be a timestamp or a long, and is {}", other.name()),
-        };
-        let drop_late = match config.get::<String>("late")?.as_deref() {
-            None | Some("reject") => false,
-            Some("drop") => true,
-            Some(other) => bail!("config.late must be reject or drop, and is {other:?}"),
-        };
-        Ok((Sides { source, key, time, units_per_ms, drop_late, watermark: i64::MIN }, input))
+        let times = EventTimes::open(config, &input)?;
+        let late = Late::open(config)?;
+        Ok((Sides { source, key, times, late, watermark: i64::MIN }, input))
     }
 
     /// The columns that go out: all but the source's name.
@@ -80,7 +71,7 @@ impl Sides {
             let given = self
                 .key
                 .iter()
-                .chain([&self.time])
+                .chain([&self.times.column()])
                 .any(|it| output_place(*it, self.source) == schema.index(name).ok());
             if given {
                 bail!("column {name:?} is of both sources: it is in key or time");
@@ -104,23 +95,27 @@ impl Sides {
     }
 
     pub fn keep(&self, row: Row<'_>) -> Result<Kept> {
-        let Value::Int(time) = row.get(self.time) else { bail!("its event time is null") };
+        let time = self.times.of(row)?;
         let values = row.values().enumerate().filter(|it| it.0 != self.source);
         let values = values.map(|it| OwnedValue::of(it.1)).collect::<Option<_>>();
         let values = values.ok_or_else(|| Error::new("a list cannot be kept"))?;
         Ok(Kept { time, values })
     }
 
-    /// A row behind the watermark: an error, or `true` where it is to be dropped.
-    pub fn is_late(&self, time: i64) -> Result<bool> {
+    /// Is a row behind the watermark? Then it is counted, and is an error or to be dropped.
+    pub fn is_late(&mut self, time: i64) -> Result<bool> {
         if time >= self.watermark {
             return Ok(false);
         }
-        if !self.drop_late {
-            let behind = (self.watermark - time + self.units_per_ms - 1) / self.units_per_ms;
-            bail!("late: its event time is {behind} ms behind the watermark");
-        }
-        Ok(true)
+        let units_per_ms = self.times.units_per_ms;
+        let behind = (self.watermark - time + units_per_ms - 1) / units_per_ms;
+        let text = format!("late: its event time is {behind} ms behind the watermark");
+        self.late.take(Error::new(text)).map(|()| true)
+    }
+
+    /// Behind each batch: says how many rows were late.
+    pub fn end_batch(&mut self) {
+        self.late.end_batch();
     }
 
     /// A duration of the configuration, in the unit of the event time.
@@ -128,12 +123,12 @@ impl Sides {
         let text: String = config.require(name)?;
         let ms = floe_sdk::dynamic::duration_ms(&text)
             .map_err(|error| Error::new(format!("config.{name}: {error}")))?;
-        Ok(ms.saturating_mul(self.units_per_ms))
+        Ok(ms.saturating_mul(self.times.units_per_ms))
     }
 
     /// The watermark in the unit of the event time. It never goes back.
     pub fn advance(&mut self, watermark: Timestamp) -> i64 {
-        self.watermark = self.watermark.max(watermark.0.saturating_mul(self.units_per_ms));
+        self.watermark = self.watermark.max(watermark.0.saturating_mul(self.times.units_per_ms));
         self.watermark
     }
 }

@@ -1,16 +1,18 @@
 //! What `tumble`, `hop` and `session` share: they differ in how rows are put together, and in nothing else.
 
 mod aggregate;
+mod late;
 
 use floe_sdk::dynamic::{
     Column, DynamicOperator, Out, OwnedValue, Row, Schema, Shape, Type, Unit, Value,
 };
 use floe_sdk::event_time::Window;
 use floe_sdk::prelude::Timestamp;
-use floe_sdk::{Config, Error, Result, bail, log};
+use floe_sdk::{Config, Error, Result, bail};
 
 use aggregate::Aggregates;
 pub use aggregate::Totals;
+pub use late::{EventTimes, Late};
 
 /// The values of the key columns.
 pub type Key = Vec<OwnedValue>;
@@ -33,33 +35,21 @@ const GROUPS_MAX: usize = 1_000_000;
 /// An operator that puts rows together and emits one row a group, when the watermark closes it.
 pub struct Windowed<G> {
     key: Vec<usize>,
-    time: usize,
-    units_per_ms: i64,
+    times: EventTimes,
     aggregates: Aggregates,
-    drop_late: bool,
     groups_max: usize,
     /// The state.
     grouping: G,
     groups: usize,
-    /// In this batch.
-    late: u64,
+    late: Late,
 }
 
 impl<G: Grouping> DynamicOperator for Windowed<G> {
     fn open(config: Config, upstream: Option<&Schema>) -> Result<(Self, Shape)> {
         let input = Schema::known(upstream)?;
         let key = input.indices(&config.get::<Vec<String>>("key")?.unwrap_or_default())?;
-        let time = input.index(&config.require::<String>("time")?)?;
-        let units_per_ms = match &input.columns[time].ty {
-            Type::Timestamp(unit, _) => unit.per_millisecond(),
-            Type::I64 => 1,
-            other => bail!("config.time must be a timestamp or a long, and is {}", other.name()),
-        };
-        let drop_late = match config.get::<String>("late")?.as_deref() {
-            None | Some("reject") => false,
-            Some("drop") => true,
-            Some(other) => bail!("config.late must be reject or drop, and is {other:?}"),
-        };
+        let times = EventTimes::open(&config, input)?;
+        let late = Late::open(&config)?;
         let texts: Vec<String> = config.require("aggregates")?;
         let (aggregates, totals) = Aggregates::read(&texts, input)?;
 
@@ -76,21 +66,18 @@ impl<G: Grouping> DynamicOperator for Windowed<G> {
         let shape = Shape::new(input.clone(), Schema { columns }.checked()?);
         let windowed = Windowed {
             key,
-            time,
-            units_per_ms,
+            times,
             aggregates,
-            drop_late,
             groups_max: config.get("max-groups")?.unwrap_or(GROUPS_MAX),
             grouping: G::open(&config)?,
             groups: 0,
-            late: 0,
+            late,
         };
         Ok((windowed, shape))
     }
 
     fn process(&mut self, row: Row<'_>, _: &mut Out) -> Result<()> {
-        let Value::Int(time) = row.get(self.time) else { bail!("its event time is null") };
-        let time = Timestamp(time.div_euclid(self.units_per_ms));
+        let time = Timestamp(self.times.of(row)?.div_euclid(self.times.units_per_ms));
         let key = self.key.iter().map(|it| OwnedValue::of(row.get(*it)));
         let key: Option<Key> = key.collect();
         let key = key.ok_or_else(|| Error::new("a list cannot be a key"))?;
@@ -112,18 +99,12 @@ impl<G: Grouping> DynamicOperator for Windowed<G> {
                 "{most} groups are open, and config.max-groups allows no more"
             ))),
             Ok(()) => Ok(()),
-            Err(late) => {
-                self.late += 1;
-                if self.drop_late { Ok(()) } else { Err(late) }
-            }
+            Err(late) => self.late.take(late),
         }
     }
 
     fn end_batch(&mut self) {
-        let late = std::mem::take(&mut self.late);
-        if late > 0 {
-            log::warn!("{late} rows came behind the watermark");
-        }
+        self.late.end_batch();
     }
 
     fn watermark(&mut self, time: Timestamp, out: &mut Out) -> Result<()> {

@@ -13,6 +13,7 @@ mod points;
 mod graph;
 mod keyed;
 mod sources;
+mod joins;
 mod guarantees;
 mod upgrades;
 mod partitions;

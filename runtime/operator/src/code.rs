@@ -70,7 +70,8 @@ impl Code {
         if let Some(counted) = &*counted {
             return Ok(counted.clone());
         }
-        let pre = self.prepared(&self.compilers.counted, "", || Ok(self.wasm.clone()))?;
+        let pre =
+            self.prepared(&self.compilers.counted, "hints-1", || poll::without_polls(&self.wasm))?;
         Ok(counted.insert(pre).clone())
     }
 

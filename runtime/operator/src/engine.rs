@@ -181,6 +181,8 @@ fn config(memories: Arc<Creator>) -> Config {
         .with_host_memory(memories)
         // Memory is written whole at a restore; pages shared with a file would only be copied first.
         .memory_init_cow(false)
+        // Which branches are hardly ever taken, so that the others lie side by side: layout, and nothing else.
+        .wasm_branch_hinting(true)
         // File and line in backtraces. DWARF addresses count from the code section's start, and the
         // rewriting leaves that section as it is. The default would ask an environment variable.
         .generate_address_map(true)

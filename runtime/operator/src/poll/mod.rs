@@ -10,12 +10,16 @@ mod place;
 mod watchdog;
 
 use floe_core::{Error, Result};
-use wasm_encoder::{CodeSection, ExportKind, ExportSection, MemorySection, MemoryType};
+use wasm_encoder::{
+    BranchHint, BranchHints, CodeSection, ExportKind, ExportSection, MemorySection, MemoryType,
+};
 use wasm_encoder::{Encode, Module, RawSection, SectionId};
 use wasmparser::{BinaryReaderError, FunctionBody, Parser, Payload};
 
 use crate::abi;
 use crate::rewrite::export_kind;
+
+use place::Places;
 
 pub(crate) use watchdog::Watch;
 
@@ -31,8 +35,8 @@ impl Polls {
     /// Part of the compile cache's key: other polls are another module.
     pub(crate) fn version(self) -> &'static str {
         match self {
-            Polls::Everywhere => "polls-1",
-            Polls::Nowhere => "no-polls",
+            Polls::Everywhere => "polls-2",
+            Polls::Nowhere => "no-polls-2",
         }
     }
 }
@@ -43,13 +47,17 @@ pub(crate) const PAGE_BYTES: usize = 65_536;
 /// The module with its polls. It is one that was checked, and rewritten as any is.
 pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
     let bodies = bodies(wasm).map_err(broken)?;
-    let places = match polls {
-        Polls::Everywhere => place::places(wasm, &bodies).map_err(broken)?,
-        Polls::Nowhere => vec![Vec::new(); bodies.len()],
-    };
+    let mut places = place::places(wasm, &bodies).map_err(broken)?;
+    if polls == Polls::Nowhere {
+        places.iter_mut().for_each(|it| it.polls.clear());
+    }
+    let imported = place::imported_functions(wasm).map_err(broken)?;
+    let mut hints = BranchHints::new();
     let mut code = CodeSection::new();
-    for (body, at) in bodies.iter().zip(&places) {
-        code.raw(&rewritten(wasm, body, at)?);
+    for (function, (body, places)) in bodies.iter().zip(&places).enumerate() {
+        let (bytes, unlikely) = rewritten(wasm, body, places)?;
+        code.raw(&bytes);
+        hint(&mut hints, imported + function as u32, unlikely.into_iter());
     }
     let mut module = Module::new();
     for payload in Parser::new(0).parse_all(wasm) {
@@ -75,6 +83,7 @@ pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
                 module.section(&exports);
             }
             Payload::CodeSectionStart { .. } => {
+                module.section(&hints);
                 module.section(&code);
             }
             // Names and lines are of the code before; what fails here is run again by the compile that counts.
@@ -88,6 +97,36 @@ pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
         }
     }
     Ok(module.finish())
+}
+
+/// The module without polls, with the same branches said to be unlikely: frames of both compiles stay alike.
+pub(crate) fn without_polls(wasm: &[u8]) -> Result<Vec<u8>> {
+    let bodies = bodies(wasm).map_err(broken)?;
+    let places = place::places(wasm, &bodies).map_err(broken)?;
+    let imported = place::imported_functions(wasm).map_err(broken)?;
+    let mut hints = BranchHints::new();
+    for (function, (body, places)) in bodies.iter().zip(&places).enumerate() {
+        let unlikely = places.unlikely.iter().map(|it| (it - body.range().start) as u32);
+        hint(&mut hints, imported + function as u32, unlikely);
+    }
+    let mut module = Module::new();
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload.map_err(broken)?;
+        if matches!(payload, Payload::CodeSectionStart { .. }) {
+            module.section(&hints);
+        }
+        if let Some((id, range)) = payload.as_section() {
+            module.section(&RawSection { id, data: &wasm[range] });
+        }
+    }
+    Ok(module.finish())
+}
+
+fn hint(hints: &mut BranchHints, function: u32, unlikely: impl ExactSizeIterator<Item = u32>) {
+    let not_taken = |it| BranchHint { branch_func_offset: it, branch_hint_value: 0 };
+    if unlikely.len() > 0 {
+        hints.function_hints(function, unlikely.map(not_taken));
+    }
 }
 
 fn bodies(wasm: &[u8]) -> std::result::Result<Vec<FunctionBody<'_>>, BinaryReaderError> {
@@ -104,28 +143,35 @@ fn pages(minimum: u64, maximum: Option<u64>) -> MemoryType {
     MemoryType { minimum, maximum, memory64: false, shared: false, page_size_log2: None }
 }
 
-/// The body with a poll before each of the places.
+/// The body with a poll before each of the places, and where in it the unlikely branches are.
 ///
 /// Each poll of a function reads another byte. The compiler replaces a load by an earlier one of the same
 /// byte where nothing was written to that memory between them, and nothing ever is: the poll of an inner
 /// loop would be gone.
-fn rewritten(wasm: &[u8], body: &FunctionBody<'_>, places: &[usize]) -> Result<Vec<u8>> {
-    if places.len() > PAGE_BYTES {
+fn rewritten(wasm: &[u8], body: &FunctionBody<'_>, places: &Places) -> Result<(Vec<u8>, Vec<u32>)> {
+    let polls = &places.polls;
+    if polls.len() > PAGE_BYTES {
         return Err(Error::invalid(format!(
             "a function needs {} polls, and the page has {PAGE_BYTES} bytes",
-            places.len()
+            polls.len()
         )));
     }
     let range = body.range();
-    let mut bytes = Vec::with_capacity(range.len() + 9 * places.len());
+    let mut bytes = Vec::with_capacity(range.len() + 9 * polls.len());
     let mut done = range.start;
-    for (byte, place) in places.iter().enumerate() {
+    let mut unlikely = Vec::with_capacity(places.unlikely.len());
+    let mut branches = places.unlikely.iter().peekable();
+    for (byte, place) in polls.iter().enumerate() {
+        while let Some(branch) = branches.next_if(|it| *it < place) {
+            unlikely.push((bytes.len() + branch - done) as u32);
+        }
         bytes.extend_from_slice(&wasm[done..*place]);
         poll(&mut bytes, byte as u32);
         done = *place;
     }
+    unlikely.extend(branches.map(|branch| (bytes.len() + branch - done) as u32));
     bytes.extend_from_slice(&wasm[done..range.end]);
-    Ok(bytes)
+    Ok((bytes, unlikely))
 }
 
 /// `(drop (i32.load8_u $polls offset=byte (i32.const 0)))`

@@ -14,12 +14,23 @@ const RETURN_MAX: u32 = 5_000;
 
 type Read<T> = Result<T, BinaryReaderError>;
 
-/// For each body the places in the module's bytes, in order, before which a poll belongs.
-pub(super) fn places(wasm: &[u8], bodies: &[FunctionBody<'_>]) -> Read<Vec<Vec<usize>>> {
+/// What is found in a body, as places in the module's bytes, each in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// Before these a poll belongs.
+    pub(super) polls: Vec<usize>,
+    /// Branches that are hardly ever taken: those that leave several loops at once. A search or a parser ends
+    /// its inner loops one by one, unless what it reads is broken. It decides where code lies (a tenth less time
+    /// on raw JSON), and no result.
+    pub(super) unlikely: Vec<usize>,
+}
+
+/// Those of each body.
+pub(super) fn places(wasm: &[u8], bodies: &[FunctionBody<'_>]) -> Read<Vec<Places>> {
     let imported = imported_functions(wasm)?;
     let calls = bodies.iter().map(|it| callees(it, imported)).collect::<Read<Vec<_>>>()?;
     let mut known: Vec<Option<Known>> = vec![None; bodies.len()];
-    let mut places = vec![Vec::new(); bodies.len()];
+    let mut places = vec![Places::default(); bodies.len()];
     // Callees first. What is not known yet when a function's turn comes is among those that led to it:
     // calling it may be a recursion.
     for function in callees_first(&calls) {
@@ -32,7 +43,7 @@ pub(super) fn places(wasm: &[u8], bodies: &[FunctionBody<'_>]) -> Read<Vec<Vec<u
     Ok(places)
 }
 
-fn imported_functions(wasm: &[u8]) -> Read<u32> {
+pub(super) fn imported_functions(wasm: &[u8]) -> Read<u32> {
     let mut count = 0;
     for payload in Parser::new(0).parse_all(wasm) {
         if let Payload::ImportSection(section) = payload? {
@@ -153,7 +164,7 @@ struct Walk<'a> {
     here: Paths,
     returned: Paths,
     begin: u32,
-    polls: Vec<usize>,
+    places: Places,
 }
 
 impl Walk<'_> {
@@ -165,14 +176,14 @@ impl Walk<'_> {
             here: Paths { fresh: Some(0), polled: None },
             returned: Paths::default(),
             begin: 0,
-            polls: Vec::new(),
+            places: Places::default(),
         }
     }
 
-    fn conclude(self) -> (Vec<usize>, Known) {
+    fn conclude(self) -> (Places, Known) {
         let Paths { fresh, polled } = self.returned;
         let begin = self.begin.max(fresh.unwrap_or(0));
-        (self.polls, Known { begin, through: fresh, end: polled })
+        (self.places, Known { begin, through: fresh, end: polled })
     }
 
     fn body(&mut self, body: &FunctionBody<'_>) -> Read<()> {
@@ -211,6 +222,9 @@ impl Walk<'_> {
             }
             Operator::BrIf { relative_depth } => {
                 self.count(1, at);
+                if self.loops_left_by(*relative_depth) > 1 {
+                    self.places.unlikely.push(at);
+                }
                 self.branch(*relative_depth, at);
             }
             Operator::BrTable { targets } => {
@@ -280,6 +294,12 @@ impl Walk<'_> {
         }
     }
 
+    /// How many loops a branch leaves.
+    fn loops_left_by(&self, depth: u32) -> usize {
+        let target = self.frames.len() - 1 - depth as usize;
+        self.frames[target..].iter().skip(1).filter(|it| it.is_loop).count()
+    }
+
     fn branch(&mut self, depth: u32, at: usize) {
         let target = self.frames.len() - 1 - depth as usize;
         if target == 0 {
@@ -321,7 +341,7 @@ impl Walk<'_> {
         }
         self.begin = self.begin.max(self.here.fresh.unwrap_or(0));
         self.here = Paths { fresh: None, polled: Some(0) };
-        self.polls.push(at);
+        self.places.polls.push(at);
     }
 
     /// The paths behind a call of a function by its number.

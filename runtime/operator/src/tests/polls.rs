@@ -7,6 +7,7 @@ use std::time::Duration;
 use floe_core::image::{Capture, OperatorImage};
 use floe_core::ports::{Operator, OperatorFactory, Staged};
 use floe_core::{ErrorKind, EventTime, TopicPartition};
+use wasmparser::{KnownCustom, Operator as Instruction, Parser, Payload};
 
 use super::wat_module::{RUNNING_SUM, batch, engine, limits, module};
 use crate::poll::{Polls, with_polls};
@@ -271,4 +272,56 @@ fn no_two_polls_of_a_function_read_the_same_byte() {
         .map(|it| it[5])
         .collect();
     assert_eq!(bytes, [0, 0, 1], "growth of the region, and two loops");
+}
+
+/// Three loops in one another; the branches that leave two or three of them at once are the unlikely ones.
+#[test]
+fn branches_that_leave_several_loops_are_said_to_be_unlikely() {
+    let text = r#"(module (memory (export "memory") 1) (func $other) (func (param i32)
+      (block $out
+        (loop $a
+          (block $after
+            (loop $b
+              (br_if $b (local.get 0))
+              (br_if $after (local.get 0))
+              (loop $c (memory.fill (local.get 0) (local.get 0) (local.get 0))
+                (br_if $after (local.get 0))
+                (br_if $out (local.get 0))
+                (br_if $a (local.get 0))
+                (br_if 5 (local.get 0)) (br_if $c (local.get 0)))))
+          (br_if $out (local.get 0))
+          (br_if $a (local.get 0))))))"#;
+    let plain = wat::parse_str(text).unwrap();
+    let both = [with_polls(&plain, Polls::Everywhere), crate::poll::without_polls(&plain)];
+    for wasm in both.map(Result::unwrap) {
+        let (mut hints, mut found) = (Vec::new(), Vec::new());
+        let mut function = 0;
+        for payload in Parser::new(0).parse_all(&wasm) {
+            match payload.unwrap() {
+                Payload::CustomSection(section) => {
+                    let KnownCustom::BranchHints(section) = section.as_known() else { continue };
+                    for function in section {
+                        let function = function.unwrap();
+                        let all = function.hints.into_iter().map(Result::unwrap);
+                        hints.extend(all.map(|it| (function.func, it.func_offset, it.taken)));
+                    }
+                }
+                Payload::CodeSectionEntry(body) => {
+                    let mut reader = body.get_operators_reader().unwrap();
+                    while !reader.eof() {
+                        let (operator, at) = reader.read_with_offset().unwrap();
+                        if let Instruction::BrIf { relative_depth } = operator {
+                            let offset = (at - body.range().start) as u32;
+                            found.push((relative_depth, (function, offset, false)));
+                        }
+                    }
+                    function += 1;
+                }
+                _ => {}
+            }
+        }
+        let depth = |hint| found.iter().find(|it| it.1 == hint).map(|it| it.0);
+        let depths: Vec<_> = hints.into_iter().map(depth).collect();
+        assert_eq!(depths, [Some(2), Some(4), Some(3), Some(5)], "of {found:?}");
+    }
 }

@@ -17,7 +17,8 @@ use std::sync::Arc;
 
 use floe_operator::Engine;
 
-/// Runs every check. `path` is for messages.
+/// Runs every check; of a module whose columns depend on its configuration, those of A27. `path` is for
+/// messages.
 pub fn run(engine: &Arc<Engine>, path: &str, bytes: &[u8]) -> Report {
     checks::all(engine, path, bytes)
 }

@@ -56,11 +56,17 @@ let counts = new Map<string, i64>();
 const kept: Uint8Array[] = [];
 
 register("conformance", "1.0.0", 7, open, process, watermark);
-registerState(7, () => Json.map(counts), (version: i32, state: Json) => {
+registerState(7, told, (version: i32, state: Json) => {
   if (version != 7) return false;
-  counts = state.asMap;
+  const told = state.member("counts");
+  if (told !== null) counts = told.asMap;
   return true;
 });
+
+function told(): Json {
+  const byKey = Json.list().add(Json.text("counts"));
+  return Json.object().with("floe:by-key", byKey).with("counts", Json.map(counts));
+}
 
 function open(): void {
   greeting = configText("greeting", "");

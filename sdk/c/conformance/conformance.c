@@ -155,11 +155,20 @@ static void watermark(int64_t event_time_ms) {
   floe_emit_row(&row);
 }
 
-static void export_state(struct floe_tell *tell) { floe_tell_map(tell, &counts); }
+static void export_state(struct floe_tell *tell) {
+  floe_tell_object(tell);
+  floe_tell_key(tell, "floe:by-key");
+  floe_tell_list(tell);
+  floe_tell_text(tell, floe_text_of("counts"));
+  floe_tell_end(tell);
+  floe_tell_key(tell, "counts");
+  floe_tell_map(tell, &counts);
+  floe_tell_end(tell);
+}
 
 static bool import_state(uint32_t version, floe_told told) {
   if (version != 7) return false;
-  floe_told_map(told, &counts);
+  floe_told_map(floe_told_member(told, "counts"), &counts);
   return true;
 }
 

@@ -126,12 +126,13 @@ struct Conformance {
     out.emit(row);
   }
 
-  void export_state(floe::tell &tell) const { tell.value(counts); }
+  void export_state(floe::tell &tell) const {
+    tell.object("floe:by-key", std::vector<std::string>{"counts"}, "counts", counts);
+  }
 
   bool import_state(std::uint32_t version, const floe::told &told) {
     if (version != 7) return false;
-    told.read(counts);
-    return true;
+    return told.member("counts", counts);
   }
 };
 FLOE_OPERATOR(Conformance, .name = "conformance", .version = "1.0.0", .state_version = 7,

@@ -144,13 +144,21 @@ func (o *operator) Watermark(timeMs int64) error {
 	return nil
 }
 
-func (o *operator) ExportState() (any, error) { return o.counts, nil }
+type told struct {
+	ByKey  []string         `json:"floe:by-key"`
+	Counts map[string]int64 `json:"counts"`
+}
+
+func (o *operator) ExportState() (any, error) {
+	return told{ByKey: []string{"counts"}, Counts: o.counts}, nil
+}
 
 func (o *operator) ImportState(version uint32, state []byte) error {
 	if version != 7 {
 		return errors.New("it is not known")
 	}
-	return json.Unmarshal(state, &o.counts)
+	taken := told{Counts: o.counts}
+	return json.Unmarshal(state, &taken)
 }
 
 func main() {}

@@ -48,7 +48,7 @@ func TestTellsItsState(t *testing.T) {
 	keep := func(text string) row { return row{Do: "keep", Text: &text} }
 	tester.Process(keep("b"), keep("a\"\n"), keep("b"))
 	floe.Emitted(tester, main0)
-	const want = `{"a\"\n":1,"b":2}`
+	const want = `{"floe:by-key":["counts"],"counts":{"a\"\n":1,"b":2}}`
 	told, err := tester.ExportState()
 	if err != nil || string(told) != want {
 		t.Errorf("told %s, %v", told, err)

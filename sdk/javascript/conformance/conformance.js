@@ -61,10 +61,13 @@ export default {
     emit({ do: "watermark", _offset: 0, big: timeMs });
   },
 
-  exportState: () => Object.fromEntries([...counts.keys()].sort().map((it) => [it, counts.get(it)])),
+  exportState: () => ({
+    "floe:by-key": ["counts"],
+    counts: Object.fromEntries([...counts.keys()].sort().map((it) => [it, counts.get(it)])),
+  }),
 
   importState([{ version, state }]) {
     if (version !== 7) throw `state version ${version} is not known`;
-    for (const [key, count] of Object.entries(state)) counts.set(key, count);
+    for (const [key, count] of Object.entries(state.counts)) counts.set(key, count);
   },
 };

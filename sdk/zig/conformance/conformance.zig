@@ -104,12 +104,18 @@ const Conformance = struct {
     }
 
     pub fn exportState(self: *const Conformance, json: *floe.Json) !void {
+        try json.beginObject();
+        try json.objectField("floe:by-key");
+        try json.write(.{"counts"});
+        try json.objectField("counts");
         try floe.writeMap(json, self.counts);
+        try json.endObject();
     }
 
     pub fn importState(self: *Conformance, told_version: u32, told: std.json.Value) !void {
         if (told_version != state_version) return error.UnknownStateVersion;
-        try floe.readMap(&self.counts, told);
+        if (told != .object) return error.NotWhatThisOperatorTold;
+        try floe.readMap(&self.counts, told.object.get("counts") orelse .null);
     }
 };
 

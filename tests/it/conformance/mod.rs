@@ -10,19 +10,18 @@ use floe_core::image::Capture;
 use floe_core::ports::OperatorFactory;
 use floe_core::{EventTime, TopicPartition};
 use floe_operator::{Engine, Factory, Limits};
-use floe_tests::sdks::{SDKS, Sdk, guests, root};
+use floe_tests::sdks::{SDKS, Sdk, guests, report, root};
 
 #[test]
 fn every_sdk_keeps_every_clause() {
     let engine = Engine::new(Some(guests().join("compiled"))).unwrap();
     let mut reports = Vec::new();
     for sdk @ Sdk { language, file, .. } in SDKS {
-        let Some(bytes) = sdk.module().unwrap() else {
+        let Some(report) = report(&engine, sdk).unwrap() else {
             assert!(std::env::var_os("CI").is_none(), "{file} is not built");
             eprintln!("skipped: {file} is not built (cargo xtask guests)");
             continue;
         };
-        let report = floe_conformance::run(&engine, file, &bytes);
         let failed: Vec<_> =
             report.checks.iter().filter(|it| matches!(it.outcome, Outcome::Failed(_))).collect();
         assert!(failed.is_empty(), "{language}: {failed:#?}");

@@ -33,6 +33,8 @@ pub(crate) fn build() -> Result<PathBuf> {
     for plugin in &plugins {
         cargo.args(["--package", &format!("floe-plugin-{plugin}")]);
     }
+    // The packages' libraries, and the second operator of the suite.
+    cargo.args(["--lib", "--example", "numbered"]);
     children::run(&mut cargo)?;
     let built = out.join(&toolchain.target).join("guest");
     for (package, example) in GUESTS {
@@ -43,6 +45,8 @@ pub(crate) fn build() -> Result<PathBuf> {
         }
         println!("guest   {}", out.join(&file).display());
     }
+    let numbered = built.join("examples/numbered.wasm");
+    copy(&numbered, &out.join("floe_conformance_numbered.wasm"))?;
     // Beside the program, which looks for them there.
     let folder = target().join("release/plugins");
     std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;

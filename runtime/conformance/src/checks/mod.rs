@@ -7,6 +7,8 @@ mod output;
 mod world;
 mod state;
 mod told;
+mod parted;
+mod configured;
 mod limits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,6 +57,10 @@ pub(crate) fn all(engine: &Arc<Engine>, path: &str, bytes: &[u8]) -> Report {
             return report(checks);
         }
     };
+    if module.is_configurable() {
+        checks.extend(configured::checks(&module));
+        return report(checks);
+    }
     let (described, is_the_operator) = module::described(engine, path, bytes, &module);
     checks.extend(described);
     // Without its columns no row can be made for it.
@@ -62,7 +68,7 @@ pub(crate) fn all(engine: &Arc<Engine>, path: &str, bytes: &[u8]) -> Report {
         let lab = || Lab::new(&module);
         let themes =
             [types::CASES, input::CASES, output::CASES, world::CASES, state::CASES, told::CASES];
-        let themes = themes.into_iter().chain([limits::CASES]);
+        let themes = themes.into_iter().chain([parted::CASES, limits::CASES]);
         checks.extend(themes.flatten().map(|case| run(case, lab())));
     }
     report(checks)

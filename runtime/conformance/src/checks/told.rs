@@ -20,12 +20,12 @@ const MISSING: &[&str] = &["has no export_state", "has no exportState"];
 const UNKNOWN_VERSION: u32 = 4_000_000_000;
 
 /// Each key is counted as often as it stands here.
-fn keep<'a>(keys: impl IntoIterator<Item = &'a str>) -> Step {
+pub(super) fn keep<'a>(keys: impl IntoIterator<Item = &'a str>) -> Step {
     Step::Rows(0, keys.into_iter().map(|it| Row::new("keep").text(it)).collect())
 }
 
 /// The state after these calls; `None` of an operator that tells none.
-fn after(lab: &Lab, steps: &[Step]) -> Shown<Option<ExportedState>> {
+pub(super) fn after(lab: &Lab, steps: &[Step]) -> Shown<Option<ExportedState>> {
     let mut operator = lab.open()?;
     for (index, step) in steps.iter().enumerate() {
         lab.call(&mut *operator, index, step)?;
@@ -33,7 +33,7 @@ fn after(lab: &Lab, steps: &[Step]) -> Shown<Option<ExportedState>> {
     tell(operator)
 }
 
-fn tell(operator: Box<dyn Operator>) -> Shown<Option<ExportedState>> {
+pub(super) fn tell(operator: Box<dyn Operator>) -> Shown<Option<ExportedState>> {
     match operator.export() {
         Ok(state) => Ok(Some(state)),
         Err(error) if MISSING.iter().any(|it| error.message.contains(it)) => Ok(None),
@@ -41,7 +41,7 @@ fn tell(operator: Box<dyn Operator>) -> Shown<Option<ExportedState>> {
     }
 }
 
-const SAYS_NOTHING: &str = "it does not tell its state";
+pub(super) const SAYS_NOTHING: &str = "it does not tell its state";
 
 fn told(lab: &Lab) -> Shown<()> {
     // The same counts, reached on two ways: batches cut elsewhere, keys in another order.

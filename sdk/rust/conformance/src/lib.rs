@@ -55,7 +55,7 @@ struct Conformance {
     kept: Vec<Vec<u8>>,
 }
 
-#[operator(name = "conformance", state_version = 7, state(counts))]
+#[operator(name = "conformance", state_version = 7, state(by_key(counts)))]
 impl Operator for Conformance {
     type Input = Data;
     type Output = (Data, Second);

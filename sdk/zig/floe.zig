@@ -200,3 +200,9 @@ pub const readMap = state.readMap;
 
 /// Native tests: `var tester = try floe.Tester(Dedup).open("{}");`.
 pub const Tester = @import("testing.zig").Tester;
+
+/// For whoever plays the host natively, as the bench of languages does.
+pub const native = struct {
+    pub const Array = columns.Array;
+    pub const host = @import("stub.zig");
+};

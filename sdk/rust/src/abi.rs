@@ -11,6 +11,8 @@ mod guest;
 mod dynamic;
 #[cfg(target_arch = "wasm32")]
 pub mod imports;
+#[cfg(not(target_arch = "wasm32"))]
+mod native;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use arrow::leak_view;
@@ -22,6 +24,8 @@ pub use arrow::{ArrayView, Exported};
 pub use dynamic::DynamicGuest;
 #[cfg(target_arch = "wasm32")]
 pub use guest::Guest;
+#[cfg(not(target_arch = "wasm32"))]
+pub use native::Native;
 
 /// Is instantiated for the operator of a crate that is built natively.
 #[cfg(not(target_arch = "wasm32"))]

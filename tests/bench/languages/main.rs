@@ -1,10 +1,13 @@
 //! `cargo xtask bench languages`: one operator in every language that has an SDK, on raw JSON and on columns,
-//! in the sandbox as a pipeline runs it, beside the same Rust natively.
+//! in the sandbox as a pipeline runs it, beside the same operator with the same SDK compiled natively by the
+//! same compiler, and beside the same steps written by hand in Rust, without an SDK.
 //!
 //! All take turns, the order moves on by one each turn, and each is timed by its thread's CPU time. What is
 //! said is the median of the turns; ratios are the medians of what each turn's own pairs came to.
+//! `--turns N` measures longer; `--only rust,c` leaves out the other languages and the suite.
 //! What the source and the sink do is not in it: batches are there, and rows are dropped.
 
+mod by_hand;
 mod feed;
 mod native;
 #[path = "../report.rs"]
@@ -14,12 +17,12 @@ mod sandbox;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use floe_conformance as conformance;
 use floe_operator::Engine;
-use floe_tests::sdks::{SDKS, guests};
+use floe_tests::sdks::{SDKS, guests, report as report_of};
 
+use by_hand::ByHand;
 use feed::{Feed, Kind};
-use native::Native;
+use native::Same;
 use report::{Report, machine};
 use sandbox::{Compiled, Metered};
 
@@ -56,6 +59,8 @@ struct Bench {
     report: Report,
     folder: PathBuf,
     turns: usize,
+    /// Of these languages alone; all without any.
+    only: Vec<String>,
     feed: Feed,
     subjects: Vec<Subject>,
 }
@@ -69,12 +74,17 @@ fn main() -> Result<()> {
         }
         None => TURNS,
     };
+    let only = arguments.iter().position(|it| it == "--only");
+    let only = only
+        .and_then(|at| arguments.get(at + 1))
+        .map_or(Vec::new(), |it| it.split(',').map(str::to_owned).collect());
     let folder = std::env::var_os("FLOE_BENCH_MODULES")
         .context("FLOE_BENCH_MODULES is not set: run cargo xtask bench languages")?;
     let bench = Bench {
         report: Report { bench: "languages", json: arguments.iter().any(|it| it == "--json") },
         folder: PathBuf::from(folder),
         turns,
+        only,
         feed: Feed::new(),
         subjects: Vec::new(),
     };
@@ -84,14 +94,18 @@ fn main() -> Result<()> {
 impl Bench {
     fn run(mut self) -> Result<()> {
         eprintln!("a running total for each of {} merchants; {}", feed::MERCHANTS, machine());
-        self.conformance()?;
+        if self.only.is_empty() {
+            self.conformance()?;
+        }
         let cache = self.folder.join("compiled");
         let engine = Engine::new(Some(cache.clone()))?;
         let unmetered = Engine::without_metering(Some(cache))?;
         for kind in Kind::BOTH {
-            self.native(kind);
+            self.by_hand(kind);
         }
-        for (language, said) in LANGUAGES {
+        let wanted = |it: &str| self.only.is_empty() || self.only.iter().any(|only| only == it);
+        let languages: Vec<_> = LANGUAGES.iter().filter(|it| wanted(it.0)).collect();
+        for (language, said) in languages {
             let mut built = true;
             for kind in Kind::BOTH {
                 let found = Compiled::find(&engine, &self.folder, language, kind)?;
@@ -102,6 +116,14 @@ impl Bench {
                 self.guest(language, kind, &compiled)?;
                 let metered = Metered::new(&compiled, &self.feed, kind)?;
                 self.add(format!("{language}_{}", kind.name()), kind, metered);
+                if let Some(mut same) = Same::find(&self.feed, &self.folder, language, kind)? {
+                    self.subjects.push(Subject {
+                        name: format!("{language}_native_{}", kind.name()),
+                        kind,
+                        work: Box::new(move |batch| same.process(batch)),
+                        ns_per_record: Vec::new(),
+                    });
+                }
                 if *language == "rust" {
                     let compiled = Compiled::find(&unmetered, &self.folder, language, kind)?;
                     let compiled = compiled.context("the module was there")?;
@@ -122,23 +144,22 @@ impl Bench {
         let engine = Engine::new(Some(guests().join("compiled")))?;
         let mut passing = 0.0;
         for sdk in SDKS {
-            let Some(module) = sdk.module()? else {
+            let Some(report) = report_of(&engine, sdk)? else {
                 eprintln!("{} is missing: {} is not built", sdk.language, sdk.file);
                 continue;
             };
-            let report = conformance::run(&engine, sdk.file, &module);
             passing += f64::from(u8::from(report.passes_every_clause()));
         }
         self.say("passing_every_clause", passing, "languages");
         Ok(())
     }
 
-    fn native(&mut self, kind: Kind) {
-        let mut native = Native::new(&self.feed, kind);
+    fn by_hand(&mut self, kind: Kind) {
+        let mut by_hand = ByHand::new(&self.feed, kind);
         self.subjects.push(Subject {
-            name: format!("native_{}", kind.name()),
+            name: format!("by_hand_{}", kind.name()),
             kind,
-            work: Box::new(move |batch| native.process(batch)),
+            work: Box::new(move |batch| by_hand.process(batch)),
             ns_per_record: Vec::new(),
         });
     }
@@ -148,7 +169,7 @@ impl Bench {
         self.subjects.push(Subject { name, kind, work, ns_per_record: Vec::new() });
     }
 
-    /// What is told once of a module: size, start, checkpoint. Its rows are those of the native side.
+    /// What is told once of a module: size, start, checkpoint. Its rows are those by hand.
     fn guest(&self, language: &str, kind: Kind, compiled: &Compiled) -> Result<()> {
         compiled.compare(&self.feed, kind)?;
         if kind == Kind::Typed {
@@ -182,11 +203,16 @@ impl Bench {
             let (name, kind) = subject.name.rsplit_once('_').unwrap_or_default();
             let ns = median(subject.ns_per_record.clone());
             self.say(&format!("{name}_ns_per_record_{kind}"), ns, "ns");
-            if name == "native" || name == "unmetered" {
+            if ["by_hand", "unmetered"].contains(&name) || name.ends_with("_native") {
                 continue;
             }
-            let over = self.ratio(&subject.name, &format!("native_{kind}"))?;
-            self.say(&format!("{name}_over_native_{kind}"), over, "ratio");
+            let native = format!("{name}_native_{kind}");
+            if self.subject(&native).is_ok() {
+                let over = self.ratio(&subject.name, &native)?;
+                self.say(&format!("{name}_over_native_{kind}"), over, "ratio");
+            }
+            let over = self.ratio(&subject.name, &format!("by_hand_{kind}"))?;
+            self.say(&format!("{name}_over_rust_by_hand_{kind}"), over, "ratio");
         }
         for (kind, metric) in
             [(Kind::Raw, "metering_overhead"), (Kind::Typed, "metering_overhead_typed")]

@@ -14,8 +14,8 @@ use floe_core::{EventTime, TopicPartition};
 use floe_operator::{Engine, Factory, Limits, Metering, with_script};
 use wasmparser::{Parser, Payload};
 
+use crate::by_hand::ByHand;
 use crate::feed::{BATCH_RECORDS, BATCHES, Feed, Kind};
-use crate::native::Native;
 
 pub(crate) struct Compiled {
     name: String,
@@ -57,20 +57,20 @@ impl Compiled {
         Ok(self.factory.open(&task(), 1)?)
     }
 
-    /// Its rows are the native side's.
+    /// Its rows are those by hand.
     pub(crate) fn compare(&self, feed: &Feed, kind: Kind) -> Result<()> {
-        let mut native = Native::new(feed, kind);
+        let mut by_hand = ByHand::new(feed, kind);
         let mut operator = self.open()?;
         for (index, batch) in feed.batches(&self.factory.describe().input)?.iter().enumerate() {
             let staged = operator.process(batch, EventTime(1))?;
             ensure!(staged.rejected.is_empty(), "{} rejects payments", self.name);
-            let mut expected = native.totals(index)?.map(|it| it.values().to_vec());
+            let mut expected = by_hand.totals(index)?.map(|it| it.values().to_vec());
             for (_, rows) in &staged.emitted {
                 for (column, expected) in expected.iter_mut().enumerate() {
                     let values = rows.column(column).as_primitive::<Int64Type>().values();
                     ensure!(
                         expected.starts_with(values),
-                        "{} emits other rows than the native side",
+                        "{} emits other rows than there are by hand",
                         self.name
                     );
                     expected.drain(..values.len());

@@ -69,16 +69,40 @@ fn clang(out: &Path, language: &str, source: String, first: &[&str]) -> Result<(
     run(compile.arg(out.join(format!("{language}.wasm"))).arg(source))
 }
 
+/// The same source natively, for this very processor, by the same compiler.
+fn native_clang(out: &Path, language: &str, source: String, first: &[&str]) -> Result<()> {
+    let mut compile = Command::new(toolchain("zig")?);
+    compile.current_dir(sources()).args(first);
+    compile.args(["-O3", "-shared", "-fPIC", "-fvisibility=hidden", "-I."]);
+    compile.arg(format!("-DOPERATOR=\"{source}\"")).arg("-o").arg(out.join(language));
+    run(compile.arg("native/native.c"))
+}
+
 fn c(out: &Path, kind: &str) -> Result<()> {
-    clang(out, &format!("c_{kind}"), format!("c/{kind}.c"), &["cc", "-std=gnu2x"])
+    let (first, source) = (["cc", "-std=gnu2x"], format!("c/{kind}.c"));
+    native_clang(out, &format!("c_{kind}.so"), source.clone(), &first)?;
+    clang(out, &format!("c_{kind}"), source, &first)
 }
 
 fn cpp(out: &Path, kind: &str) -> Result<()> {
     let first = ["c++", "-std=c++20", "-fno-exceptions"];
-    clang(out, &format!("cpp_{kind}"), format!("cpp/{kind}.cpp"), &first)
+    let source = format!("cpp/{kind}.cpp");
+    native_clang(
+        out,
+        &format!("cpp_{kind}.so"),
+        source.clone(),
+        &[&first[..], &["-x", "c++"]].concat(),
+    )?;
+    clang(out, &format!("cpp_{kind}"), source, &first)
 }
 
 fn zig(out: &Path, kind: &str) -> Result<()> {
+    let mut native = Command::new(toolchain("zig")?);
+    native.current_dir(sources()).args(["build-lib", "-dynamic", "-O", "ReleaseFast"]);
+    native.args(["--dep", "floe", "--dep", "operator", "-Mroot=native/native.zig"]);
+    native.args(["--dep", "floe"]).arg(format!("-Moperator=zig/{kind}.zig"));
+    native.arg(format!("-femit-bin={}", out.join(format!("zig_{kind}.so")).display()));
+    run(native.arg("-Mfloe=../../../sdk/zig/floe.zig"))?;
     let mut build = Command::new(toolchain("zig")?);
     build.current_dir(sources().join("zig"));
     build.args(["build-exe", "-target", "wasm32-freestanding", "-O", "ReleaseFast"]);

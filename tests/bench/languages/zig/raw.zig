@@ -20,6 +20,7 @@ const Raw = struct {
     }
 };
 
+pub const Operator = Raw;
 pub const panic = floe.panic;
 comptime {
     floe.register(Raw);

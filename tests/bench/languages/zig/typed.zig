@@ -18,6 +18,7 @@ const Typed = struct {
     }
 };
 
+pub const Operator = Typed;
 pub const panic = floe.panic;
 comptime {
     floe.register(Typed);

@@ -4,12 +4,12 @@ use floe_bench_totals::{Total, Totals, payment};
 use floe_sdk::prelude::*;
 
 #[derive(Row)]
-struct Record<'a> {
+pub(crate) struct Record<'a> {
     _value: Option<&'a [u8]>,
 }
 
 #[derive(Default)]
-struct Raw {
+pub(crate) struct Raw {
     totals: Totals,
 }
 

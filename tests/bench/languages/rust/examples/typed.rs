@@ -4,13 +4,13 @@ use floe_bench_totals::{Total, Totals};
 use floe_sdk::prelude::*;
 
 #[derive(Row)]
-struct Payment {
+pub(crate) struct Payment {
     merchant: i64,
     amount_minor: i64,
 }
 
 #[derive(Default)]
-struct Typed {
+pub(crate) struct Typed {
     totals: Totals,
 }
 

@@ -1,32 +1,27 @@
-//! The limit: the same Rust, compiled by the same LLVM at the same level, over the same columns.
+//! The same steps in Rust without an SDK, over the columns where they are: what somebody would write for these
+//! columns alone.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, Int64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
 use floe_bench_totals::{Totals, payment};
 
 use crate::feed::{Feed, Kind};
+use crate::native::columns;
 
-pub(crate) struct Native {
+pub(crate) struct ByHand {
     kind: Kind,
     batches: Vec<RecordBatch>,
     totals: Totals,
 }
 
-impl Native {
-    pub(crate) fn new(feed: &Feed, kind: Kind) -> Native {
-        let number = |name| Field::new(name, DataType::Int64, false);
-        let fields = match kind {
-            Kind::Raw => vec![Field::new("_value", DataType::Binary, true)],
-            Kind::Typed => vec![number("merchant"), number("amount_minor")],
-        };
-        let batches = feed.batches(&Arc::new(Schema::new(fields)));
-        Native {
+impl ByHand {
+    pub(crate) fn new(feed: &Feed, kind: Kind) -> ByHand {
+        let batches = feed.batches(&columns(kind));
+        ByHand {
             kind,
             batches: batches.expect("the feed has these columns"),
             totals: Totals::default(),

@@ -177,9 +177,6 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
     let _ = writeln!(text, "[pipeline]\nid = {}", quoted(&spec.id));
     for source in &spec.sources {
         let format = match &source.format {
-            Format::Json if source.tombstone_rows => {
-                "format = \"json\"\ntombstones = \"row\"".to_owned()
-            }
             Format::Json => "format = \"json\"".to_owned(),
             Format::Raw => "format = \"raw\"".to_owned(),
             Format::Avro(origin) => {
@@ -191,13 +188,14 @@ fn pipeline_text(subject: &Subject, secrets: &[(String, String)]) -> Result<Stri
                 format!("format = \"protobuf\"\n{schema}{}", message.unwrap_or_default())
             }
         };
+        let tombstones = if source.tombstone_rows { "\ntombstones = \"row\"" } else { "" };
         let _ = match spec.sources.len() {
             1 => writeln!(text, "\n[source]"),
             _ => write!(text, "\n[[source]]\n{}", list("topics", &source.topics())),
         };
         let _ = writeln!(
             text,
-            "name = {}\nrecording = \"input.jsonl\"\n{format}",
+            "name = {}\nrecording = \"input.jsonl\"\n{format}{tombstones}",
             quoted(&source.name)
         );
         if let Some(columns) = &source.columns {

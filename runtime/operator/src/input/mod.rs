@@ -86,7 +86,7 @@ impl InputDecoder {
     }
 
     /// A record without a value is no longer rejected: it has the columns that its key has, where that is a JSON
-    /// object, and the others are null. Of JSON alone.
+    /// object, and the others are null. Whatever values are written in; a raw one is a row by itself.
     pub fn with_tombstone_rows(self) -> InputDecoder {
         let name = format!("{}-tombstones", self.name);
         InputDecoder { name, tombstone_rows: true, ..self }
@@ -111,7 +111,8 @@ impl InputDecoder {
                 tombstone_rows: self.tombstone_rows,
             },
             Some((written, columns)) => {
-                Parser::Written(Box::new(ValueReader::new(columns, written)?))
+                let tombstones = self.tombstone_rows.then(|| RowParser::new(self.value_fields()));
+                Parser::Written(Box::new(ValueReader::new(columns, written)?), tombstones)
             }
         })
     }
@@ -173,8 +174,12 @@ enum Source {
 
 /// From a value to the cells of one row.
 enum Parser {
-    Json { rows: RowParser, tombstone_rows: bool },
-    Written(Box<ValueReader>),
+    Json {
+        rows: RowParser,
+        tombstone_rows: bool,
+    },
+    /// With what reads the keys of tombstones, where these are rows.
+    Written(Box<ValueReader>, Option<RowParser>),
 }
 
 impl Parser {
@@ -188,7 +193,10 @@ impl Parser {
                 Ok(rows.parse_tombstone(record.key(), cells))
             }
             Parser::Json { rows, .. } => Ok(rows.parse(record.value(), cells)),
-            Parser::Written(reader) => reader.read(record.value(), cells),
+            Parser::Written(_, Some(keys)) if record.value().is_none() => {
+                Ok(keys.parse_tombstone(record.key(), cells))
+            }
+            Parser::Written(reader, _) => reader.read(record.value(), cells),
         }
     }
 }
@@ -255,14 +263,14 @@ impl Decoder for RowDecoder {
         })?;
         let schemas = match &mut self.parser {
             Parser::Json { .. } => Vec::new(),
-            Parser::Written(reader) => reader.take_used(),
+            Parser::Written(reader, _) => reader.take_used(),
         };
         Ok(Decoded { batch, rows, rejected, schemas })
     }
 
     fn recall(&mut self, schema: SchemaUse) -> Result<()> {
         match &mut self.parser {
-            Parser::Written(reader) => reader.recall(schema),
+            Parser::Written(reader, _) => reader.recall(schema),
             Parser::Json { .. } => Err(Error::corrupt(format!(
                 "the journal names schema {}, and values are decoded without one",
                 schema.id

@@ -100,7 +100,7 @@ pub(super) struct SourceTable {
     pub(super) start: Option<String>,
     /// How a record's value is decoded to what the first operator declares. Default "json".
     pub(super) format: Option<FormatName>,
-    /// What a record without a value is, for "json": "reject" (default), or "row": a row whose columns are null but
+    /// What a record without a value is, but for "raw": "reject" (default), or "row": a row whose columns are null but
     /// those that the record's key has, where it is a JSON object.
     pub(super) tombstones: Option<TombstonesName>,
     /// For "avro" and "protobuf": the file (.avsc, .proto) with the schema that all values were written by, with nothing in front of them.

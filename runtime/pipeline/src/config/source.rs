@@ -146,12 +146,12 @@ fn source(
     let format =
         schema::format(table.format, table.schema, table.schema_registry, table.message, base)?;
     let tombstone_rows = matches!(table.tombstones, Some(TombstonesName::Row));
-    if tombstone_rows && format != config::Format::Json {
+    if tombstone_rows && format == config::Format::Raw {
         return Err(Problem::new(
             "source.tombstones",
-            "tombstones are rows of format = \"json\" alone",
+            "with format = \"raw\" tombstones are rows already",
         )
-        .help("take it out: with \"raw\" they are rows already, whose _value is null"));
+        .help("take it out: their _value is null"));
     }
     let event_time = table.event_time.map(event_time).transpose()?;
     let columns = match table.columns {

@@ -361,3 +361,26 @@ fn a_schema_that_is_none_is_said_at_the_start() {
         assert!(why.contains(expected), "{text}: {why}");
     }
 }
+
+/// Where values are Avro, the key of a tombstone may still be JSON; whatever else it is, `_key` has it.
+#[test]
+fn a_tombstone_among_avro_values_is_the_row_of_its_key() {
+    let text = r#"{"type":"record","name":"R","fields":[{"name":"id","type":["null","long"]}]}"#;
+    let fields =
+        vec![Field::new("id", DataType::Int64, true), Field::new("_key", DataType::Binary, true)];
+    let format = Format::Avro(Written::By(Arc::new(schema(text))));
+    let factory = InputDecoder::new(format, Arc::new(Schema::new(fields))).unwrap();
+    let mut records = Records::new(TopicPartition::new("t", 0), Offset(0));
+    records.push(Offset(0), EventTime(0), Some(br#"{"id":7}"#), Some(&[2, 14]));
+    records.push(Offset(1), EventTime(0), Some(br#"{"id":8}"#), None);
+    records.push(Offset(2), EventTime(0), Some(&[0, 0, 0, 0, 9, 14]), None);
+    let ids = |factory: &InputDecoder| -> (Vec<Option<i64>>, usize) {
+        let decoded = factory.decoder().decode(&records).unwrap();
+        let ids = decoded.batch.column(0).as_primitive::<Int64Type>().iter().collect();
+        (ids, decoded.rejected.len())
+    };
+    assert_eq!(ids(&factory), (vec![Some(7)], 2));
+    let factory = factory.with_tombstone_rows();
+    assert!(factory.name().ends_with("-tombstones"), "{}", factory.name());
+    assert_eq!(ids(&factory), (vec![Some(7), Some(8), None], 0));
+}

@@ -21,6 +21,9 @@ use report::{Report, machine};
 struct Bench {
     report: Report,
     records: u64,
+    /// Of `guarantees`: how often each is run, and the part that is run alone.
+    turns: usize,
+    only: Option<String>,
     broker: String,
     floe: PathBuf,
     guest: PathBuf,
@@ -30,6 +33,8 @@ struct Bench {
 
 /// Long enough for a checkpoint every 10 s to happen; the state of that many ids is some 400 MB.
 const RECORDS: u64 = 15_000_000;
+/// An odd number has a median.
+const TURNS: usize = 5;
 /// A name of its own in each run: a broker that is used again keeps the last one.
 fn topic() -> String {
     format!("payments-bench-{}", std::process::id())
@@ -49,6 +54,8 @@ fn main() -> Result<()> {
     };
     let records =
         value("--records").map(|it| it.parse()).transpose().context("--records takes a number")?;
+    let turns =
+        value("--turns").map(|it| it.parse()).transpose().context("--turns takes a number")?;
     let variable = |name: &str| {
         std::env::var(name).with_context(|| format!("{name} is not set: run cargo xtask bench"))
     };
@@ -59,6 +66,8 @@ fn main() -> Result<()> {
             json: arguments.iter().any(|it| it == "--json"),
         },
         records: records.unwrap_or(RECORDS),
+        turns: turns.unwrap_or(TURNS),
+        only: value("--only").cloned(),
         broker: variable("FLOE_TEST_KAFKA")?,
         floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
         guest: PathBuf::from(variable("FLOE_TEST_GUEST_PAYMENTS")?),

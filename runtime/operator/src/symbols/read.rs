@@ -76,7 +76,7 @@ impl Borders {
     /// Names that cannot be read are none.
     fn take_names(&mut self, section: &[u8], offset: usize) {
         let reader = wasmparser::BinaryReader::new(section, offset);
-        for name in NameSectionReader::new(reader).into_iter().flatten() {
+        for name in NameSectionReader::new(reader).flatten() {
             let Name::Global(globals) = name else { continue };
             for global in globals.into_iter().flatten() {
                 self.names.insert(global.name.to_owned(), global.index);

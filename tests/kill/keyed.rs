@@ -99,7 +99,7 @@ fn totals_over_all_partitions_are_exact_wherever_it_dies() {
 }
 
 /// Rows of one merchant in ten go to one of three tasks: what waits for it is overtaken by every barrier.
-const HOT_RECORDS: u64 = 12_000;
+const HOT_RECORDS: u64 = 30_000;
 
 fn write_hot_input(scene: &Scene<'_>) -> Result<()> {
     let mut text = String::new();

@@ -108,7 +108,7 @@ pub struct TaskEntry {
     /// For each operator of the chain its parts, oldest first: a later part's pages replace an earlier
     /// one's, and pages in no part are zeros.
     pub memories: Vec<Vec<PartRef>>,
-    /// blake3 over the task's operator images, uncompressed: two runs are equal if these are.
+    /// blake3 over the task's operator images, uncompressed, and what is in flight: two runs are equal if these are.
     pub state_hash: [u8; 32],
     pub next_offset: Offset,
     /// The greatest record timestamp so far; `EventTime::MIN` before the first.

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::lab::{Lab, check};
 use crate::process::{End, PATIENCE};
+use crate::replay::json;
 use crate::scene::{Place, Scene};
+use crate::upgrades::ABORTED;
 
 /// A value between good ones, and what must be said of it.
 struct Case {
@@ -153,8 +155,9 @@ fn an_empty_topic_is_no_error() {
     });
 }
 
-/// A hundred records that make the operator trap, in one batch: the run goes back once, each of the hundred
-/// is a dead letter, the next run does not trip over them, and a replay follows what was decided.
+/// A hundred records that make the operator trap, in one batch: more than are allowed stop the pipeline; a run goes
+/// back once, also after it was killed, each of the hundred is a dead letter, the next run does not trip over them,
+/// and every re-execution follows what was decided.
 #[test]
 fn a_hundred_poisoned_records_cost_one_rollback() {
     check("bad_records::a_hundred_poisoned_records", &[], |lab| {
@@ -170,10 +173,21 @@ fn a_hundred_poisoned_records_cost_one_rollback() {
         let guests = lab.payments.parent().context("the guests stand in a folder")?;
         scene.settings.module = guests.join("floe_example_prices.wasm");
         scene.settings.on_error = "dead-letter";
-        scene.settings.operator = "[dead-letters]\niceberg = \"lost.letters\"".to_owned();
+        let letters = "[dead-letters]\niceberg = \"lost.letters\"";
+        scene.settings.operator = format!("{letters}\nmax = 99");
         // Longer than the run takes: the last checkpoint alone ends the epoch.
         scene.settings.interval = "60s";
         scene.write_pipeline()?;
+        let mut flooded = scene.start(&["run", "--until-end"])?;
+        ensure!(flooded.wait(PATIENCE)? == End::Code(1), "{}", flooded.said());
+        let said = flooded.said();
+        ensure!(said.contains("100 records became dead letters in epoch 1"), "{said}");
+        ensure!(scene.row_count()? == 0, "rows of an epoch with too many letters");
+
+        scene.settings.operator = letters.to_owned();
+        scene.write_pipeline()?;
+        let mut killed = scene.start_armed_with(&["run", "--until-end"], "before-manifest")?;
+        ensure!(killed.wait(PATIENCE)? == End::Signal(ABORTED), "{}", killed.last_words());
         let said = scene.run_until_end()?;
         ensure!(said.matches("going back to the checkpoint").count() == 1, "{said}");
         ensure!(said.contains("300 records → 200 rows, 100 rejected"), "{said}");
@@ -190,6 +204,9 @@ fn a_hundred_poisoned_records_cost_one_rollback() {
         }
         let mut replay = scene.start(&["replay", "--checkpoint", "0", "--to", "1"])?;
         ensure!(replay.wait(PATIENCE)? == End::Code(0), "{}", replay.said());
+        let verified = json(&scene, &["verify-determinism", "pipeline.toml", "--json"])?;
+        let ways = verified["ways"].as_array().context("no ways")?;
+        ensure!(ways.len() >= 4 && ways.iter().all(|it| it["identical"] == true), "{verified}");
         scene.done();
         Ok(())
     });

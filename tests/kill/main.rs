@@ -45,6 +45,7 @@ mod replay;
 mod diverged;
 mod changed;
 mod statics;
+mod states;
 mod recorded;
 mod languages;
 mod debugger;

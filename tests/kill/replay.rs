@@ -67,9 +67,9 @@ fn every_epoch_comes_out_identical() {
         let scene = ran(lab, "replay-all", 40_000)?;
         let last = epochs(&scene)?;
         ensure!(last >= 3, "{last} epochs");
-        let all =
-            ["replay", "pipeline.toml", "--checkpoint", "0", "--to", &last.to_string(), "--json"];
-        let report = json(&scene, &all)?;
+        let to = last.to_string();
+        let all = ["replay", "pipeline.toml", "--checkpoint", "0", "--to", &to, "--json"];
+        let report = json(&scene, &[&all[..], &["--out", "again.jsonl"]].concat())?;
         ensure!(report["identical"] == true && report["epochs_identical"] == last, "{report}");
         ensure!(report["records"] == 40_000, "{report}");
         let number = |name: &str| report[name].as_u64().unwrap_or_default();
@@ -77,6 +77,8 @@ fn every_epoch_comes_out_identical() {
         let heads = number("epochs") * number("tasks");
         ensure!(number("journal_bytes") <= 16 * number("steps") + heads, "{report}");
         ensure!(number("rows") == scene.row_count()? as u64, "{report}");
+        let out = std::fs::read_to_string(scene.folder.join("again.jsonl"))?;
+        ensure!(out.lines().count() as u64 == number("rows"), "{} rows", out.lines().count());
         for from in [1, last - 1] {
             must(
                 &scene,
@@ -177,6 +179,11 @@ fn the_record_that_stopped_the_pipeline_is_shown() {
         ];
         let said = must(&scene, 0, &words, &step)?;
         ensure!(!said.contains("payments/1 @ 26"), "{said}");
+        let core = [&step[..step.len() - 1], &["--core", "25.core"]].concat();
+        must(&scene, 0, &["25.core"], &core)?;
+        let core = std::fs::read(scene.folder.join("25.core"))?;
+        let section = |name: &[u8]| core.windows(name.len()).any(|it| it == name);
+        ensure!(core.starts_with(b"\0asm") && section(b"\x04core"), "it is no core dump");
         scene.done();
         Ok(())
     });

@@ -95,10 +95,13 @@ pub(crate) async fn verify(
                 tracing::warn!(epoch = newest, "not verified: {error}");
             }
         }
-        // One thread worked for so long; it rests until its share is kept.
-        let share = f64::from(settings.cpu_percent) / 100.0;
-        tokio::time::sleep(begin.elapsed().mul_f64(1.0 / share - 1.0)).await;
+        tokio::time::sleep(rest(begin.elapsed(), settings.cpu_percent)).await;
     }
+}
+
+/// One thread worked for so long; it rests until it took no more than its share of a core.
+fn rest(worked: Duration, cpu_percent: u8) -> Duration {
+    worked.mul_f64(100.0 / f64::from(cpu_percent) - 1.0)
 }
 
 /// The first difference, if there is one.
@@ -125,4 +128,18 @@ async fn run_again(spec: &Arc<PipelineSpec>, epoch: u64) -> Result<Option<String
     };
     let report = Report::of(&subject, &plan, &replayed, Duration::ZERO).await?;
     Ok(report.difference.map(|it| format!("{}: {}", it.task, it.what)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_rests_until_its_share_is_kept() {
+        let worked = Duration::from_secs(3);
+        for (cpu_percent, seconds) in [(100, 0), (50, 3), (25, 9), (1, 297u16)] {
+            let rest = rest(worked, cpu_percent).as_secs_f64();
+            assert!((rest - f64::from(seconds)).abs() < 1e-6, "{cpu_percent} %: {rest} s");
+        }
+    }
 }

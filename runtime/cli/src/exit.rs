@@ -1,7 +1,7 @@
 //! How the program ends: the exit codes, and errors as a person reads them.
 
 use std::fmt;
-use std::process::ExitCode;
+use std::io::Write;
 
 use floe_core::{Error, ErrorKind};
 
@@ -16,13 +16,14 @@ Exit codes:
 
 FLOE_LOG=debug shows more (trace, debug, info, warn, error; or per part: floe_sink=debug).";
 
+const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const WRONG: u8 = 2;
 const FENCED: u8 = 3;
 const REFUSED: u8 = 4;
 const DIFFERS: u8 = 5;
 /// 128 + SIGINT, as shells have it.
-pub(crate) const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What was compared is not the same. The differences were shown already.
 #[derive(Debug)]
@@ -37,15 +38,25 @@ impl fmt::Display for Differs {
 impl std::error::Error for Differs {}
 
 /// Prints what went wrong, if anything did, and chooses the exit code.
-pub(crate) fn report(done: anyhow::Result<()>) -> ExitCode {
+pub(crate) fn report(done: anyhow::Result<()>) -> u8 {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Ok(()) => DONE,
+        Err(error) if is_closed_pipe(&error) => DONE,
         Err(error) => {
             eprintln!("{}", text(&error));
-            ExitCode::from(code(&error))
+            code(&error)
         }
     }
+}
+
+/// Ends the process at once. What C libraries and the allocator have registered for the end of a process is not
+/// run: it tears down what threads still use that wait inside of a call to the world, and a run that had done
+/// its work ended by a signal in place of its exit code.
+pub(crate) fn end(code: u8) -> ! {
+    // The reader may have gone; standard error holds nothing back.
+    let _ = std::io::stdout().flush();
+    // SAFETY: the call takes no pointers, and nothing runs behind it.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// The one place that maps kinds of errors to exit codes.

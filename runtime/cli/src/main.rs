@@ -21,14 +21,12 @@ mod telemetry;
 mod terminal;
 mod wire;
 
-use std::process::ExitCode;
-
 use args::{Args, CheckpointCommand, Command, PluginCommand};
 use clap::Parser;
 
-fn main() -> ExitCode {
+fn main() {
     allocator::keep_pages();
-    exit::report(dispatch(Args::parse()))
+    exit::end(exit::report(dispatch(Args::parse())))
 }
 
 fn dispatch(args: Args) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::exit::INTERRUPTED;
+use crate::exit::{self, INTERRUPTED};
 
 /// Listens for as long as the runtime lives. The value becomes true at the first signal.
 pub(crate) fn stop_on_signals() -> std::io::Result<watch::Receiver<bool>> {
@@ -20,12 +20,12 @@ pub(crate) fn stop_on_signals() -> std::io::Result<watch::Receiver<bool>> {
             }
             if stopping {
                 // Everything that counts is in the checkpoint; this is what a crash would do.
-                std::process::exit(INTERRUPTED);
+                exit::end(INTERRUPTED);
             }
             stopping = true;
             tracing::info!("stopping in order; once more stops at once");
             if sender.send(true).is_err() {
-                std::process::exit(INTERRUPTED);
+                exit::end(INTERRUPTED);
             }
         }
     });

@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 /// The allocator is floe's own: the difference shall be floe's work.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let [what, broker, topic, folder] = arguments else {

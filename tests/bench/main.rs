@@ -126,7 +126,7 @@ impl Bench {
     fn child(&self, what: &str) -> Result<Usage> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["child", what, &self.broker, &self.topic]).arg(self.folder.join(what));
-        command.env("MIMALLOC_PURGE_DELAY", "1000");
+        command.env("MALLOC_CONF", "dirty_decay_ms:1000,muzzy_decay_ms:0");
         run(&mut command)
     }
 

@@ -25,7 +25,7 @@ use args::{Args, CheckpointCommand, Command, PluginCommand};
 use clap::Parser;
 
 fn main() {
-    allocator::keep_pages();
+    allocator::in_small_pages();
     exit::end(exit::report(dispatch(Args::parse())))
 }
 

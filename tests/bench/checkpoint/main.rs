@@ -36,7 +36,7 @@ struct Bench {
 }
 
 fn main() -> Result<()> {
-    allocator::keep_pages();
+    allocator::in_small_pages();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|it| it == name);
     let numbers = |name: &str, all: &[u64]| -> Result<Vec<u64>> {

@@ -28,7 +28,7 @@ use sandbox::{Compiled, Metered};
 
 /// The allocator is the product's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// In metrics; what people call it; what its modules begin with.
 const LANGUAGES: &[(&str, &str)] = &[

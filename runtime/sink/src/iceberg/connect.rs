@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floe_core::{Error, Result};
 use iceberg::{Catalog, CatalogBuilder};
@@ -20,12 +20,33 @@ use super::vending::{DELEGATION, VENDED, VENDING, Vending};
 
 /// A server that does not answer is given up after this; who asked decides whether to ask again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A database that is locked for longer is held by somebody.
+const LOCKED_MAX: Duration = Duration::from_secs(10);
+const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
 pub async fn connect(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect_now(config)).await {
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect_in_turn(config)).await {
         Ok(connected) => connected,
         Err(_) => Err(unreachable(config, "no answer in 20 s")),
     }
+}
+
+/// While another connection makes the database or is the last to close it, SQLite may say so at once, whatever
+/// the time-out that it was given.
+async fn connect_in_turn(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
+    let begin = Instant::now();
+    loop {
+        match connect_now(config).await {
+            Err(error) if is_locked(&error) && begin.elapsed() < LOCKED_MAX => {
+                tokio::time::sleep(LOCKED_RETRY).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+fn is_locked(error: &Error) -> bool {
+    error.message.contains("database is locked")
 }
 
 async fn connect_now(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {

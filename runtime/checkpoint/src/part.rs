@@ -25,8 +25,8 @@ const HEAD_VERSION: u32 = 5;
 const PAGES_VERSION: u32 = 2;
 /// Written where nothing is in flight, so that it is read by those who know of nothing else.
 const HEAD_VERSION_4: u32 = 4;
-/// Still read: their journals were written in another way, and tell nothing of rows.
-const HEAD_VERSIONS_BEFORE: [u32; 2] = [2, 3];
+/// Of those before, journals were written in another way, and tell nothing of rows.
+const HEAD_VERSIONS: [u32; 4] = [2, 3, HEAD_VERSION_4, HEAD_VERSION];
 const PART_VERSION_1: u32 = 1;
 
 /// Pages of one part at the most: 4 MiB, so that a large memory is compressed, read and cleaned piece by
@@ -250,9 +250,7 @@ fn decode_runs(d: &mut Decoder<'_>, page_count_max: usize) -> Result<Vec<Run>, D
 /// Everything but the memories, of which the length is known and no page.
 pub(crate) fn decode_head(bytes: &[u8]) -> Result<CapturedTask, PartError> {
     let mut d = Decoder::new(bytes);
-    let [second, third] = HEAD_VERSIONS_BEFORE;
-    let versions = [second, third, HEAD_VERSION_4, HEAD_VERSION];
-    let version = check_begin(&mut d, HEAD_MAGIC, &versions)?;
+    let version = check_begin(&mut d, HEAD_MAGIC, &HEAD_VERSIONS)?;
     let mut task = decode_task(&mut d, version)?;
     task.operators = d.list(|d| decode_operator(d, |_, _| Ok(())))?;
     if version == HEAD_VERSION {

@@ -93,3 +93,15 @@ fn what_needs_no_pipeline_works() {
     check(&["checkpoint", "list", &pipeline, "--json"], 0, &["[]"]);
     assert!(!folder.0.join("lake").exists(), "looking makes nothing");
 }
+
+/// They are found by a name alone: a linker that left them out would say nothing.
+#[test]
+fn the_allocator_takes_its_settings() {
+    let output = Command::new(env!("CARGO_BIN_EXE_floe"))
+        .arg("version")
+        .env("MALLOC_CONF", "confirm_conf:true")
+        .output()
+        .expect("floe starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("Set conf value: dirty_decay_ms:100"), "{said}");
+}

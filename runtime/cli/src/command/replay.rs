@@ -82,10 +82,7 @@ async fn replay_here(
         };
         tasks.push((task, watch));
     }
-    let reading = match ranges.is_empty() {
-        true => None,
-        false => Some(Reading::new(Box::new(input.open()?) as Box<dyn Source>, ranges)?),
-    };
+    let reading = Reading::of(&input, ranges)?;
     let threads = if args.step || args.debugged { 1 } else { all_cores() };
     let running = Running { reading, beyond, threads, records: plan.records(), terminal };
     let begin = Instant::now();

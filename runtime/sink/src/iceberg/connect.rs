@@ -21,11 +21,12 @@ use super::vending::{DELEGATION, VENDED, VENDING, Vending};
 /// A server that does not answer is given up after this; who asked decides whether to ask again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A database that is locked for longer is held by somebody.
-const LOCKED_MAX: Duration = Duration::from_secs(10);
+pub(super) const LOCKED_MAX: Duration = Duration::from_secs(10);
 const LOCKED_RETRY: Duration = Duration::from_millis(20);
 
 pub async fn connect(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect_in_turn(config)).await {
+    let connecting = again_while_locked(LOCKED_MAX, || connect_now(config));
+    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(connected) => connected,
         Err(_) => Err(unreachable(config, "no answer in 20 s")),
     }
@@ -33,11 +34,17 @@ pub async fn connect(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
 
 /// While another connection makes the database or is the last to close it, SQLite may say so at once, whatever
 /// the time-out that it was given.
-async fn connect_in_turn(config: &CatalogConfig) -> Result<Arc<dyn Catalog>> {
+pub(super) async fn again_while_locked<T, F>(
+    max: Duration,
+    mut connect: impl FnMut() -> F,
+) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
     let begin = Instant::now();
     loop {
-        match connect_now(config).await {
-            Err(error) if is_locked(&error) && begin.elapsed() < LOCKED_MAX => {
+        match connect().await {
+            Err(error) if is_locked(&error) && begin.elapsed() < max => {
                 tokio::time::sleep(LOCKED_RETRY).await;
             }
             connected => return connected,
@@ -134,4 +141,29 @@ pub(super) async fn sql_uri(config: &CatalogConfig) -> Result<(String, SqlBindSt
     let connection = options.connect().await.map_err(failed)?;
     sqlx::Connection::close(connection).await.map_err(failed)?;
     Ok((format!("sqlite://{file}?mode=rwc"), SqlBindStyle::QMark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often it was asked, and what came of it, where the first answers are these.
+    async fn asked(max: Duration, answers: &[&str]) -> (usize, Result<()>) {
+        let mut asked = 0;
+        let done = again_while_locked(max, || {
+            let answer = answers.get(asked).map(|it| Error::retry((*it).to_owned()));
+            asked += 1;
+            std::future::ready(answer.map_or(Ok(()), Err))
+        });
+        let done = done.await;
+        (asked, done)
+    }
+
+    #[tokio::test]
+    async fn a_locked_database_is_asked_again_and_nothing_else() {
+        let locked = "error returned from database: (code: 5) database is locked";
+        assert!(matches!(asked(LOCKED_MAX, &[locked, locked]).await, (3, Ok(()))));
+        assert!(matches!(asked(LOCKED_MAX, &[locked, "no such file"]).await, (2, Err(_))));
+        assert!(matches!(asked(Duration::ZERO, &[locked]).await, (1, Err(_))), "locked for longer");
+    }
 }

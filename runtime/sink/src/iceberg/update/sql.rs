@@ -8,7 +8,7 @@ use iceberg::table::Table;
 use sqlx::AnyPool;
 
 use super::super::config::CatalogConfig;
-use super::super::connect::{sql_uri, unreachable};
+use super::super::connect::{LOCKED_MAX, again_while_locked, sql_uri, unreachable};
 use super::super::error::describe;
 use super::{Answer, Change};
 
@@ -24,6 +24,10 @@ const CONNECTIONS_MAX: u32 = 2;
 impl SqlClient {
     pub(super) async fn connect(config: &CatalogConfig) -> Result<SqlClient> {
         sqlx::any::install_default_drivers();
+        again_while_locked(LOCKED_MAX, || SqlClient::connect_now(config)).await
+    }
+
+    async fn connect_now(config: &CatalogConfig) -> Result<SqlClient> {
         let (uri, _) = sql_uri(config).await?;
         let pool = sqlx::any::AnyPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)

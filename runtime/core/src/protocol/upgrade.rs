@@ -64,15 +64,26 @@ pub fn carried_sinks(place: ManifestRef, manifest: &CheckpointManifest) -> Vec<S
     manifest.sinks.iter().map(carried).collect()
 }
 
-/// No record and no watermark lies between the two.
-pub fn at_the_same_place(one: &CheckpointManifest, other: &CheckpointManifest) -> bool {
+/// Nothing ran since an upgrade: no record and no watermark lies between the checkpoint before it and the newest
+/// one, and states are still those that the upgrade wrote as `upgraded`. Dead letters that were given back are at
+/// no new place, and change a state.
+pub fn nothing_ran_since(
+    before: &CheckpointManifest,
+    upgraded: &CheckpointManifest,
+    newest: &CheckpointManifest,
+) -> bool {
     let places = |it: &CheckpointManifest| -> Vec<_> {
         it.tasks
             .iter()
             .map(|it| (it.task.clone(), it.next_offset, it.virtual_time, it.watermark, it.records))
             .collect()
     };
-    places(one) == places(other)
+    let states = |it: &CheckpointManifest| -> Vec<_> {
+        it.tasks.iter().map(|it| (it.task.clone(), it.state_hash)).collect()
+    };
+    upgraded.predecessor.is_some_and(|it| it.id == before.id)
+        && places(before) == places(newest)
+        && states(upgraded) == states(newest)
 }
 
 #[cfg(test)]
@@ -200,10 +211,22 @@ mod tests {
     }
 
     #[test]
-    fn a_watermark_alone_is_a_change_of_place() {
-        let (one, mut other) = (manifest(0), manifest(7));
-        assert!(at_the_same_place(&one, &other));
-        other.tasks[0].watermark = EventTime(9);
-        assert!(!at_the_same_place(&one, &other));
+    fn whatever_ran_since_an_upgrade_is_seen() {
+        let before = manifest(0);
+        let mut upgraded = manifest(0);
+        (upgraded.id, upgraded.predecessor) = (place(6).id, Some(place(5)));
+        upgraded.tasks[0].state_hash = [1; 32];
+        let newest = upgraded.clone();
+        assert!(nothing_ran_since(&before, &upgraded, &newest));
+        let mut watermark = newest.clone();
+        watermark.tasks[0].watermark = EventTime(9);
+        assert!(!nothing_ran_since(&before, &upgraded, &watermark));
+        // A letter that was given back is at no new place.
+        let mut letter = newest.clone();
+        letter.tasks[0].state_hash = [2; 32];
+        assert!(!nothing_ran_since(&before, &upgraded, &letter));
+        // What the upgrade wrote is kept no more: the first that is may be of behind a letter.
+        upgraded.predecessor = Some(place(6));
+        assert!(!nothing_ran_since(&before, &upgraded, &newest));
     }
 }

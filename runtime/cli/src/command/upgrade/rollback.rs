@@ -8,7 +8,7 @@ use std::sync::Arc;
 use floe_core::committable::ManifestRef;
 use floe_core::manifest::{CheckpointManifest, PipelineIdentity};
 use floe_core::ports::CheckpointLog;
-use floe_core::protocol::upgrade::at_the_same_place;
+use floe_core::protocol::upgrade::nothing_ran_since;
 use floe_core::{Error, Result};
 use floe_pipeline::config::PipelineSpec;
 use floe_pipeline::upgrade;
@@ -35,7 +35,7 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
         checked?;
     }
 
-    if let Some((_, newest)) = kept.last().filter(|it| !at_the_same_place(&before, &it.1)) {
+    if let Some((_, newest)) = kept.last().filter(|_| !is_untouched(&kept, &before)) {
         let new = New::with(&spec, &newest.identity, &files(&old)).await?;
         if let Some(back) = plan(&spec, &*store, newest, &new, args).await? {
             let tasks = floe_checkpoint::read_parts(&*store, &spec.id, newest).await?;
@@ -48,7 +48,7 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
     let before = before_upgrade(&kept)?;
     let (place, newest) = newest_of(&log).ok_or_else(|| no_checkpoint(&spec))?;
     refuse_rescaled(&before, &newest)?;
-    let how = if at_the_same_place(&before, &newest) {
+    let how = if is_untouched(&kept, &before) {
         let tasks = log.restore(&before).await?;
         // The guarantee and the topics are the pipeline's, whatever its operators are.
         let identity = PipelineIdentity {
@@ -80,6 +80,16 @@ pub(super) async fn rollback(spec: PipelineSpec, args: &UpgradeArgs) -> anyhow::
     Ok(())
 }
 
+/// The newest checkpoint has the state that the upgrade behind `before` wrote.
+fn is_untouched(
+    kept: &[(ManifestRef, Arc<CheckpointManifest>)],
+    before: &CheckpointManifest,
+) -> bool {
+    let upgraded = kept.iter().map(|it| &it.1).find(|it| it.epoch > before.epoch);
+    let newest = kept.last().map(|it| &it.1);
+    upgraded.zip(newest).is_some_and(|(it, newest)| nothing_ran_since(before, it, newest))
+}
+
 /// The way back from another number of tasks is the way there.
 fn refuse_rescaled(before: &CheckpointManifest, newest: &CheckpointManifest) -> Result<()> {
     let pairs = before.identity.operators.iter().zip(&newest.identity.operators);
@@ -97,7 +107,9 @@ fn refuse_rescaled(before: &CheckpointManifest, newest: &CheckpointManifest) -> 
 }
 
 fn because(error: Error) -> Error {
-    error.context("records ran since the upgrade, so the old module must read the new one's state")
+    error.context(
+        "records ran or letters were given back since the upgrade, so the old module must read the new one's state",
+    )
 }
 
 /// The files of a chain by its operators' names.

@@ -47,11 +47,11 @@ pub(crate) const PAGE_BYTES: usize = 65_536;
 /// The module with its polls. It is one that was checked, and rewritten as any is.
 pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
     let bodies = bodies(wasm).map_err(broken)?;
-    let mut places = place::places(wasm, &bodies).map_err(broken)?;
+    let imported = place::imported_functions(wasm).map_err(broken)?;
+    let mut places = place::places(&bodies, imported).map_err(broken)?;
     if polls == Polls::Nowhere {
         places.iter_mut().for_each(|it| it.polls.clear());
     }
-    let imported = place::imported_functions(wasm).map_err(broken)?;
     let mut hints = BranchHints::new();
     let mut code = CodeSection::new();
     for (function, (body, places)) in bodies.iter().zip(&places).enumerate() {
@@ -102,8 +102,8 @@ pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
 /// The module without polls, with the same branches said to be unlikely: frames of both compiles stay alike.
 pub(crate) fn without_polls(wasm: &[u8]) -> Result<Vec<u8>> {
     let bodies = bodies(wasm).map_err(broken)?;
-    let places = place::places(wasm, &bodies).map_err(broken)?;
     let imported = place::imported_functions(wasm).map_err(broken)?;
+    let places = place::places(&bodies, imported).map_err(broken)?;
     let mut hints = BranchHints::new();
     for (function, (body, places)) in bodies.iter().zip(&places).enumerate() {
         let unlikely = places.unlikely.iter().map(|it| (it - body.range().start) as u32);

@@ -26,8 +26,7 @@ pub(super) struct Places {
 }
 
 /// Those of each body.
-pub(super) fn places(wasm: &[u8], bodies: &[FunctionBody<'_>]) -> Read<Vec<Places>> {
-    let imported = imported_functions(wasm)?;
+pub(super) fn places(bodies: &[FunctionBody<'_>], imported: u32) -> Read<Vec<Places>> {
     let calls = bodies.iter().map(|it| callees(it, imported)).collect::<Read<Vec<_>>>()?;
     let mut known: Vec<Option<Known>> = vec![None; bodies.len()];
     let mut places = vec![Places::default(); bodies.len()];

@@ -46,6 +46,7 @@ mod diverged;
 mod changed;
 mod statics;
 mod states;
+mod told;
 mod recorded;
 mod languages;
 mod debugger;

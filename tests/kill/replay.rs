@@ -123,7 +123,11 @@ fn what_differs_is_named() {
         let pipeline = std::fs::read_to_string(scene.pipeline())?;
         let other = pipeline.replace(&scene.settings.module.display().to_string(), "other.wasm");
         std::fs::write(scene.folder.join("other.toml"), other)?;
-        must(&scene, 2, &["another module"], &["replay", "other.toml", "--checkpoint", "0"])?;
+        let replay = ["replay", "other.toml", "--checkpoint", "0"];
+        must(&scene, 0, &["another module", "which the store keeps", "identical ✓"], &replay)?;
+        let modules = scene.folder.join("checkpoints").join(&scene.id).join("modules");
+        std::fs::rename(&modules, scene.folder.join("modules.gone"))?;
+        must(&scene, 2, &["another module", "does not keep that one"], &replay)?;
         let through = ["replay", "pipeline.toml", "--checkpoint", "0", "--operator", "other.wasm"];
         must(&scene, 0, &["the same rows"], &through)?;
         scene.done();

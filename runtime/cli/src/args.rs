@@ -349,7 +349,8 @@ pub(crate) struct RangeArgs {
     /// checkpoint is the one that is restored, else 0]
     #[arg(long, value_name = "RECORDS")]
     pub(crate) beyond: Option<u64>,
-    /// Make this field of each record's JSON value unreadable; may be given several times
+    /// Make this field of each record's JSON value unreadable, and all keys and values of headers; may be given
+    /// several times. A name means the field wherever it is, address.city the city of an address
     #[arg(long, value_name = "FIELD")]
     pub(crate) redact: Vec<String>,
     /// The file to write

@@ -49,6 +49,19 @@ pub(crate) async fn made_by(
     identity: &PipelineIdentity,
     given: &BTreeMap<String, PathBuf>,
 ) -> Result<MadeBy> {
+    let (spec, folder) = files_made_by(spec, store, identity, given).await?;
+    let for_modules = spec.clone();
+    let modules = wire::blocking(move || load(&for_modules)).await?;
+    Ok(MadeBy { spec, modules, _folder: folder })
+}
+
+/// The pipeline file with the modules that made a checkpoint, and where those from the store were laid.
+pub(crate) async fn files_made_by(
+    spec: &PipelineSpec,
+    store: &dyn ObjectStore,
+    identity: &PipelineIdentity,
+    given: &BTreeMap<String, PathBuf>,
+) -> Result<(PipelineSpec, Option<TemporaryFolder>)> {
     if identity.operators.len() != spec.operators.len() {
         return Err(Error::invalid(format!(
             "the checkpoint was made by {} operators, and the pipeline file has {}",
@@ -94,9 +107,7 @@ pub(crate) async fn made_by(
         })?;
         operator.module = file;
     }
-    let for_modules = spec.clone();
-    let modules = wire::blocking(move || load(&for_modules)).await?;
-    Ok(MadeBy { spec, modules, _folder: folder })
+    Ok((spec, folder))
 }
 
 pub(crate) fn load(spec: &PipelineSpec) -> Result<Modules> {

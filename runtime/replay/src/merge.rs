@@ -8,6 +8,7 @@ use arrow_select::take::take_record_batch;
 use floe_core::exchange::{KeyColumns, digest};
 use floe_core::graph::Graph;
 use floe_core::in_flight::{InFlightElement, PassedInFlight};
+use floe_core::journal::MergeStep;
 use floe_core::task::CapturedTask;
 use floe_core::{Error, Offset, Result, TopicPartition};
 use xxhash_rust::xxh3::Xxh3;
@@ -128,6 +129,13 @@ impl Waiting {
         let taken = PassedBatch { batch: front.batch.slice(0, rows), ..front.clone() };
         front.batch = front.batch.slice(rows, front.batch.num_rows() - rows);
         Some(taken)
+    }
+
+    /// The next rows of one task are those that the step took in the run.
+    pub(crate) fn are_next(&self, from: &TopicPartition, epoch: u64, step: &MergeStep) -> bool {
+        let next = self.0.get(from).and_then(VecDeque::front).filter(|it| it.epoch <= epoch);
+        next.filter(|it| it.batch.num_rows() >= step.rows as usize)
+            .is_some_and(|it| rows_hash(&it.batch.slice(0, step.rows as usize)) == step.rows_hash)
     }
 
     /// All that is left up to an epoch.

@@ -115,6 +115,18 @@ fn fixed(column: &ArrayRef, row: usize, len: usize) -> Option<Vec<u8>> {
     Some(data.buffers().first()?.as_slice().get(from..from + len * width)?.to_vec())
 }
 
+/// Of all sinks together.
+pub(crate) fn rows_hash_of(sinks: &[RowHasher]) -> u64 {
+    match sinks {
+        [one] => one.finish(),
+        several => {
+            let mut all = Xxh3::new();
+            several.iter().for_each(|it| all.update(&it.finish().to_le_bytes()));
+            all.digest()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

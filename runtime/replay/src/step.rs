@@ -76,8 +76,14 @@ pub(crate) fn step(
     let mut stepping = Stepping { links, wires, task, instances, before, examine };
     let first = records.iter().take_while(|it| it.offset() < examine.offsets.0).count();
     let end = records.iter().take_while(|it| it.offset() <= examine.offsets.1).count();
-    if first > 0 {
-        stepping.take(&records.slice(0..first), decoder, now)?;
+    if first > 0 && stepping.take(&records.slice(0..first), decoder, now)?.stopped.is_some() {
+        // Which of them stops an operator is not known: behind the newest checkpoint nobody looked yet. What
+        // it leaves behind is the state of the record before.
+        let detail = std::mem::replace(&mut stepping.examine.detail, Detail::Pages);
+        for record in 0..first {
+            stepping.take(&records.slice(record..record + 1), decoder, now)?;
+        }
+        stepping.examine.detail = detail;
     }
     let one = |it: usize| {
         let record = records.slice(it..it + 1);
@@ -133,7 +139,7 @@ impl Stepping<'_> {
                 for (outlet, batch) in made {
                     match outlet {
                         Outlet::Sink(sink) => {
-                            stepped.emitted.push(SinkRows { sink, call: 0, batch });
+                            stepped.emitted.push(SinkRows { sink, call: 0, origin: None, batch });
                         }
                         Outlet::Next => stepped.passed.push(batch),
                     }

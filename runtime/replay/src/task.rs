@@ -5,7 +5,7 @@ mod marks;
 mod merged;
 mod beyond;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::merge::{NextStage, Origin, Passed, PassedBatch, Waiting, stage_of};
 use crate::pending::Pending;
 use crate::plan::PlannedTask;
-use crate::rows::RowHasher;
+use crate::rows::{RowHasher, rows_hash_of};
 use crate::step::{Examine, Stepped, step};
 pub(crate) use calls::Calls;
 
@@ -73,6 +73,10 @@ pub struct TaskReplay {
     pub altered: bool,
     /// What differs is passed over as far as that can be: somebody looks for what it came to.
     pub goes_past: bool,
+    /// Records and rows that the run passed over are given to the operators, which are other ones than it had.
+    pub gives_skipped: bool,
+    /// Tasks before this one of whose rows more were taken at once than the journal says, for they are others.
+    taken_ahead: BTreeSet<TopicPartition>,
     /// All instances are made anew from their images between any two batches.
     pub restore_between: bool,
     differs: bool,
@@ -130,6 +134,8 @@ pub struct SinkRows {
     pub sink: usize,
     /// The call that left them, by its number in the epoch, from 1.
     pub call: u64,
+    /// The records that they were made from; none where a watermark made them.
+    pub origin: Option<Origin>,
     pub batch: RecordBatch,
 }
 
@@ -201,6 +207,8 @@ impl TaskReplay {
             examine: None,
             altered: false,
             goes_past: false,
+            gives_skipped: false,
+            taken_ahead: BTreeSet::new(),
             restore_between: false,
             differs: false,
         })
@@ -295,7 +303,7 @@ impl TaskReplay {
                 }
                 Step::MergeSkip { from } => {
                     let from = self.upstream(from)?;
-                    self.merge_skip(epoch, &from, watch)
+                    self.merge_skip(epoch, &from, watch)?
                 }
                 Step::Schema(schema) => {
                     self.decoder.recall(schema)?;
@@ -493,6 +501,9 @@ impl TaskReplay {
                 found_count: 0,
             }));
         }
+        if self.gives_skipped {
+            return self.records(epoch, &records, watch);
+        }
         self.open.records += 1;
         self.open.dead_letters += u64::from(self.links.iter().any(|it| it.dead_letters));
         if let Some(examine) = self.examine
@@ -550,22 +561,11 @@ impl TaskReplay {
             if self.hash_rows {
                 self.rows[sink].update(&batch);
             }
-            watch.rows(epoch, records, &SinkRows { sink, call, batch });
+            let origin = self.origin.clone();
+            watch.rows(epoch, records, &SinkRows { sink, call, origin, batch });
         }
         self.open.rows_hash = rows_hash_of(&self.rows);
         Ok(())
-    }
-}
-
-/// Of all sinks together.
-fn rows_hash_of(sinks: &[RowHasher]) -> u64 {
-    match sinks {
-        [one] => one.finish(),
-        several => {
-            let mut all = Xxh3::new();
-            several.iter().for_each(|it| all.update(&it.finish().to_le_bytes()));
-            all.digest()
-        }
     }
 }
 

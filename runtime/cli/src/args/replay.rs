@@ -44,7 +44,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long, value_name = "OFFSET", requires = "step")]
     pub(crate) from: Option<i64>,
     /// Run another build on the same input, and show the rows that differ
-    #[arg(long, value_name = "MODULE", conflicts_with_all = ["step", "core", "debug"])]
+    #[arg(long, value_name = "MODULE", conflicts_with_all = ["step", "core", "debug", "until", "out"])]
     pub(crate) operator: Option<PathBuf>,
     /// Which operator --operator replaces, where there are several
     #[arg(long, value_name = "NAME", requires = "operator")]

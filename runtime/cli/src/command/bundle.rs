@@ -30,10 +30,10 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
     logging::start(LogFormat::Human, &terminal)?;
     let args = args.range;
     super::block_on(async move {
-        let subject = Subject::open(&args.pipeline)?;
+        let mut subject = Subject::open(&args.pipeline)?;
         let folder = TemporaryFolder::new()?;
         let input = folder.path().join("input.jsonl");
-        let (plan, records) = chosen(&subject, &args, &input, &terminal).await?;
+        let (plan, records) = chosen(&mut subject, &args, &input, &terminal).await?;
         let file = &args.output;
         let mut bundle = BundleWriter::create(file)?;
         let redacted = redacted(&args);
@@ -75,7 +75,7 @@ pub(crate) fn bundle(args: BundleArgs) -> anyhow::Result<()> {
             show::grouped(records)
         );
         println!(
-            "it holds raw records{redacted}, and operators' memory with what they keep of them; secrets of the pipeline file are not in it"
+            "it holds raw records{redacted}, and checkpoints as they are: operators' memory with what they keep of records, and the least and greatest values of tables' columns; secrets of the pipeline file are not in it"
         );
         if let Some(why) = lacking {
             println!("it names no row of the run, only records, where rows differ: {why}");
@@ -162,7 +162,7 @@ async fn add_rows(
 
 fn readme(plan: &Plan, records: u64, redacted: &str) -> String {
     format!(
-        "Checkpoints {} to {} of pipeline {}, with {records} records.\n\nThis file holds raw records{redacted}, and the operators' memory, which keeps what they took from records.\nSecrets of the pipeline file (catalog, store, Kafka) are not in it.\n\nReplay it:  floe replay FILE\n",
+        "Checkpoints {} to {} of pipeline {}, with {records} records.\n\nThis file holds raw records{redacted}, and checkpoints as they are: the operators' memory, which keeps what they took from records, and the least and greatest values of tables' columns.\nSecrets of the pipeline file (catalog, store, Kafka) are not in it.\n\nReplay it:  floe replay FILE\n",
         first(plan),
         last(plan),
         plan.pipeline

@@ -21,8 +21,8 @@ pub(crate) fn record(args: RecordArgs) -> anyhow::Result<()> {
     logging::start(LogFormat::Human, &terminal)?;
     let args = args.range;
     super::block_on(async move {
-        let subject = Subject::open(&args.pipeline)?;
-        let (_, records) = chosen(&subject, &args, &args.output, &terminal).await?;
+        let mut subject = Subject::open(&args.pipeline)?;
+        let (_, records) = chosen(&mut subject, &args, &args.output, &terminal).await?;
         println!("{} records in {}", show::grouped(records), args.output.display());
         println!("it holds them as they are{}", redacted(&args));
         Ok(())
@@ -32,27 +32,35 @@ pub(crate) fn record(args: RecordArgs) -> anyhow::Result<()> {
 pub(super) fn redacted(args: &RangeArgs) -> String {
     match args.redact.is_empty() {
         true => String::new(),
-        false => format!(", but for the fields {}", args.redact.join(", ")),
+        false => format!(
+            ", but for the fields {}, all keys and the values of headers, which are redacted",
+            args.redact.join(", ")
+        ),
     }
 }
 
 /// Writes the chosen records to a file. Gives the plan that they are for, and their number.
 pub(super) async fn chosen(
-    subject: &Subject,
+    subject: &mut Subject,
     args: &RangeArgs,
     file: &Path,
     terminal: &Terminal,
 ) -> anyhow::Result<(Plan, u64)> {
     let only = args.task.as_deref().map(parse_task).transpose()?;
-    let plan = subject.plan(args.checkpoint, args.to, only.as_ref()).await?;
+    let plan = subject.plan_of_any(args.checkpoint, args.to, only.as_ref()).await?;
     let beyond = args.beyond.unwrap_or(if plan.epochs.is_empty() { BEYOND } else { 0 });
     let mut ranges = plan.input();
     if beyond > 0 {
         add_beyond(subject, &plan, &mut ranges, beyond).await?;
     }
-    let redaction = Redaction::new(&args.redact);
+    let mut redaction = Redaction::new(&args.redact);
     let mut alter = |line: &mut Vec<u8>| redaction.line(line);
     let records = input::record(subject.input(&plan), &ranges, file, terminal, &mut alter).await?;
+    if let Err(error) = redaction.refuse_unfound(records) {
+        // It holds what was to be redacted. The error stands, whatever becomes of the file.
+        let _ = std::fs::remove_file(file);
+        return Err(error.into());
+    }
     Ok((plan, records))
 }
 

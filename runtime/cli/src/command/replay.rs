@@ -37,7 +37,7 @@ pub(crate) fn replay(args: ReplayArgs) -> anyhow::Result<()> {
         if args.debug {
             return Err(replay_debug::start(&args));
         }
-        let subject = match args.debugged {
+        let mut subject = match args.debugged {
             false => Subject::open(&args.subject)?,
             // Compiled anew: what a debugger needs is in no cache.
             true => Subject::open_with(
@@ -46,20 +46,20 @@ pub(crate) fn replay(args: ReplayArgs) -> anyhow::Result<()> {
             )?,
         };
         if let Some(other) = args.operator.clone() {
-            return super::replay_other::replay_other(&subject, &args, &other, &terminal).await;
+            return super::replay_other::replay_other(&mut subject, &args, &other, &terminal).await;
         }
-        replay_here(&subject, &args, &terminal).await
+        replay_here(&mut subject, &args, &terminal).await
     })
 }
 
 async fn replay_here(
-    subject: &Subject,
+    subject: &mut Subject,
     args: &ReplayArgs,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
     let only = args.task.as_deref().map(parse_task).transpose()?;
     let (from, to) = range(subject, args.checkpoint, args.to).await?;
-    let plan = subject.plan(from, to, only.as_ref()).await?;
+    let plan = subject.plan_of_any(from, to, only.as_ref()).await?;
     let beyond = beyond(&plan, args);
     let ranges = ranges(subject, &plan, args, beyond).await?;
     let input =

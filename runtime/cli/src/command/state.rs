@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use floe_checkpoint::{read_log, read_parts};
+use floe_core::image::OperatorImage;
 use floe_core::ports::no_state;
 use floe_core::{Error, Result, TopicPartition};
 
@@ -209,11 +210,11 @@ async fn told_at(pipeline: &Path, epoch: Option<u64>, wanted: &Wanted) -> Result
     let told = wire::blocking(move || {
         let mut told = Vec::new();
         for task in tasks {
-            let images: Vec<_> = task.operators.iter().map(|it| it.1.clone()).collect();
-            told.extend(tell(&chain.modules.chain, &task.task, &images, |it| match &operator {
+            let chosen = |it: &Module| match &operator {
                 Some(name) => it.name == *name,
                 None => it.factory.describe().exports_state,
-            })?);
+            };
+            told.extend(tell(&chain.modules.chain, &task.task, &task.operators, chosen)?);
         }
         Ok(told)
     })
@@ -221,19 +222,17 @@ async fn told_at(pipeline: &Path, epoch: Option<u64>, wanted: &Wanted) -> Result
     Ok((at.epoch.0, told))
 }
 
-/// What the chosen operators of a task tell of their images.
+/// What the chosen operators of a task tell of their images, of which a task has those of its stage.
 pub(crate) fn tell(
     chain: &[Module],
     task: &TopicPartition,
-    images: &[floe_core::image::OperatorImage],
+    images: &[(String, OperatorImage)],
     chosen: impl Fn(&Module) -> bool,
 ) -> Result<Vec<Told>> {
     let mut told = Vec::new();
-    for (index, module) in chain.iter().enumerate() {
-        if !chosen(module) {
-            continue;
-        }
-        let operator = module.factory.restore(task, &images[index])?;
+    for module in chain.iter().filter(|it| chosen(it)) {
+        let Some((_, image)) = images.iter().find(|it| it.0 == module.name) else { continue };
+        let operator = module.factory.restore(task, image)?;
         let state = operator.export().map_err(|error| error.context(format!("{task}")))?;
         told.push(Told {
             task: task.clone(),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow_array::StructArray;
 use floe_core::image::OperatorImage;
 use floe_core::{Error, Offset, Records, Result, TopicPartition};
-use floe_pipeline::config::{LogFormat, TableSpec};
+use floe_pipeline::config::{LogFormat, PipelineSpec, TableSpec};
 use floe_replay::step::{Detail, Stepped};
-use floe_replay::{Examine, Plan, SinkRows, Watch};
+use floe_replay::{Examine, Origin, Plan, SinkRows, Watch};
 use floe_sink::iceberg::TableCommit;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,8 +39,10 @@ struct Traced {
     state_hash_after: String,
     /// The re-execution came to the state that the run had.
     identical: bool,
-    /// The record that made the row; else the batch that did, or none for a row that a watermark made.
+    /// The record that made the row; else the partition and the batch that did, or none for a row that a watermark
+    /// made.
     record: Option<RecordView>,
+    from: Option<String>,
     batch: Option<(i64, i64)>,
     /// What the record changed in what operators tell of their state.
     state: Vec<StateChange>,
@@ -69,8 +71,9 @@ pub(crate) fn trace(args: TraceArgs) -> anyhow::Result<()> {
     logging::start(if args.json { LogFormat::Json } else { LogFormat::Human }, &terminal)?;
     super::block_on(async move {
         let condition = Condition::parse(&args.row)?;
-        let subject = Subject::open(&args.pipeline)?;
-        let sink = Traceable::of(&subject, args.sink.as_deref())?;
+        let mut subject = Subject::open(&args.pipeline)?;
+        let spec = Arc::clone(&subject.spec);
+        let sink = Traceable::of(&spec, args.sink.as_deref())?;
         let rows = rows_that_hold(&sink, &condition, None).await?;
         if rows.is_empty() {
             let table = &sink.table.table;
@@ -80,7 +83,7 @@ pub(crate) fn trace(args: TraceArgs) -> anyhow::Result<()> {
         }
         let mut all = Vec::new();
         for row in rows.iter().take(ROWS_MAX) {
-            all.push(trace_row(&subject, &sink, &args, &condition, row, &terminal).await?);
+            all.push(trace_row(&mut subject, &sink, &args, &condition, row, &terminal).await?);
         }
         if args.json {
             return super::print_json(&all);
@@ -100,15 +103,15 @@ struct Traceable<'a> {
 }
 
 impl Traceable<'_> {
-    fn of<'a>(subject: &'a Subject, name: Option<&str>) -> Result<Traceable<'a>> {
-        let sink = subject.spec.sink_named(name)?;
+    fn of<'a>(spec: &'a PipelineSpec, name: Option<&str>) -> Result<Traceable<'a>> {
+        let sink = spec.sink_named(name)?;
         let table = sink.spec.table().ok_or_else(|| {
             Error::invalid(format!(
                 "rows of {} are in a topic, and a trace begins at a row of a table\n→ floe bisect looks through the epochs' rows",
                 sink.spec.name()
             ))
         })?;
-        let number = subject.spec.sinks.iter().position(|it| it.name == sink.name);
+        let number = spec.sinks.iter().position(|it| it.name == sink.name);
         Ok(Traceable { number: number.unwrap_or_default(), table })
     }
 }
@@ -138,7 +141,7 @@ async fn rows_that_hold(
 }
 
 async fn trace_row(
-    subject: &Subject,
+    subject: &mut Subject,
     sink: &Traceable<'_>,
     args: &TraceArgs,
     condition: &Condition,
@@ -153,7 +156,8 @@ async fn trace_row(
             return Err(Error::refused("the snapshot that brought the row is not kept any more"));
         }
     };
-    let plan = subject.plan(from, Some(to), None).await?;
+    let plan = subject.plan_of_any(from, Some(to), None).await?;
+    let subject = &*subject;
     let ranges = plan.input();
     let input =
         Input::of(subject.input(&plan), args.recording.as_deref(), &ranges, terminal).await?;
@@ -178,9 +182,12 @@ async fn trace_row(
     let before =
         plan.epochs.iter().rev().find(|it| it.epoch.0 < found.epoch).map(|it| &it.manifest);
     let before = before.or(plan.begin.as_ref()).map_or_else(String::new, |it| hash(it));
-    let stepped = match found.batch {
+    // Behind a key-by the order of rows is that of the run alone: records there are not looked at one by one.
+    let stepped = match found.origin.as_ref().filter(|it| it.task == *task) {
         None => None,
-        Some(batch) => record_of(subject, &plan, &input, task, batch, &finder, terminal)?,
+        Some(Origin { first, last, .. }) => {
+            record_of(subject, &plan, &input, task, (*first, *last), &finder, terminal)?
+        }
     };
     let mut changes = Vec::new();
     if let Some((before, after)) = stepped.as_ref().and_then(|it| it.images.as_ref()) {
@@ -202,7 +209,8 @@ async fn trace_row(
         state_hash_before: before,
         state_hash_after: manifest.map_or_else(String::new, |it| hash(it)),
         identical,
-        batch: found.batch.map(|(first, last)| (first.0, last.0)),
+        from: found.origin.as_ref().map(|it| it.task.to_string()),
+        batch: found.origin.as_ref().map(|it| (it.first.0, it.last.0)),
         record: stepped.map(|it| RecordView {
             offset: it.offset.0,
             timestamp: it.timestamp.0,
@@ -238,15 +246,13 @@ async fn commit_of<'a>(
         }
     }
     let Some(commit) = commits.get(low) else { return Ok(None) };
-    let epochs_behind = match low.checked_sub(1) {
-        Some(before) => commits[before].epoch,
-        None => {
-            // The oldest snapshot that is kept: its epochs begin behind the checkpoint before it.
-            let kept = floe_checkpoint::list_checkpoints(&*subject.store, &subject.spec.id).await?;
-            let of = kept.iter().find(|it| it.epoch == commit.first_epoch);
-            of.and_then(|it| it.predecessor_epoch).unwrap_or(0)
-        }
-    };
+    // Its epochs begin behind the checkpoint before them. That may be one behind the last commit, which an upgrade
+    // wrote.
+    let kept = floe_checkpoint::list_checkpoints(&*subject.store, &subject.spec.id).await?;
+    let of = kept.iter().find(|it| it.epoch == commit.first_epoch);
+    let before = of.and_then(|it| it.predecessor_epoch);
+    let before = before.or(low.checked_sub(1).map(|before| commits[before].epoch));
+    let epochs_behind = before.unwrap_or(0);
     Ok(Some(Brought { commit, epochs_behind }))
 }
 
@@ -300,7 +306,8 @@ struct Finder {
 #[derive(Clone)]
 struct Found {
     epoch: u64,
-    batch: Option<(Offset, Offset)>,
+    /// The records of the call that made it, in the partition that they are from.
+    origin: Option<Origin>,
 }
 
 impl Finder {
@@ -322,10 +329,9 @@ fn same_row(made: &Map<String, Value>, row: &Value) -> bool {
 }
 
 impl Watch for Finder {
-    fn rows(&mut self, epoch: u64, records: Option<&Records>, rows: &SinkRows) {
+    fn rows(&mut self, epoch: u64, _: Option<&Records>, rows: &SinkRows) {
         if self.is_in(rows) {
-            let batch = records.and_then(|it| Some((it.first_offset()?, it.last_offset()?)));
-            self.found.push(Found { epoch, batch });
+            self.found.push(Found { epoch, origin: rows.origin.clone() });
         }
     }
 
@@ -363,10 +369,14 @@ fn print(traced: &Traced) {
             record.offset,
             record.value.as_deref().unwrap_or("–")
         ),
-        (None, Some((first, last))) => println!(
-            "records    {} @ {first}..{last}, as a batch: no record of it makes the row by itself",
-            traced.task
-        ),
+        (None, Some((first, last))) => {
+            let from = traced.from.as_ref().unwrap_or(&traced.task);
+            let why = match *from == traced.task {
+                true => "as a batch: no record of it makes the row by itself".to_owned(),
+                false => format!("by which it came to {} by key", traced.task),
+            };
+            println!("records    {from} @ {first}..{last}, {why}");
+        }
         (None, None) => println!("record     none: a watermark made the row"),
     }
     for change in &traced.state {

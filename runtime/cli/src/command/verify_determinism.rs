@@ -67,9 +67,9 @@ pub(crate) fn verify_determinism(args: VerifyDeterminismArgs) -> anyhow::Result<
     let terminal = Terminal::new();
     logging::start(if args.json { LogFormat::Json } else { LogFormat::Human }, &terminal)?;
     super::block_on(async move {
-        let subject = Subject::open(&args.subject)?;
+        let mut subject = Subject::open(&args.subject)?;
         let (from, to) = range(&subject, args.from, args.to).await?;
-        let plan = subject.plan(from, to, None).await?;
+        let plan = subject.plan_of_any(from, to, None).await?;
         let ranges = plan.input();
         let recording = args.recording.as_deref();
         let input = Input::of(subject.input(&plan), recording, &ranges, &terminal).await?;
@@ -77,7 +77,7 @@ pub(crate) fn verify_determinism(args: VerifyDeterminismArgs) -> anyhow::Result<
         let mut ways = Vec::new();
         for way in WAYS {
             let begin = Instant::now();
-            let done = run_once(way, &args.subject, &plan, &input, &terminal)?;
+            let done = run_once(way, &args.subject, &plan, &input, &terminal).await?;
             let took = begin.elapsed();
             let mut difference = Report::of(&subject, &plan, &done, took).await?.difference;
             let outputs = outputs(&done);
@@ -130,7 +130,7 @@ pub(super) async fn range(
     Ok((from, to.or(last)))
 }
 
-fn run_once(
+async fn run_once(
     way: &Way,
     path: &std::path::Path,
     plan: &Plan,
@@ -138,7 +138,8 @@ fn run_once(
     terminal: &Terminal,
 ) -> Result<Vec<Replayed<Nobody>>> {
     let engine = Engine::with_optimisation(Some(wire::module_cache()), way.optimisation)?;
-    let subject = Subject::open_with(path, engine)?;
+    let mut subject = Subject::open_with(path, engine)?;
+    subject.take_modules_of(&plan.identity).await?;
     let mut tasks = Vec::new();
     for mut task in tasks_of(&subject, plan)? {
         task.restore_between = way.restore_between;

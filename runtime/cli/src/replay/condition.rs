@@ -60,6 +60,15 @@ impl Condition {
         Some(holds)
     }
 
+    /// What the object has under the names of the condition.
+    pub(crate) fn named(&self, object: &Value) -> Value {
+        let each = self
+            .all
+            .iter()
+            .filter_map(|it| Some((it.path.join("."), at(object, &it.path)?.clone())));
+        Value::Object(each.collect())
+    }
+
     /// The first name that the object has not.
     pub(crate) fn unknown(&self, object: &Value) -> Option<String> {
         let unknown = self.all.iter().find(|it| at(object, &it.path).is_none());

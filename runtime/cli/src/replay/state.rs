@@ -5,17 +5,17 @@ use floe_core::{Error, Result, TopicPartition};
 use floe_replay::Link;
 use serde_json::{Map, Value};
 
-/// The states of those operators that can tell theirs, by name. An image that is told stays as it is.
+/// The states of those operators that can tell theirs, by name; a task has the images of its stage's. An image
+/// that is told stays as it is.
 pub(crate) fn told(
     links: &[Link],
     task: &TopicPartition,
     images: &[(String, OperatorImage)],
 ) -> Result<Map<String, Value>> {
     let mut told = Map::new();
-    for (link, (_, image)) in links.iter().zip(images) {
-        if !link.factory.describe().exports_state {
-            continue;
-        }
+    for (name, image) in images {
+        let link = links.iter().find(|it| *it.name == **name);
+        let Some(link) = link.filter(|it| it.factory.describe().exports_state) else { continue };
         let state = link.factory.restore(task, image)?.export()?;
         let state = serde_json::from_slice(&state.json).map_err(|error| {
             Error::operator(format!(

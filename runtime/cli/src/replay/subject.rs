@@ -1,10 +1,11 @@
 //! What is replayed: a pipeline file's checkpoints and source, or a bundle's.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use floe_core::graph::Graph;
-use floe_core::manifest::PipelineIdentity;
+use floe_core::manifest::{OperatorIdentity, PipelineIdentity};
 use floe_core::ports::{DecoderFactory, ObjectStore};
 use floe_core::schema::KnownSchemas;
 use floe_core::{Error, Result, TopicPartition};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::folder::TemporaryFolder;
 use super::input::From;
 use crate::show::short_hex;
-use crate::{load, wire};
+use crate::{load, made_by, wire};
 
 pub(crate) struct Subject {
     pub(crate) spec: Arc<PipelineSpec>,
@@ -33,6 +34,11 @@ pub(crate) struct Subject {
     pub(crate) about: Option<About>,
     /// Where a bundle was laid out.
     pub(crate) folder: Option<TemporaryFolder>,
+    compiler: Arc<Engine>,
+    /// Where modules from the store were laid.
+    _modules: Option<TemporaryFolder>,
+    /// The operators of which another module runs than the pipeline file names.
+    from_store: Vec<String>,
 }
 
 impl Subject {
@@ -58,8 +64,8 @@ impl Subject {
     }
 
     /// A pipeline's own checkpoints.
-    pub(crate) fn of(spec: Arc<PipelineSpec>, engine: Arc<Engine>) -> Result<Subject> {
-        let modules = wire::modules_in(&spec, &engine)?;
+    pub(crate) fn of(spec: Arc<PipelineSpec>, compiler: Arc<Engine>) -> Result<Subject> {
+        let modules = wire::modules_in(&spec, &compiler)?;
         let wire::Decoding { decoder, known: schemas } = wire::decoding(&spec, &modules)?;
         let links = modules
             .chain
@@ -87,9 +93,25 @@ impl Subject {
             engine,
             about: None,
             folder: None,
+            compiler,
+            _modules: None,
+            from_store: Vec::new(),
         })
     }
 
+    /// With the modules that made the epochs, which the store keeps where the pipeline file names others.
+    pub(crate) async fn plan_of_any(
+        &mut self,
+        from: u64,
+        to: Option<u64>,
+        only: Option<&TopicPartition>,
+    ) -> Result<Plan> {
+        let plan = floe_replay::plan::load(&*self.store, &self.spec.id, from, to, only).await?;
+        self.take_modules_of(&plan.identity).await?;
+        self.checked(plan).await
+    }
+
+    /// Of epochs that the modules of the pipeline file made.
     pub(crate) async fn plan(
         &self,
         from: u64,
@@ -97,9 +119,40 @@ impl Subject {
         only: Option<&TopicPartition>,
     ) -> Result<Plan> {
         let plan = floe_replay::plan::load(&*self.store, &self.spec.id, from, to, only).await?;
+        self.checked(plan).await
+    }
+
+    async fn checked(&self, plan: Plan) -> Result<Plan> {
         self.check(&plan)?;
         wire::schemas::recall(&self.store, &self.spec.id, &self.schemas).await?;
         Ok(plan)
+    }
+
+    /// Checkpoints from before an upgrade were made by modules that the pipeline file does not name any more, and
+    /// that the store keeps.
+    pub(crate) async fn take_modules_of(&mut self, made: &PipelineIdentity) -> Result<()> {
+        let is_it = |link: &Link, made: &OperatorIdentity| {
+            link.factory.describe().module_hash == made.module_hash
+        };
+        let pairs = || self.links.iter().zip(&made.operators);
+        if self.links.len() != made.operators.len() || pairs().all(|(link, it)| is_it(link, it)) {
+            return Ok(());
+        }
+        let others = pairs().filter(|(link, it)| !is_it(link, it));
+        let others: Vec<String> = others.map(|(_, it)| it.name.clone()).collect();
+        let none = BTreeMap::new();
+        let found = made_by::files_made_by(&self.spec, &*self.store, made, &none).await;
+        // Which module is not to be had is said by who compares them.
+        let Ok((mut spec, folder)) = found else { return Ok(()) };
+        for (operator, made) in spec.operators.iter_mut().zip(&made.operators) {
+            if let (Some(now), Some(then)) = (&mut operator.keyed, &made.keyed) {
+                now.tasks = then.tasks;
+            }
+        }
+        let of = Subject::of(Arc::new(spec), Arc::clone(&self.compiler))?;
+        let (about, bundle) = (self.about.take(), self.folder.take());
+        *self = Subject { about, folder: bundle, _modules: folder, from_store: others, ..of };
+        Ok(())
     }
 
     /// Where the plan's records can be had.
@@ -107,10 +160,8 @@ impl Subject {
         From { spec: &self.spec, store: &self.store, plan }
     }
 
-    /// The modules here are those that made the checkpoint.
-    fn check(&self, plan: &Plan) -> Result<()> {
-        let made = &plan.identity;
-        let opened = plan.all_tasks().iter().any(|it| !plan.tasks.contains_key(it));
+    /// The modules here are those that made a checkpoint.
+    pub(crate) fn check_modules(&self, made: &PipelineIdentity) -> Result<()> {
         if made.operators.len() != self.links.len() {
             return Err(Error::invalid(format!(
                 "the checkpoint was made by {} operators, and the pipeline file has {}",
@@ -122,12 +173,22 @@ impl Subject {
             let here = link.factory.describe();
             if here.module_hash != made.module_hash {
                 return Err(Error::invalid(format!(
-                    "operator {:?} is another module (blake3 {}) than the one that made the checkpoint ({})\n→ put that module there again; --operator FILE runs another one on the same input and shows what differs",
+                    "operator {:?} is another module (blake3 {}) than the one that made the checkpoint ({})\n→ the store does not keep that one: put it there again; --operator FILE runs another one on the same input and shows what differs",
                     made.name,
                     short_hex(&here.module_hash),
                     short_hex(&made.module_hash)
                 )));
             }
+        }
+        Ok(())
+    }
+
+    fn check(&self, plan: &Plan) -> Result<()> {
+        let made = &plan.identity;
+        let opened = plan.all_tasks().iter().any(|it| !plan.tasks.contains_key(it));
+        self.check_modules(made)?;
+        for (link, made) in self.links.iter().zip(&made.operators) {
+            let here = link.factory.describe();
             let stack_bytes = |engine: &String| wire::stack_bytes_then(engine, &made.name);
             let stack = stack_bytes(&self.engine)?;
             let then = plan.engines.iter().map(stack_bytes).collect::<Result<Vec<_>>>()?;
@@ -160,6 +221,12 @@ impl Subject {
     /// What may make a difference and is none by itself, for people.
     pub(crate) fn notes(&self, made: &PipelineIdentity) -> Vec<String> {
         let mut notes = Vec::new();
+        if !self.from_store.is_empty() {
+            notes.push(format!(
+                "the pipeline file names another module for {} than the one that made these epochs; that one is run, which the store keeps",
+                self.from_store.join(", ")
+            ));
+        }
         if made.engine != self.engine {
             notes.push(format!("made by engine {:?}, replayed by {:?}", made.engine, self.engine));
         }

@@ -78,8 +78,9 @@ struct Seen<'a> {
 
 impl Watch for Seen<'_> {
     fn rows(&mut self, epoch: u64, records: Option<&Records>, rows: &SinkRows) {
-        let SinkRows { sink, call, batch } = rows;
-        self.stepped.emitted.push(SinkRows { sink: *sink, call: *call, batch: batch.clone() });
+        let SinkRows { sink, call, origin, batch } = rows;
+        let (origin, batch) = (origin.clone(), batch.clone());
+        self.stepped.emitted.push(SinkRows { sink: *sink, call: *call, origin, batch });
         self.watch.rows(epoch, records, rows);
     }
 

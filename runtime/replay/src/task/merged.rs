@@ -27,7 +27,13 @@ impl TaskReplay {
         step: &MergeStep,
         watch: &mut dyn Watch,
     ) -> Result<Option<Difference>> {
-        let rows = if self.altered { usize::MAX } else { step.rows as usize };
+        let mut rows = step.rows as usize;
+        if self.altered && !self.waiting.are_next(from, epoch, step) {
+            rows = usize::MAX;
+            self.taken_ahead.insert(from.clone());
+        } else {
+            self.taken_ahead.remove(from);
+        }
         let found = self.waiting.take(from, epoch, rows);
         let found_rows = found.as_ref().map_or(0, |it| it.batch.num_rows());
         let same = found.as_ref().is_some_and(|it| rows_hash(&it.batch) == step.rows_hash);
@@ -87,13 +93,21 @@ impl TaskReplay {
         epoch: u64,
         from: &TopicPartition,
         watch: &mut dyn Watch,
-    ) -> Option<Difference> {
-        if self.waiting.take(from, epoch, 1).is_none() && !self.altered && !self.goes_past {
+    ) -> Result<Option<Difference>> {
+        // It was among the rows that were taken before.
+        if self.taken_ahead.contains(from) {
+            return Ok(None);
+        }
+        let taken = self.waiting.take(from, epoch, 1);
+        if taken.is_none() && !self.altered && !self.goes_past {
             let from = from.clone();
-            return Some(Difference::Merged { from, expected_rows: 1, found_rows: 0 });
+            return Ok(Some(Difference::Merged { from, expected_rows: 1, found_rows: 0 }));
+        }
+        if let Some(passed) = taken.filter(|_| self.gives_skipped) {
+            return self.merged(epoch, passed, watch);
         }
         self.open.dead_letters += u64::from(self.links.iter().any(|it| it.dead_letters));
         watch.refused(epoch, None, "", "skipped, as the run did: it stops an operator");
-        None
+        Ok(None)
     }
 }

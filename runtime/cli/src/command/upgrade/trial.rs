@@ -7,17 +7,17 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use arrow_array::{RecordBatch, StructArray};
-use floe_core::journal::{BatchStep, Step};
-use floe_core::{Error, EventTime, Offset, Record, Records, Result, TopicPartition};
+use floe_core::{Error, Offset, Record, Records, Result, TopicPartition};
 use floe_pipeline::config::{OnError, PipelineSpec};
 use floe_pipeline::upgrade::{OperatorChange, StateFrom};
-use floe_replay::{Difference, Link, Origin, Plan, PlannedTask, SinkRows, TaskReplay, Watch};
+use floe_replay::{Difference, Link, Origin, Plan, SinkRows, TaskReplay, Watch};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::apply::no_checkpoint;
 use super::plan::{self, New, Upgrade, plan};
 use crate::args::UpgradeArgs;
+use crate::command::replay_other::without_ends;
 use crate::command::rows::value;
 use crate::command::state::{TaskChanges, changes, print_changes, tell};
 use crate::exit::Differs;
@@ -59,7 +59,8 @@ struct Side {
 #[derive(Serialize)]
 struct RowChange {
     task: String,
-    /// The first offset of the batch; none for rows made at a watermark.
+    /// The task of the source and the first offset of the batch; none for rows made at a watermark.
+    from: Option<String>,
     batch: Option<i64>,
     before: Option<Value>,
     after: Option<Value>,
@@ -168,7 +169,6 @@ pub(super) async fn trial(
                 }
             }
         }
-        let epochs = plan.of_task(&task).into_iter().map(|(epoch, it)| (epoch, given_all(it)));
         let mut replay = TaskReplay::new(
             &plan.pipeline,
             &task,
@@ -176,9 +176,11 @@ pub(super) async fn trial(
             &new_links,
             &new.modules.graph,
             &*new_decoding.decoder,
-            epochs.collect(),
+            plan.of_task(&task),
         )?;
         replay.altered = true;
+        // Those, too, that the old one could not take: each alone, as the run had them.
+        replay.gives_skipped = true;
         tasks.push((replay, Seen::default()));
     }
     let (new_done, new_time) = side(tasks)?;
@@ -213,45 +215,19 @@ fn links(chain: &[Module]) -> Vec<Link> {
     chain.iter().map(link).collect()
 }
 
-/// The new operator gets the records, too, that the old one could not take: each alone, as the run had them.
-fn given_all(mut planned: PlannedTask) -> PlannedTask {
-    let mut now = EventTime::MIN;
-    for step in &mut planned.journal.steps {
-        match *step {
-            Step::Batch(batch) => now = batch.virtual_time,
-            Step::Watermark(_)
-            | Step::Retry(_)
-            | Step::Merge(_)
-            | Step::MergeSkip { .. }
-            | Step::Schema(_)
-            | Step::Rows(_) => {}
-            Step::Skip(offset) => {
-                *step = Step::Batch(BatchStep {
-                    first: offset,
-                    last: offset,
-                    count: 1,
-                    input_hash: 0,
-                    virtual_time: now,
-                });
-            }
-        }
-    }
-    planned
-}
-
-/// What came out, by the first offset of the batch that it came of.
+/// What came out, by what it was made from.
 #[derive(Default)]
 struct Seen {
-    rows: BTreeMap<Offset, Vec<RecordBatch>>,
+    rows: BTreeMap<MadeFrom, Vec<RecordBatch>>,
     refused: BTreeSet<(Option<Offset>, String, String)>,
 }
 
-/// Where rows are that were made at a watermark.
-const AT_WATERMARKS: Offset = Offset(i64::MAX);
+/// The task of the source and the first offset of a batch; none for what was made at a watermark.
+type MadeFrom = Option<(TopicPartition, Offset)>;
 
 impl Watch for Seen {
-    fn rows(&mut self, _: u64, records: Option<&Records>, rows: &SinkRows) {
-        let at = records.and_then(Records::first_offset).unwrap_or(AT_WATERMARKS);
+    fn rows(&mut self, _: u64, _: Option<&Records>, rows: &SinkRows) {
+        let at = rows.origin.as_ref().map(|it| (it.task.clone(), it.first));
         self.rows.entry(at).or_default().push(rows.batch.clone());
     }
 
@@ -312,8 +288,8 @@ fn compare(
         let sides = [(&mut old, &upgrade.old.modules.chain), (&mut new_one, &new.modules.chain)];
         for (index, (done, chain)) in sides.into_iter().enumerate() {
             let Some(ended) = &mut done.ended else { continue };
-            let images: Vec<_> = ended.capture()?.into_iter().map(|it| it.1).collect();
-            let bytes: u64 = images.iter().map(|it| it.memory.bytes).sum();
+            let images = ended.capture()?;
+            let bytes: u64 = images.iter().map(|it| it.1.memory.bytes).sum();
             let (side, told) = match index {
                 0 => (&mut report.old, &mut old_told),
                 _ => (&mut report.new, &mut new_told),
@@ -361,25 +337,19 @@ fn stopped_text(difference: &Difference) -> String {
 
 fn compare_rows(
     task: &TopicPartition,
-    old: &BTreeMap<Offset, Vec<RecordBatch>>,
-    new: &BTreeMap<Offset, Vec<RecordBatch>>,
+    old: &BTreeMap<MadeFrom, Vec<RecordBatch>>,
+    new: &BTreeMap<MadeFrom, Vec<RecordBatch>>,
     shown: usize,
     report: &mut Report,
 ) {
-    let offsets: BTreeSet<Offset> = old.keys().chain(new.keys()).copied().collect();
-    for offset in offsets {
-        let (a, b) = (old.get(&offset), new.get(&offset));
+    let all: BTreeSet<&MadeFrom> = old.keys().chain(new.keys()).collect();
+    for made_from in all {
+        let (a, b) = (old.get(made_from), new.get(made_from));
         if a == b {
             continue;
         }
         let (a, b) = (rows_of(a), rows_of(b));
-        // Rows that are the same at both ends are no part of the difference, so that one row more in the
-        // middle is one row more.
-        let same_before = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
-        let ends = a[same_before..].iter().rev().zip(b[same_before..].iter().rev());
-        let same_behind = ends.take_while(|(a, b)| a == b).count();
-        let (a, b) =
-            (&a[same_before..a.len() - same_behind], &b[same_before..b.len() - same_behind]);
+        let (_, a, b) = without_ends(&a, &b);
         for row in 0..a.len().max(b.len()) {
             let (before, after) = (a.get(row), b.get(row));
             match (before, after) {
@@ -391,7 +361,8 @@ fn compare_rows(
             if report.rows.len() < shown {
                 report.rows.push(RowChange {
                     task: task.to_string(),
-                    batch: (offset != AT_WATERMARKS).then_some(offset.0),
+                    from: made_from.as_ref().map(|it| it.0.to_string()),
+                    batch: made_from.as_ref().map(|it| it.1.0),
                     before: before.cloned(),
                     after: after.cloned(),
                 });
@@ -498,7 +469,11 @@ fn first_line(text: &str) -> &str {
 }
 
 fn print_row(out: &mut impl Write, it: &RowChange) -> std::io::Result<()> {
-    let at = it.batch.map_or("at a watermark".to_owned(), |it| format!("batch from {it}"));
+    let at = match (&it.from, it.batch) {
+        (Some(from), Some(batch)) if *from == it.task => format!("batch from {batch}"),
+        (Some(from), Some(batch)) => format!("batch from {from} @ {batch}"),
+        (_, _) => "at a watermark".to_owned(),
+    };
     match (&it.before, &it.after) {
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
             let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();

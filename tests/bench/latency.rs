@@ -19,6 +19,7 @@ use crate::guarantees::percentile;
 use crate::{Bench, feed};
 
 const RATE: u64 = 5_000;
+/// After the first result shows: a new broker takes seconds to make its topic of transactions.
 const WARM_UP: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(20);
 const PARTITIONS: u64 = 4;
@@ -88,10 +89,10 @@ interval = "{INTERVAL}"
     /// Milliseconds of each record that was sent after the warm-up.
     fn measure(&self, input: &str, output: &str) -> Result<Vec<f64>> {
         let (tell, told) = mpsc::channel::<Sent>();
-        let stop = AtomicBool::new(false);
+        let (stop, shows) = (AtomicBool::new(false), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            let sender = scope.spawn(|| send(&self.broker, input, tell));
-            let receiver = scope.spawn(|| receive(&self.broker, output, &stop));
+            let sender = scope.spawn(|| send(&self.broker, input, tell, &shows));
+            let receiver = scope.spawn(|| receive(&self.broker, output, &stop, &shows));
             let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
             let begin = Instant::now();
             while !receiver.is_finished() && begin.elapsed() < PATIENCE {
@@ -102,13 +103,11 @@ interval = "{INTERVAL}"
             }
             stop.store(true, Ordering::Relaxed);
             let seen = receiver.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))??;
-            sent?;
+            let from = sent?;
             let mut at: BTreeMap<i32, Vec<Instant>> = BTreeMap::new();
             for (partition, when) in told {
                 at.entry(partition).or_default().push(when);
             }
-            let first = at.values().filter_map(|it| it.first()).min().context("records")?;
-            let from = *first + WARM_UP;
             let mut latencies = Vec::new();
             for ((partition, offset), shown) in &seen {
                 let when = at.get(partition).and_then(|it| it.get(*offset as usize));
@@ -124,14 +123,25 @@ interval = "{INTERVAL}"
     }
 }
 
-/// Sends at a steady rate; each record is its partition's next.
-fn send(broker: &str, topic: &str, tell: mpsc::Sender<Sent>) -> Result<()> {
+/// Sends at a steady rate; each record is its partition's next. Gives when the warm-up ended.
+fn send(
+    broker: &str,
+    topic: &str,
+    tell: mpsc::Sender<Sent>,
+    shows: &AtomicBool,
+) -> Result<Instant> {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", broker).set("linger.ms", "1");
+    config.set("bootstrap.servers", broker).set("linger.ms", "5");
     let producer: BaseProducer = config.create()?;
     let begin = Instant::now();
-    let total = RATE * (WARM_UP + MEASURED).as_secs();
-    for number in 0..total {
+    let mut from = None;
+    for number in 0.. {
+        match from {
+            None if shows.load(Ordering::Relaxed) => from = Some(Instant::now() + WARM_UP),
+            None => ensure!(begin.elapsed() < PATIENCE, "no result showed in {PATIENCE:?}"),
+            Some(from) if from.elapsed() >= MEASURED => break,
+            Some(_) => {}
+        }
         let due = begin + Duration::from_micros(number * 1_000_000 / RATE);
         while Instant::now() < due {
             producer.poll(Duration::from_millis(1));
@@ -148,11 +158,17 @@ fn send(broker: &str, topic: &str, tell: mpsc::Sender<Sent>) -> Result<()> {
         producer.send(record).map_err(|(error, _)| error)?;
         tell.send((partition, now)).context("nobody listens")?;
     }
-    producer.flush(Duration::from_secs(10)).context("flush the producer")
+    producer.flush(Duration::from_secs(10)).context("flush the producer")?;
+    from.context("records without end end")
 }
 
 /// What shows to a reader of committed transactions, and when first.
-fn receive(broker: &str, topic: &str, stop: &AtomicBool) -> Result<BTreeMap<(i32, i64), Instant>> {
+fn receive(
+    broker: &str,
+    topic: &str,
+    stop: &AtomicBool,
+    shows: &AtomicBool,
+) -> Result<BTreeMap<(i32, i64), Instant>> {
     let mut config =
         KafkaConfig::new(broker, Topics::Names(vec![topic.to_owned()]), "bench-latency");
     config.properties.insert("fetch.wait.max.ms".to_owned(), "5".to_owned());
@@ -169,6 +185,7 @@ fn receive(broker: &str, topic: &str, stop: &AtomicBool) -> Result<BTreeMap<(i32
             return Ok(seen);
         }
         for records in batches {
+            shows.store(true, Ordering::Relaxed);
             for record in records.iter() {
                 let row: Value = serde_json::from_slice(record.value().context("a value")?)?;
                 let number = |name: &str| row[name].as_i64().with_context(|| name.to_owned());

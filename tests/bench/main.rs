@@ -15,14 +15,16 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use guarantees::median;
 use measure::{Usage, run, until_exit};
 use report::{Report, machine};
 
 struct Bench {
     report: Report,
     records: u64,
-    /// Of `guarantees`: how often each is run, and the part that is run alone.
+    /// How often each is run.
     turns: usize,
+    /// Of `guarantees`: the part that is run alone.
     only: Option<String>,
     broker: String,
     floe: PathBuf,
@@ -34,7 +36,11 @@ struct Bench {
 /// Long enough for a checkpoint every 10 s to happen; the state of that many ids is some 400 MB.
 const RECORDS: u64 = 15_000_000;
 /// An odd number has a median.
-const TURNS: usize = 5;
+const TURNS: usize = 3;
+const TURNS_OF_GUARANTEES: usize = 5;
+/// What is run in each turn of `payments`, floe with a checkpoint interval: in an hour none is taken but the last.
+const KINDS: [(&str, Option<&str>); 4] =
+    [("native", None), ("none", Some("1h")), ("ten", Some("10s")), ("one", Some("1s"))];
 /// A name of its own in each run: a broker that is used again keeps the last one.
 fn topic() -> String {
     format!("payments-bench-{}", std::process::id())
@@ -66,7 +72,7 @@ fn main() -> Result<()> {
             json: arguments.iter().any(|it| it == "--json"),
         },
         records: records.unwrap_or(RECORDS),
-        turns: turns.unwrap_or(TURNS),
+        turns: turns.unwrap_or(if guarantees { TURNS_OF_GUARANTEES } else { TURNS }),
         only: value("--only").cloned(),
         broker: variable("FLOE_TEST_KAFKA")?,
         floe: PathBuf::from(variable("FLOE_TEST_BIN")?),
@@ -84,38 +90,61 @@ impl Bench {
         feed::produce(&self.broker, &self.topic, self.records)?;
         let million = self.records as f64 / 1e6;
 
-        let consume = self.child("consume")?;
+        let consume = self.child("consume", "consume")?;
         self.say("consume_cpu_s_per_million", consume.cpu_seconds / million, "s");
-        let native = self.child("native")?;
-        self.say("native_limit_cpu_s_per_million", native.cpu_seconds / million, "s");
-        self.say("native_limit_wall_s_per_million", native.wall_seconds / million, "s");
-        self.say("native_limit_rss_mb", native.rss_mb, "MB");
-
         // The compile cache is warm from here on.
         let first = self.first_record_ms("warm", "1h")?;
         eprintln!("first start, modules compiled: {first:.0} ms to the first record");
-        let without = self.floe("none", "1h")?;
-        let ten = self.floe("ten", "10s")?;
-        let one = self.floe("one", "1s")?;
-        self.say("cpu_s_per_million", ten.usage.cpu_seconds / million, "s");
-        self.say("wall_s_per_million", ten.usage.wall_seconds / million, "s");
-        self.say("ratio_to_native_limit", ten.usage.cpu_seconds / native.cpu_seconds, "ratio");
-        self.say("rss_mb", ten.usage.rss_mb, "MB");
-        self.say("guest_memory_mb", ten.guest_mb, "MB");
-        self.say("rss_over_native_mb", ten.usage.rss_mb - native.rss_mb - ten.guest_mb, "MB");
-        let over = |it: &Run| it.usage.cpu_seconds / without.usage.cpu_seconds - 1.0;
-        self.say("exactly_once_10s_overhead", over(&ten), "fraction");
-        self.say("exactly_once_1s_overhead", over(&one), "fraction");
 
-        let mut firsts: Vec<f64> = (0..5)
+        let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
+        for turn in 0..self.turns {
+            // Each is in each place in some turn: what a run leaves behind, the next one meets.
+            for place in 0..KINDS.len() {
+                let (kind, interval) = KINDS[(turn + place) % KINDS.len()];
+                let name = format!("{kind}-{turn}");
+                let run = match interval {
+                    Some(interval) => self.floe_with(&name, interval, "exactly-once")?,
+                    None => Run { usage: self.child(kind, &name)?, guest_mb: 0.0 },
+                };
+                runs.entry(kind).or_default().push(run);
+                std::fs::remove_dir_all(self.folder.join(&name))?;
+            }
+        }
+        let of =
+            |kind: &str, figure: fn(&Run) -> f64| median(runs[kind].iter().map(figure).collect());
+        self.say("native_limit_cpu_s_per_million", of("native", cpu) / million, "s");
+        self.say("native_limit_wall_s_per_million", of("native", wall) / million, "s");
+        self.say("native_limit_rss_mb", of("native", |it| it.usage.rss_mb), "MB");
+        self.say("cpu_s_per_million", of("ten", cpu) / million, "s");
+        self.say("wall_s_per_million", of("ten", wall) / million, "s");
+        self.say("rss_mb", of("ten", |it| it.usage.rss_mb), "MB");
+        self.say("guest_memory_mb", of("ten", |it| it.guest_mb), "MB");
+        // Neighbours are compared: a machine that changes its pace changes it for both.
+        let pairs = |metric: &str,
+                     unit: &str,
+                     [one, other]: [&str; 2],
+                     over: fn(&Run, &Run) -> f64| {
+            let mut each: Vec<f64> =
+                runs[one].iter().zip(&runs[other]).map(|(one, other)| over(one, other)).collect();
+            each.sort_by(f64::total_cmp);
+            eprintln!("{metric}: {:.3} to {:.3} over the turns", each[0], each[each.len() - 1]);
+            self.say(metric, median(each), unit);
+        };
+        let ratio: fn(&Run, &Run) -> f64 = |one, other| cpu(one) / cpu(other);
+        pairs("ratio_to_native_limit", "ratio", ["ten", "native"], ratio);
+        pairs("rss_over_native_mb", "MB", ["ten", "native"], |ten, native| {
+            ten.usage.rss_mb - native.usage.rss_mb - ten.guest_mb
+        });
+        let overhead: fn(&Run, &Run) -> f64 = |one, other| cpu(one) / cpu(other) - 1.0;
+        pairs("exactly_once_10s_overhead", "fraction", ["ten", "none"], overhead);
+        pairs("exactly_once_1s_overhead", "fraction", ["one", "none"], overhead);
+
+        let firsts: Vec<f64> = (0..5)
             .map(|n| self.first_record_ms(&format!("first{n}"), "1h"))
             .collect::<Result<_>>()?;
-        firsts.sort_by(f64::total_cmp);
-        self.say("first_record_ms", firsts[2], "ms");
-        let mut recoveries: Vec<f64> =
-            (0..3).map(|n| self.recovery_ms(n)).collect::<Result<_>>()?;
-        recoveries.sort_by(f64::total_cmp);
-        self.say("recovery_ms", recoveries[1], "ms");
+        self.say("first_record_ms", median(firsts), "ms");
+        let recoveries = (0..3).map(|n| self.recovery_ms(n)).collect::<Result<Vec<f64>>>()?;
+        self.say("recovery_ms", median(recoveries), "ms");
         Ok(())
     }
 
@@ -123,15 +152,11 @@ impl Bench {
         self.report.say(metric, value, unit, self.records);
     }
 
-    fn child(&self, what: &str) -> Result<Usage> {
+    fn child(&self, what: &str, name: &str) -> Result<Usage> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["child", what, &self.broker, &self.topic]).arg(self.folder.join(what));
+        command.args(["child", what, &self.broker, &self.topic]).arg(self.folder.join(name));
         command.env("MALLOC_CONF", "dirty_decay_ms:1000,muzzy_decay_ms:0");
         run(&mut command)
-    }
-
-    fn floe(&self, name: &str, interval: &str) -> Result<Run> {
-        self.floe_with(name, interval, "exactly-once")
     }
 
     fn floe_with(&self, name: &str, interval: &str, guarantee: &str) -> Result<Run> {
@@ -166,7 +191,9 @@ impl Bench {
     fn floe_run(&self, pipeline: &Path) -> Command {
         let mut command = Command::new(&self.floe);
         command.arg("run").arg(pipeline);
-        command.env("FLOE_CACHE", self.folder.join("cache")).env("FLOE_LOG", "error");
+        command
+            .env("FLOE_CACHE", self.folder.join("cache"))
+            .env("FLOE_LOG", std::env::var("FLOE_LOG").unwrap_or_else(|_| "error".to_owned()));
         command
     }
 
@@ -223,4 +250,12 @@ interval = "{interval}"
 struct Run {
     usage: Usage,
     guest_mb: f64,
+}
+
+fn cpu(run: &Run) -> f64 {
+    run.usage.cpu_seconds
+}
+
+fn wall(run: &Run) -> f64 {
+    run.usage.wall_seconds
 }

@@ -6,15 +6,53 @@ use crate::build::{self, cargo};
 use crate::components::Components;
 use crate::{bench_languages, children, guests, languages};
 
+const USAGE: &str = "\
+cargo xtask bench [NAME] [OPTIONS]
+
+  payments      CPU, memory, first record and recovery of a job, beside the same work natively (the default)
+                --records N, --turns N
+  guarantees    exactly-once beside at-least-once and at-most-once; from topic to topic; commits
+                --records N, --turns N, --only 1s|10s|rekeyed|commits|latencies
+  replay        speed over live, bytes of journal a step, epochs that are identical
+                --records N, --epochs N, --rate RECORDS/S, --interval DURATION, --operators LANGUAGE,…
+  checkpoint    pause, slowdown, bytes and restore of memories of several sizes
+                --sizes MIB,…, --percents N,…, --matrix (of these alone), --page-hashes
+  languages     one operator in each language, beside the same source compiled natively
+                --turns N, --only LANGUAGE
+
+  --json        one JSON object a line: bench, metric, value, unit";
+
+/// Each bench and the options that it takes, those with a value first.
+type Options = (&'static str, &'static [&'static str], &'static [&'static str]);
+const BENCHES: [Options; 5] = [
+    ("payments", &["--records", "--turns"], &[]),
+    ("guarantees", &["--records", "--turns", "--only"], &[]),
+    ("replay", &["--records", "--epochs", "--rate", "--interval", "--operators"], &[]),
+    ("checkpoint", &["--sizes", "--percents"], &["--matrix", "--page-hashes"]),
+    ("languages", &["--turns", "--only"], &[]),
+];
+
 pub(crate) fn bench(arguments: &[&str]) -> Result<()> {
+    if arguments.iter().any(|it| ["--help", "-h", "help"].contains(it)) {
+        println!("{USAGE}");
+        return Ok(());
+    }
     let (name, rest) = match arguments.split_first() {
         Some((name, rest)) if !name.starts_with("--") => (*name, rest),
         _ => ("payments", arguments),
     };
-    if !["payments", "guarantees", "replay", "checkpoint", "languages"].contains(&name) {
-        bail!(
-            "there is no bench {name:?}: there are payments, guarantees, replay, checkpoint and languages"
-        );
+    let Some((_, with_value, alone)) = BENCHES.iter().find(|it| it.0 == name) else {
+        bail!("there is no bench {name:?}\n\n{USAGE}");
+    };
+    let mut given = rest.iter();
+    while let Some(option) = given.next() {
+        if with_value.contains(option) {
+            if given.next().is_none() {
+                bail!("{option} takes a value\n\n{USAGE}");
+            }
+        } else if *option != "--json" && !alone.contains(option) {
+            bail!("bench {name} has no option {option:?}\n\n{USAGE}");
+        }
     }
     let modules = (name == "languages").then(bench_languages::build).transpose()?;
     // The bench of checkpoints has a guest of its own, as text; that of languages has many.

@@ -55,3 +55,4 @@ mod new_operators;
 mod outbox;
 mod typed;
 mod verify;
+mod situations;

@@ -97,6 +97,85 @@ fn batches(lab: &Lab, place: Place) -> Result<()> {
     Ok(())
 }
 
+/// `floe verify --recompute`: of each partition the rows of the batch that replaced it last, whether all
+/// checkpoints are kept or the table of an older one is taken as it is; then a row doubled, one lost and one changed.
+#[test]
+fn replaced_partitions_are_made_anew_and_compared() {
+    check("overwrites::replaced_partitions", &[], |lab| {
+        // Day 2 is replaced twice; at the end the oldest checkpoint that is kept is not the first.
+        let scene = Scene::new(lab, "overwrite-verified", Place::Local)?;
+        let by_day = recomputed(
+            scene,
+            "[\"day\"]",
+            &[("day-1", 300), ("day-2", 20), ("day-3", 50), ("day-4", 20)],
+        )?;
+        // All days begin with the same letters, and are one partition.
+        let scene = Scene::new(lab, "overwrite-verified-all", Place::Local)?;
+        recomputed(scene, "[\"truncate(4, day)\"]", &[("day-4", 20)])?.done();
+
+        let tampered = by_day.reader("tamper.py")?.output().context("start tamper.py")?;
+        ensure!(tampered.status.success(), "{}", String::from_utf8_lossy(&tampered.stderr));
+        let tampered: Value = serde_json::from_slice(&tampered.stdout)?;
+        let mut process = by_day.start(&RECOMPUTE)?;
+        ensure!(process.wait(PATIENCE)? == End::Code(5), "{}", process.last_words());
+        let said = process.said();
+        for name in ["doubled", "lost", "changed"] {
+            let id = tampered[name]["txn_id"].as_str().context("an id")?;
+            ensure!(said.contains(&format!("txn_id={id} ")), "{name} {id}\n{said}");
+        }
+        by_day.done();
+        Ok(())
+    });
+}
+
+const RECOMPUTE: [&str; 6] = ["verify", "--recompute", "--key", "day", "--distinct", "txn_id"];
+
+/// Four batches, each compared; in the end the table has so many rows of each day.
+fn recomputed<'a>(
+    mut scene: Scene<'a>,
+    by: &'static str,
+    days: &[(&str, u32)],
+) -> Result<Scene<'a>> {
+    scene.settings.module = scene.lab.floe.with_file_name("plugins").join("project.wasm");
+    scene.settings.operator = "config = { columns = [\"day\", \"id as txn_id: string\", \"amount as amount_minor\", \"_partition as kafka_partition\", \"_offset as kafka_offset\"] }".to_owned();
+    scene.settings.source = Some(
+        "recording = \"payments.jsonl\"\ncolumns = [\"day: string\", \"id: long\", \"amount: long\", \"_partition: int\", \"_offset: long\"]"
+            .to_owned(),
+    );
+    scene.settings.partition_by = by;
+    scene.settings.sink = "mode = \"overwrite-partition\"";
+    let (mut offset, mut text) = (0, String::new());
+    for (keep, batched) in [
+        (100, vec![(1, 0..300), (2, 0..300)]),
+        (100, vec![(2, 200..350), (3, 0..50)]),
+        (2, vec![(2, 0..20), (4, 0..90)]),
+        (2, vec![(4, 80..100)]),
+    ] {
+        scene.settings.keep = keep;
+        scene.write_pipeline()?;
+        text += &batch(&mut offset, &batched);
+        std::fs::write(scene.recording(), &text)?;
+        scene.run_until_end()?;
+        let asked = [&RECOMPUTE[..1], &["pipeline.toml"], &RECOMPUTE[1..], &["--json"]].concat();
+        let report = json(&scene, &asked)?;
+        ensure!(report["keys_that_differ"] == 0, "{by} {batched:?}: {report}");
+    }
+    let wanted = days.iter().map(|(day, rows)| ((*day).to_owned(), *rows)).collect();
+    let found = row_counts(&scene)?;
+    ensure!(found == wanted, "{by}: {found:?}");
+    Ok(scene)
+}
+
+/// How many rows each day has.
+fn row_counts(scene: &Scene<'_>) -> Result<BTreeMap<String, u32>> {
+    let mut days = BTreeMap::new();
+    for row in scene.rows()? {
+        let row: Value = serde_json::from_str(&row)?;
+        *days.entry(row["day"].as_str().context("a day")?.to_owned()).or_default() += 1;
+    }
+    Ok(days)
+}
+
 /// As `floe savepoint` asks a process that runs elsewhere.
 fn ask_for_savepoint(scene: &Scene<'_>) -> Result<()> {
     let folder = scene.folder.join("checkpoints");

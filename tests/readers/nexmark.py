@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares the rows of a Nexmark query with DuckDB's answer over all events at once.
+"""Compares the rows of Nexmark queries with DuckDB's answers over all events at once.
 
 Nothing of floe is used: events are read from the recording, rows from what `floe rows --json` printed.
 Windows that only the last events ("end") are in stay open, and hold no bids, persons or auctions.
@@ -77,9 +77,8 @@ QUERIES = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("query", choices=QUERIES)
     parser.add_argument("events", help="the recording (.jsonl)")
-    parser.add_argument("rows", help="what `floe rows --json` printed")
+    parser.add_argument("rows", nargs="+", help="QUERY=FILE each: what `floe rows --json` printed")
     arguments = parser.parse_args()
     connection = duckdb.connect()
     connection.execute(
@@ -91,10 +90,15 @@ def main() -> int:
     values = [(it["partition"], json.loads(it["value"])) for it in records]
     insert(connection, "events", [(partition, *(value.get(it) for it in fields)) for partition, value in values])
     connection.execute("CREATE VIEW bids AS SELECT * FROM events WHERE kind = 'bid'")
-    said = OWN_COLUMNS.get(arguments.query, COLUMNS)
-    connection.execute(f"CREATE TABLE wanted AS SELECT * FROM ({QUERIES[arguments.query]}) AS it({said})")
-    connection.execute("CREATE TABLE found AS SELECT * FROM wanted LIMIT 0")
-    with open(arguments.rows, encoding="utf-8") as lines:
+    equal = [is_equal(connection, *it.split("=", 1)) for it in arguments.rows]
+    return 0 if all(equal) else 1
+
+
+def is_equal(connection, query: str, file: str) -> bool:
+    said = OWN_COLUMNS.get(query, COLUMNS)
+    connection.execute(f"CREATE OR REPLACE TABLE wanted AS SELECT * FROM ({QUERIES[query]}) AS it({said})")
+    connection.execute("CREATE OR REPLACE TABLE found AS SELECT * FROM wanted LIMIT 0")
+    with open(file, encoding="utf-8") as lines:
         rows = [json.loads(it) for it in lines]
     insert(connection, "found", [tuple(moment(row.get(it)) for it in names(said)) for row in rows])
     (count,) = connection.execute("SELECT count(*) FROM wanted").fetchone()
@@ -103,9 +107,9 @@ def main() -> int:
         found = connection.execute(f"SELECT * FROM (FROM {one} EXCEPT ALL FROM {other}) ORDER BY ALL").fetchall()
         wrong += len(found)
         if found:
-            print(f"DIFFERS  {arguments.query}: {len(found)} rows are {what}", *found[:5], sep="\n  ")
-    print(f"{arguments.query}: {count} rows by DuckDB, {len(rows)} by floe, {wrong} differ")
-    return 0 if wrong == 0 and count > 0 else 1
+            print(f"DIFFERS  {query}: {len(found)} rows are {what}", *found[:5], sep="\n  ")
+    print(f"{query}: {count} rows by DuckDB, {len(rows)} by floe, {wrong} differ")
+    return wrong == 0 and count > 0
 
 
 def names(columns: str) -> list[str]:

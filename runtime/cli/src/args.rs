@@ -1,5 +1,6 @@
 //! What can be said to `floe` on a command line.
 
+mod align;
 mod language;
 mod replay;
 mod rewind;
@@ -15,6 +16,7 @@ use crate::command::sweep::SweepArgs;
 use crate::command::upgrade::Partitioner;
 use crate::exit;
 
+pub(crate) use align::AlignArgs;
 pub(crate) use language::Language;
 pub(crate) use replay::ReplayArgs;
 pub(crate) use rewind::RewindArgs;
@@ -46,6 +48,8 @@ pub(crate) enum Command {
     Status(PipelineArgs),
     /// The rows of the pipeline's table
     Rows(RowsArgs),
+    /// At which snapshots several pipelines' tables tell the same moment of event time
+    Align(AlignArgs),
     /// What was saved
     Checkpoint {
         #[command(subcommand)]

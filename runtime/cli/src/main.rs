@@ -37,6 +37,7 @@ fn dispatch(args: Args) -> anyhow::Result<()> {
         Command::Publish(args) => command::publish::publish(args),
         Command::Status(args) => command::status::status(args),
         Command::Rows(args) => command::rows::rows(args),
+        Command::Align(args) => command::align::align(args),
         Command::Checkpoint { command: CheckpointCommand::List(args) } => {
             command::checkpoint::list(args)
         }

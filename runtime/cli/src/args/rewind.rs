@@ -37,6 +37,6 @@ fn parse_offset(text: &str) -> Result<(TopicPartition, Offset), String> {
     Ok((task, Offset(offset)))
 }
 
-fn parse_time(text: &str) -> Result<EventTime, String> {
+pub(super) fn parse_time(text: &str) -> Result<EventTime, String> {
     parse_timestamp(text).map_err(|_| format!("{text:?} is no time such as 2026-01-31T06:00:00Z"))
 }

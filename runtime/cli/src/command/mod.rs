@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod align;
 pub(crate) mod bisect;
 pub(crate) mod bundle;
 pub(crate) mod build;

@@ -15,6 +15,7 @@
 //! repeated; under at-least-once rows become visible before the manifest, and I4 and I6 do not hold.
 
 pub mod advance;
+pub mod align;
 pub mod fence;
 pub mod guarantee;
 pub mod identity;

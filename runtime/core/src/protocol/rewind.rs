@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::committable::ManifestRef;
 use crate::epoch::{EntryId, Epoch};
 use crate::error::{Error, Result};
+use crate::event_time::EventTime;
 use crate::manifest::{CheckpointManifest, SinkEntry};
 use crate::position::{Offset, Position, TopicPartition};
 
@@ -19,6 +20,10 @@ pub struct TableHistory {
     pub commits: Vec<(EntryId, i64)>,
     /// The snapshot before the sink's first commit; the head where there was none yet.
     pub before: Option<i64>,
+    /// The branch's newest snapshot, whoever made it.
+    pub head: Option<i64>,
+    /// The watermarks of the pipeline's snapshots, under whatever guarantee they were made.
+    pub watermarks: Vec<(EventTime, i64)>,
 }
 
 /// A checkpoint, and for each table the snapshot at which the branch begins. `None`: the table is empty.
@@ -63,8 +68,9 @@ pub fn branch_point(
     })
 }
 
-/// `None`: there is none that holds this and nothing behind it.
-fn snapshot_at(
+/// The snapshot that holds the rows up to a checkpoint; in it `None` where the table is empty then. `None`: there
+/// is none that holds this and nothing behind it.
+pub fn snapshot_at(
     place: ManifestRef,
     manifest: &CheckpointManifest,
     table: &TableHistory,

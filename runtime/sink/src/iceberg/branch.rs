@@ -3,7 +3,7 @@
 use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::protocol::judge::Marker;
 use floe_core::protocol::rewind::TableHistory;
-use floe_core::{Error, Result};
+use floe_core::{Error, EventTime, Result};
 use iceberg::spec::{SnapshotReference, SnapshotRetention};
 use iceberg::{TableRequirement, TableUpdate};
 
@@ -32,8 +32,16 @@ pub async fn table_history(
         table: ident.to_string(),
         commits: Vec::new(),
         before: head,
+        head,
+        watermarks: Vec::new(),
     };
     for snapshot in ancestors(metadata, &config.branch) {
+        let said = &snapshot.summary().additional_properties;
+        if said.get("floe.pipeline").is_some_and(|it| it == pipeline)
+            && let Some(Ok(watermark)) = said.get("floe.watermark-ms").map(|it| it.parse())
+        {
+            history.watermarks.push((EventTime(watermark), snapshot.snapshot_id()));
+        }
         let marker = snapshot.summary().additional_properties.get(&key);
         if let Some(marker) = marker.and_then(|it| Marker::parse(it)) {
             history.commits.push((marker.manifest.id, snapshot.snapshot_id()));

@@ -75,7 +75,7 @@ fn encode_as(version: u32, table: &Table, data: Vec<DataFile>, deletes: BySpec) 
 }
 
 /// Whether the epoch takes rows out of the table. Then it is a snapshot of its own.
-pub(super) fn takes_rows_out(bytes: &[u8]) -> Result<bool> {
+pub fn takes_rows_out(bytes: &[u8]) -> Result<bool> {
     let content: Content = serde_json::from_slice(bytes)
         .map_err(|error| Error::corrupt(format!("committable: {error}")))?;
     Ok(!content.deletes.is_empty() || content.version == REPLACES)

@@ -36,14 +36,17 @@ mod error;
 mod read;
 mod stream;
 mod stored;
+mod partitioning;
 
 pub use branch::{begin_branch, table_history};
+pub use committable::takes_rows_out;
 pub use config::{
     CatalogConfig, CatalogKind, SchemaEvolution, TableConfig, UpsertConfig, WriteMode,
 };
 pub use connect::connect;
 pub use evolve::fix_table;
 pub use orphans::sweep_table;
+pub use partitioning::Partitioning;
 pub use publish::{Published, publish};
 pub use read::{TableCommit, read_commits, read_epoch_rows, read_rows};
 pub use schema::Mismatch;

@@ -8,7 +8,7 @@ use floe_core::{Error, Offset, Position, Result, TopicPartition};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use iceberg::arrow::schema_to_arrow_schema;
-use iceberg::spec::{Schema, SnapshotRef, TableMetadata};
+use iceberg::spec::{PartitionSpec, Schema, SnapshotRef, TableMetadata};
 use iceberg::table::Table;
 
 use super::config::{CatalogConfig, TableConfig};
@@ -92,6 +92,10 @@ impl TableAt {
 
     pub(super) fn schema(&self) -> &Schema {
         self.table.metadata().current_schema()
+    }
+
+    pub(super) fn partition_spec(&self) -> &PartitionSpec {
+        self.table.metadata().default_partition_spec()
     }
 
     /// These columns of all rows, in any order of rows.

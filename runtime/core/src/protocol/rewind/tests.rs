@@ -54,6 +54,7 @@ fn table(commits: &[(u64, i64)], before: Option<i64>) -> TableHistory {
         table: "lake.rows".into(),
         commits: commits.iter().map(|it| (place(it.0).id, it.1)).collect(),
         before,
+        ..TableHistory::default()
     }
 }
 

@@ -4,17 +4,19 @@
 mod base;
 mod execute;
 mod newest;
+mod partitions;
 mod reader;
 mod spool;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use floe_core::{Error, Result, TopicPartition};
+use floe_core::{Result, TopicPartition};
 use floe_operator::Engine;
 use floe_pipeline::config::{NamedSink, PipelineSpec, TableSpec, WriteMode};
-use floe_sink::iceberg::TableAt;
+use floe_sink::iceberg::{Partitioning, TableAt, takes_rows_out};
 
 use crate::replay::folder::TemporaryFolder;
 use crate::replay::subject::Subject;
@@ -22,6 +24,7 @@ use crate::terminal::Terminal;
 use crate::wire;
 use base::Base;
 use newest::Newest;
+use partitions::Partitions;
 pub(super) use reader::RecomputedReader;
 use spool::Spool;
 
@@ -39,10 +42,19 @@ pub(super) struct Recomputed {
     to: u64,
     tasks: Vec<TopicPartition>,
     spool: PathBuf,
-    /// Of a table of mode "upsert": which rows are the last of their keys.
-    newest: Option<Newest>,
+    stands: Stands,
     records: u64,
     _folder: TemporaryFolder,
+}
+
+/// Which of the rows that were made are in the table at the end.
+#[derive(Clone)]
+enum Stands {
+    All,
+    /// Of a table of mode "upsert": the last of their keys.
+    Newest(Newest),
+    /// Of mode "overwrite-partition".
+    Partitions(Arc<Partitions>),
 }
 
 impl Recomputed {
@@ -55,16 +67,6 @@ impl Recomputed {
         terminal: &Terminal,
     ) -> anyhow::Result<Recomputed> {
         let number = spec.sinks.iter().position(|it| it.name == sink.name).unwrap_or(0);
-        let keyed_by = match &table_spec.mode {
-            WriteMode::Append => None,
-            WriteMode::Upsert { key, .. } => Some(key.clone()),
-            WriteMode::OverwritePartition => {
-                return Err(Error::invalid(
-                    "--recompute is for tables that rows are appended or upserted to, and this one's partitions are replaced\n→ --against a file or a table",
-                )
-                .into());
-            }
-        };
         let base = Base::of(span, table)?;
         let base_table = match base.snapshot {
             Some(snapshot) => {
@@ -84,9 +86,17 @@ impl Recomputed {
         let spool = Spool::create(&spooled, &table.columns, Box::new(stored))?;
         let epochs = (base.epoch, span.epoch);
         let made = execute::execute((&subject, file), epochs, number, spool, terminal).await?;
-        let newest = match keyed_by {
-            None => None,
-            Some(key) => Some(Newest::of(&folder.path().join("newest.db"), &spooled, key).await?),
+        let stands = match &table_spec.mode {
+            WriteMode::Append => Stands::All,
+            WriteMode::Upsert { key, .. } => {
+                let file = folder.path().join("newest.db");
+                Stands::Newest(Newest::of(&file, &spooled, key.clone()).await?)
+            }
+            WriteMode::OverwritePartition => {
+                let replacing = replacing(span, &sink.name)?;
+                let partitioning = Partitioning::of(table)?;
+                Stands::Partitions(Arc::new(Partitions::of(partitioning, &replacing, &spooled)?))
+            }
         };
         Ok(Recomputed {
             columns: Arc::clone(&table.columns),
@@ -95,7 +105,7 @@ impl Recomputed {
             to: span.epoch,
             tasks: made.tasks,
             spool: spooled,
-            newest,
+            stands,
             records: made.records,
             _folder: folder,
         })
@@ -132,4 +142,18 @@ impl Recomputed {
     pub(super) async fn open(&self, names: &[String]) -> Result<RecomputedReader> {
         RecomputedReader::open(self, names).await
     }
+}
+
+/// The epochs that replaced what was in their partitions.
+fn replacing(span: &Span, sink: &str) -> Result<BTreeSet<i64>> {
+    let mut epochs = BTreeSet::new();
+    for manifest in &span.manifests {
+        let Some(entry) = manifest.sink(sink).filter(|it| !it.committable.is_empty()) else {
+            continue;
+        };
+        if takes_rows_out(&entry.committable.content)? {
+            epochs.insert(manifest.epoch.0 as i64);
+        }
+    }
+    Ok(epochs)
 }

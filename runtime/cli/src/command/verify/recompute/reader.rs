@@ -1,5 +1,7 @@
 //! The rows that the table must hold, batch by batch: what was made anew, then what was there before and is still.
 
+use std::sync::Arc;
+
 use arrow_array::{BooleanArray, RecordBatch};
 use arrow_select::filter::filter_record_batch;
 use floe_core::{Error, Result, TopicPartition};
@@ -8,8 +10,9 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use sqlx::sqlite::SqliteConnection;
 
 use super::newest::{Last, Newest};
+use super::partitions::Partitions;
 use super::spool::{self, Spooled};
-use super::{ANY_OF_SEVERAL, Recomputed};
+use super::{ANY_OF_SEVERAL, Recomputed, Stands};
 use crate::command::verify::reader::{Places, Rows};
 
 const BATCH: usize = 8192;
@@ -19,23 +22,34 @@ pub(crate) struct RecomputedReader {
     /// The number of the next row of `made`.
     number: i64,
     tasks: Vec<TopicPartition>,
-    newest: Option<(Newest, SqliteConnection)>,
+    stands: Standing,
     base: Option<RowStream>,
     base_epoch: u64,
 }
 
+enum Standing {
+    All,
+    Newest(Newest, SqliteConnection),
+    Partitions(Arc<Partitions>),
+}
+
 impl RecomputedReader {
     pub(super) async fn open(of: &Recomputed, names: &[String]) -> Result<RecomputedReader> {
-        let newest = match &of.newest {
-            None => None,
-            Some(newest) => Some((newest.clone(), newest.open().await?)),
+        // Keys and partitions are told by all of their columns.
+        let (stands, told_by): (Standing, Vec<String>) = match &of.stands {
+            Stands::All => (Standing::All, Vec::new()),
+            Stands::Newest(newest) => {
+                (Standing::Newest(newest.clone(), newest.open().await?), newest.key().to_vec())
+            }
+            Stands::Partitions(partitions) => (
+                Standing::Partitions(Arc::clone(partitions)),
+                partitions.columns().map(str::to_owned).collect(),
+            ),
         };
-        // Keys are looked for by all of their columns.
         let mut names = names.to_vec();
-        let key = of.newest.iter().flat_map(|it| it.key());
-        for name in key {
-            if !names.contains(name) {
-                names.push(name.clone());
+        for name in told_by {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         let base = match &of.base_table {
@@ -46,7 +60,7 @@ impl RecomputedReader {
             made: spool::read(&of.spool, BATCH)?,
             number: 0,
             tasks: of.tasks.clone(),
-            newest,
+            stands,
             base,
             base_epoch: of.base.epoch,
         })
@@ -58,8 +72,12 @@ impl RecomputedReader {
         }
         let Some(base) = &mut self.base else { return Ok(None) };
         let Some(mut rows) = base.next().await? else { return Ok(None) };
-        if let Some((newest, database)) = &mut self.newest {
-            let stays = newest.not_made(database, &rows).await?;
+        let stays = match &mut self.stands {
+            Standing::All => None,
+            Standing::Newest(newest, database) => Some(newest.not_made(database, &rows).await?),
+            Standing::Partitions(partitions) => Some(partitions.untouched(&rows)?),
+        };
+        if let Some(stays) = stays {
             rows = filtered(&rows, stays.into_iter())?;
         }
         let place = format!("there already at epoch {}", self.base_epoch);
@@ -75,9 +93,18 @@ impl RecomputedReader {
             format!("{task} in epoch {}", spooled.epochs.value(row))
         };
         let count = spooled.rows.num_rows();
-        let Some((_, database)) = &mut self.newest else {
-            let places = Places::Each((0..count).map(place).collect());
-            return Ok(Rows { batch: spooled.rows, places });
+        let database = match &mut self.stands {
+            Standing::All => {
+                let places = Places::Each((0..count).map(place).collect());
+                return Ok(Rows { batch: spooled.rows, places });
+            }
+            Standing::Partitions(partitions) => {
+                let stands = partitions.stand(&spooled.rows, &spooled.epochs)?;
+                let places = (0..count).filter(|row| stands[*row]).map(place).collect();
+                let batch = filtered(&spooled.rows, stands.iter().copied())?;
+                return Ok(Rows { batch, places: Places::Each(places) });
+            }
+            Standing::Newest(_, database) => database,
         };
         let last = Newest::last_of(database, begin..self.number).await?;
         let of = |row: usize| last.get(&(begin + row as i64));

@@ -12,13 +12,11 @@ use floe_core::{ErrorKind, Result};
 
 use crate::chain::{Chains, ObjectNumber};
 use crate::pack::Packer;
-use crate::part::{
-    DecodedPages, PART_PAGES_MAX, Page, PartError, decode_pages, decode_version_1, encode_pages,
-};
+use crate::part::{DecodedPages, PART_PAGES_MAX, Page, PartError, decode_pages, decode_version_1};
 use crate::paths::Paths;
 use crate::read::read_object;
 use crate::state_hash::PageHash;
-use crate::write::on_a_thread;
+use crate::write::{encode, on_a_thread};
 
 /// An object that cannot be read now stays in the chain. That is said and harmless to this checkpoint:
 /// it names what is there.
@@ -78,17 +76,15 @@ pub(crate) async fn clean(
             let hashes: Vec<(u32, PageHash)> =
                 piece.iter().map(|(page, _)| (*page, first.hashes[*page as usize])).collect();
             let piece = piece.to_vec();
-            let encode = move || {
-                let pages: Vec<Page<'_>> = piece
-                    .iter()
-                    .map(|(number, content)| Page { number: *number, content })
-                    .collect();
-                encode_pages(&pages)
-            };
-            let part = on_a_thread(encode).await?.map_err(|error| {
-                floe_core::Error::retry(format!("compress the state of {task}: {error}"))
-            })?;
-            let place = packer.add(&part).await?;
+            let compressors = packer.compressors();
+            let encoded = on_a_thread(move || {
+                let pages = piece.iter().map(|(number, content)| Page { number: *number, content });
+                encode(pages, &compressors)
+            });
+            let part = encoded
+                .await?
+                .map_err(|error| error.context(format!("write the state of {task} anew")))?;
+            let place = packer.add_pressed(part).await?;
             for (task, index) in &memories {
                 let chain = &mut chains.tasks.get_mut(task).expect("it was iterated over")[*index];
                 chain.add(place, false, hashes.iter().copied());

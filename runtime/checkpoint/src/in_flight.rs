@@ -9,7 +9,8 @@ use floe_core::event_time::EventTime;
 use floe_core::in_flight::{InFlight, InFlightElement, InFlightOrigin, PassedInFlight};
 use floe_core::position::{Offset, TopicPartition};
 
-use crate::part::{PartError, ZSTD_LEVEL};
+use crate::compressor::ZSTD_LEVEL;
+use crate::part::PartError;
 
 const ROWS: u8 = 1;
 const WATERMARK: u8 = 2;

@@ -19,6 +19,7 @@ mod sweep;
 pub mod garbage;
 pub mod view;
 
+mod compressor;
 mod part;
 mod in_flight;
 pub mod state_hash;

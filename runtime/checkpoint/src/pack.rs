@@ -15,11 +15,15 @@ use floe_core::{Error, ErrorKind, Result};
 use futures::stream::{FuturesOrdered, StreamExt};
 
 use crate::chain::ObjectNumber;
+use crate::compressor::{Compressor, Compressors};
 use crate::paths::{Paths, part_object};
 use crate::write::{OBJECT_BYTES, on_a_thread};
 
 /// Objects on their way at a time: they bound the memory that waits for the network.
 const UPLOADS_MAX: usize = 2;
+
+/// Such a part is one of several, of which each may have 4 MiB of pages.
+const LARGE_PART_BYTES: usize = 1 << 20;
 
 /// Each as patient as the store is.
 const ATTEMPTS_MAX: u32 = 3;
@@ -32,6 +36,7 @@ pub(crate) struct Packer {
     first: ObjectNumber,
     count: usize,
     packed: Vec<u8>,
+    compressors: Compressors,
     uploads: FuturesOrdered<Pin<Box<dyn Future<Output = Result<ObjectRef>> + Send>>>,
     objects: Vec<ObjectRef>,
 }
@@ -53,9 +58,25 @@ impl Packer {
             first,
             count: 0,
             packed: Vec::new(),
+            compressors: Compressors::default(),
             uploads: FuturesOrdered::new(),
             objects: Vec::new(),
         }
+    }
+
+    /// Where those are that `add_pressed` takes.
+    pub(crate) fn compressors(&self) -> Compressors {
+        self.compressors.clone()
+    }
+
+    /// Puts the part that was pressed behind the others, as `add` does.
+    pub(crate) async fn add_pressed(
+        &mut self,
+        pressed: Compressor,
+    ) -> Result<(ObjectNumber, u64, u64)> {
+        let place = self.add(pressed.part()).await?;
+        self.compressors.give_back(pressed);
+        Ok(place)
     }
 
     /// Puts a part behind the others. Returns where it is: object, start, length.
@@ -66,8 +87,11 @@ impl Packer {
         let start = self.packed.len() as u64;
         let wanted = self.packed.len() + part.len();
         if self.packed.capacity() < wanted {
-            // Twice as much as before, as ever, but no more than an object.
-            let capacity = wanted.max(OBJECT_BYTES.min(2 * self.packed.len()));
+            // Of large parts an object is filled for sure, and nothing of it is moved while it grows. Else twice
+            // as much as before, as ever.
+            let large = self.count > 0 || part.len() >= LARGE_PART_BYTES;
+            let grown = if large { OBJECT_BYTES } else { OBJECT_BYTES.min(2 * self.packed.len()) };
+            let capacity = wanted.max(grown);
             self.packed.reserve_exact(capacity - self.packed.len());
         }
         self.packed.extend_from_slice(part);

@@ -2,7 +2,7 @@
 //!
 //! Version 1 had one part a task, with head and whole memories; it is still read.
 
-use std::io::{Read, Write};
+use std::io::Read;
 
 use bytes::Bytes;
 use floe_core::encoding::{DecodeError, Decoder, Encoder};
@@ -13,6 +13,7 @@ use floe_core::journal::Journal;
 use floe_core::position::Offset;
 use floe_core::task::CapturedTask;
 
+use crate::compressor::Compressor;
 use crate::in_flight;
 use crate::state_hash::{decode_globals, encode_globals};
 
@@ -37,9 +38,6 @@ pub(crate) const PART_PAGES_MAX: usize = 1024;
 pub(crate) const WASM_PAGE_BYTES: u64 = 64 * 1024;
 pub(crate) const MEMORY_BYTES_MAX: u64 = 65_536 * WASM_PAGE_BYTES;
 
-/// zstd-1: 1.1 GB/s on memory images (DESIGN §3); more levels cost time that the next epoch waits for.
-pub(crate) const ZSTD_LEVEL: i32 = 1;
-
 /// A page with its number.
 pub(crate) struct Page<'a> {
     pub(crate) number: u32,
@@ -47,7 +45,7 @@ pub(crate) struct Page<'a> {
 }
 
 /// Encodes pages, which come in the order of their numbers. Zeros are named and not stored.
-pub(crate) fn encode_pages(pages: &[Page<'_>]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn encode_pages(pages: &[Page<'_>], compressor: &mut Compressor) -> std::io::Result<()> {
     assert!(pages.len() <= PART_PAGES_MAX);
     assert!(pages.is_sorted_by(|a, b| a.number < b.number));
     let (zeros, stored): (Vec<_>, Vec<_>) = pages.iter().partition(|it| *it.content == ZERO_PAGE);
@@ -56,12 +54,7 @@ pub(crate) fn encode_pages(pages: &[Page<'_>]) -> std::io::Result<Vec<u8>> {
     e.u32(PAGES_VERSION);
     encode_runs(&mut e, &stored);
     encode_runs(&mut e, &zeros);
-    let mut frame = zstd::stream::write::Encoder::new(e.finish(), ZSTD_LEVEL)?;
-    frame.set_pledged_src_size(Some((stored.len() * PAGE_BYTES) as u64))?;
-    for page in stored {
-        frame.write_all(page.content)?;
-    }
-    frame.finish()
+    compressor.press(&e.finish(), stored.iter().map(|it| it.content))
 }
 
 fn encode_runs(e: &mut Encoder, pages: &[&Page<'_>]) {

@@ -16,6 +16,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::chain::{Chains, MemoryChain, part_ref};
 use crate::clean::clean;
+use crate::compressor::{Compressor, Compressors};
 use crate::pack::Packer;
 use crate::part::{PART_PAGES_MAX, Page, encode_head, encode_pages};
 use crate::paths::Paths;
@@ -197,15 +198,18 @@ async fn write_shared(
 ) -> Result<()> {
     let contents: Vec<Vec<(u32, Bytes)>> =
         groups.iter().map(|it| it.contents(memories).collect()).collect();
+    let compressors = packer.compressors();
     let parts = contents.into_iter().map(|pages| {
+        let compressors = compressors.clone();
         on_a_thread(move || {
-            encode(pages.iter().map(|(number, content)| Page { number: *number, content }))
+            let pages = pages.iter().map(|(number, content)| Page { number: *number, content });
+            encode(pages, &compressors)
         })
     });
     let mut parts = futures::stream::iter(parts).buffered(threads());
     for group in &groups {
         let part = parts.next().await.expect("each group has its part")??;
-        let place = packer.add(&part).await?;
+        let place = packer.add_pressed(part).await?;
         for memory in &group.memories {
             let memory = &memories[*memory];
             let chain = chains.memory(&heads[memory.task].task, memory.index);
@@ -222,28 +226,37 @@ async fn write_own(
     pieces: Vec<ChangedPiece>,
 ) -> Result<()> {
     let own = pieces.into_iter().filter(|it| it.pages.iter().any(|page| !page.shared));
+    let compressors = packer.compressors();
     let mut encoded = futures::stream::iter(own)
         .map(|piece| {
+            let compressors = compressors.clone();
             on_a_thread(move || {
                 let own: Vec<_> = piece.pages.iter().filter(|it| !it.shared).collect();
                 let pages =
                     own.iter().map(|it| Page { number: it.number, content: piece.content(it) });
                 let hashes: Vec<_> = own.iter().map(|it| (it.number, it.hash)).collect();
-                Ok((encode(pages)?, hashes))
+                Ok((encode(pages, &compressors)?, hashes))
             })
         })
         .buffered(threads());
     while let Some(part) = encoded.next().await {
-        let (bytes, pages) = part??;
-        let place = packer.add(&bytes).await?;
+        let (part, pages) = part??;
+        let place = packer.add_pressed(part).await?;
         chain.add(place, false, pages.into_iter());
     }
     Ok(())
 }
 
-fn encode<'a>(pages: impl Iterator<Item = Page<'a>>) -> Result<Vec<u8>> {
-    encode_pages(&pages.collect::<Vec<_>>())
-        .map_err(|error| Error::retry(format!("compress: {error}")))
+/// A compressor that holds the part.
+pub(crate) fn encode<'a>(
+    pages: impl Iterator<Item = Page<'a>>,
+    compressors: &Compressors,
+) -> Result<Compressor> {
+    let pressed = compressors.take().and_then(|mut compressor| {
+        encode_pages(&pages.collect::<Vec<_>>(), &mut compressor)?;
+        Ok(compressor)
+    });
+    pressed.map_err(|error| Error::retry(format!("compress: {error}")))
 }
 
 fn threads() -> usize {

@@ -200,12 +200,18 @@ fn a_letter_given_back_outlives_a_rollback() {
         let retry = ["dead-letters", "retry", "pipeline.toml", "--from", "mended.jsonl"];
         must(&scene, 0, &["1 letters given back"], &retry)?;
         must(&scene, 0, &["had been given back before"], &retry)?;
+        // A file without a letter is not all of them.
+        std::fs::write(scene.folder.join("none.jsonl"), "")?;
+        let none = ["dead-letters", "retry", "pipeline.toml", "--from", "none.jsonl"];
+        must(&scene, 0, &["nothing to give back"], &none)?;
+        must(&scene, 2, &["trpa"], &["dead-letters", "list", "pipeline.toml", "--class", "trpa"])?;
+        behind_a_letter(&scene)?;
 
         let rollback = ["upgrade", "pipeline.toml", "--rollback"];
         must(&scene, 0, &["the old module took the state"], &rollback)?;
         set("prices_fixed.wasm")?;
         must(&scene, 0, &["item-new"], &["state", "pipeline.toml"])?;
-        // And back again: nothing ran since.
+        // And back again: nothing ran since the rollback.
         let (code, said) = floe(&scene, &rollback)?;
         ensure!(code == Some(0) && said.contains("to the bit"), "{code:?} {said}");
         set("again.wasm")?;
@@ -213,4 +219,25 @@ fn a_letter_given_back_outlives_a_rollback() {
         scene.done();
         Ok(())
     });
+}
+
+/// Letters are in no topic: what is run again begins behind them.
+fn behind_a_letter(scene: &Scene<'_>) -> Result<()> {
+    let old = ["upgrade", "pipeline.toml", "--operator", "prices=prices_fixed.wasm", "--try"];
+    must(scene, 2, &["there is no epoch to try"], &[&old[..], &["5"]].concat())?;
+    must(scene, 2, &["0 is not in"], &[&old[..], &["0"]].concat())?;
+    hand_out(scene, 60)?;
+    scene.run_until_end()?;
+    let words = ["note: 1 epochs are tried", "tried on 1 epochs, 3 → 4", "identical ✓"];
+    must(scene, 0, &words, &[&old[..], &["5"]].concat())?;
+    must(scene, 0, &["epoch 3 → 4"], &["verify-determinism", "pipeline.toml"])?;
+    let words = ["holds from epoch 3 to 4"];
+    let expect = ["bisect", "pipeline.toml", "--expect", "unit_price_minor > 0"];
+    must(scene, 0, &words, &expect)?;
+    // An offset that the epochs are past cuts nothing off, and nothing is left out in silence.
+    let replay =
+        ["replay", "pipeline.toml", "--checkpoint", "3", "--task", "payments/1", "--until"];
+    must(scene, 0, &["run whole to be compared"], &[&replay[..], &["3"]].concat())?;
+    must(scene, 0, &["no record is shown"], &[&replay[..], &["3", "--step"]].concat())?;
+    Ok(())
 }

@@ -270,7 +270,7 @@ pub(crate) struct DiffArgs {
 pub(crate) struct VerifyDeterminismArgs {
     /// The pipeline file, or a bundle
     pub(crate) subject: PathBuf,
-    /// The epoch whose checkpoint is restored; the oldest that is kept unless named
+    /// The epoch whose checkpoint is restored; unless named the oldest that is kept, back to the last upgrade
     #[arg(long, value_name = "EPOCH")]
     pub(crate) from: Option<u64>,
     /// The last epoch; the newest unless named
@@ -322,7 +322,8 @@ pub(crate) struct BisectArgs {
     pub(crate) expect_state: Option<String>,
     #[arg(long, value_name = "NAME", help = "The sink; the first unless named")]
     pub(crate) sink: Option<String>,
-    /// The first epoch; the oldest that is kept unless named
+    /// The checkpoint behind which rows are looked at; unless named the oldest that is kept, back to the last
+    /// upgrade. Of states, the first that is asked
     #[arg(long, value_name = "EPOCH")]
     pub(crate) from: Option<u64>,
     /// The last epoch; the newest unless named
@@ -445,7 +446,7 @@ pub(crate) struct UpgradeArgs {
     #[arg(long, value_name = "NAME", conflicts_with = "rollback")]
     pub(crate) fresh: Vec<String>,
     /// Run the last EPOCHS epochs through the old and the new, and show what differs; nothing is written
-    #[arg(long = "try", value_name = "EPOCHS")]
+    #[arg(long = "try", value_name = "EPOCHS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) try_epochs: Option<u64>,
     /// Write a checkpoint for the new module, with which `floe run` goes on
     #[arg(long)]
@@ -479,8 +480,8 @@ pub(crate) enum DeadLettersCommand {
 
 #[derive(ClapArgs)]
 pub(crate) struct LetterFilterArgs {
-    /// decode, reject or trap
-    #[arg(long)]
+    /// What became of the record
+    #[arg(long, value_parser = ["decode", "reject", "trap"])]
     pub(crate) class: Option<String>,
     /// Those that this operator would not take
     #[arg(long, value_name = "NAME")]

@@ -109,6 +109,41 @@ pub async fn load(
     Ok(Plan { pipeline: pipeline.to_owned(), begin, identity, engines, tasks, epochs })
 }
 
+/// The checkpoint from which all epochs up to the newest can be replayed at once, at most so many: back to the last
+/// upgrade, and to the last epoch that took dead letters back in.
+pub async fn replayable_from(
+    store: &dyn ObjectStore,
+    pipeline: &str,
+    epochs_max: u64,
+) -> Result<u64> {
+    let log = read_log(store, pipeline).await?;
+    let mut newest_first = log.manifests().rev().map(|it| it.1).peekable();
+    let Some(newest) = newest_first.peek().map(|it| it.identity.clone()) else { return Ok(0) };
+    let mut from = 0;
+    for epochs in 0..=epochs_max {
+        let Some(manifest) = newest_first.next() else { return Ok(from) };
+        from = manifest.epoch.0;
+        if epochs == epochs_max {
+            return Ok(from);
+        }
+        let before = newest_first.peek();
+        let is_same = before.is_none_or(|it| {
+            it.identity.operators == newest.operators && it.identity.decoder == newest.decoder
+        });
+        if !is_same || (before.is_none() && manifest.predecessor.is_some()) {
+            return Ok(from);
+        }
+        let parts = read_heads(store, pipeline, manifest).await?;
+        if parts.iter().any(|it| takes_letters(&it.journal)) {
+            return Ok(from);
+        }
+        if before.is_none() {
+            from = 0;
+        }
+    }
+    Ok(from)
+}
+
 async fn planned_epoch(
     store: &dyn ObjectStore,
     pipeline: &str,
@@ -147,9 +182,13 @@ fn upstream(manifest: &CheckpointManifest, task: &TopicPartition) -> Arc<[TopicP
     tasks.into()
 }
 
+fn takes_letters(journal: &Journal) -> bool {
+    journal.steps.iter().any(|it| matches!(it, Step::Retry(_)))
+}
+
 /// Dead letters that a person gave back are in no topic.
 fn refuse_retried(journal: &Journal, epoch: Epoch) -> Result<()> {
-    match journal.steps.iter().any(|it| matches!(it, Step::Retry(_))) {
+    match takes_letters(journal) {
         false => Ok(()),
         true => Err(Error::invalid(format!(
             "epoch {epoch} took dead letters back in, which are not in the source\n→ replay up to the one before it, and from it on, each by itself"

@@ -78,6 +78,7 @@ async fn replay_here(
             step: args.step,
             core: args.core.clone(),
             cores: Vec::new(),
+            stepped: 0,
             shown: Arc::clone(&shown),
         };
         tasks.push((task, watch));
@@ -88,6 +89,7 @@ async fn replay_here(
     let begin = Instant::now();
     let replayed = run(tasks, running)?;
     let mut report = Report::of(subject, &plan, &replayed, begin.elapsed()).await?;
+    report.notes.extend(unused(args, beyond, replayed.iter().map(|it| it.watch.stepped).sum()));
     let recording = args.recording.as_deref();
     report.name_row(subject, &plan, &replayed, recording, terminal).await;
     if let Some(file) = &args.core {
@@ -107,6 +109,20 @@ async fn replay_here(
     match &report.difference {
         None => Ok(()),
         Some(it) => Err(Differs(format!("epoch {} of {} differs", it.epoch, it.task)).into()),
+    }
+}
+
+/// What was asked for and shows nothing.
+fn unused(args: &ReplayArgs, beyond: bool, stepped: u64) -> Option<String> {
+    let examines = args.step || args.core.is_some() || args.debugged;
+    match args.until {
+        Some(until) if !examines && !beyond => Some(format!(
+            "offset {until} is within these epochs, which are run whole to be compared; --step shows records up to it"
+        )),
+        _ if args.step && stepped == 0 => {
+            Some("no record is shown: these epochs took none between --from and --until".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -206,6 +222,8 @@ struct Looking {
     core: Option<PathBuf>,
     /// What was written there.
     cores: Vec<std::io::Result<PathBuf>>,
+    /// Records shown.
+    stepped: u64,
     /// Held while something is shown, so that lines of two tasks do not mix.
     shown: Arc<Mutex<()>>,
 }
@@ -235,6 +253,7 @@ impl Watch for Looking {
         if !self.step {
             return;
         }
+        self.stepped += 1;
         let _shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match self.json {
             true => println!("{}", stepped_json(epoch, &self.task, &stepped)),

@@ -113,19 +113,20 @@ pub(crate) fn verify_determinism(args: VerifyDeterminismArgs) -> anyhow::Result<
     })
 }
 
-/// All that is kept, unless somebody says otherwise.
+/// All that is kept and can be run again at once, unless somebody says otherwise: back to the last upgrade.
 pub(super) async fn range(
     subject: &Subject,
     from: Option<u64>,
     to: Option<u64>,
 ) -> Result<(u64, Option<u64>)> {
     let kept = floe_checkpoint::list_checkpoints(&*subject.store, &subject.spec.id).await?;
-    let first = match (&subject.about, kept.first()) {
-        (Some(about), _) => about.from,
-        (None, Some(oldest)) if oldest.predecessor_epoch.is_none() => 0,
-        (None, oldest) => oldest.map_or(0, |it| it.epoch),
+    let from = match (from, &subject.about) {
+        (Some(from), _) => from,
+        (None, Some(about)) => about.from,
+        (None, None) => {
+            floe_replay::plan::replayable_from(&*subject.store, &subject.spec.id, u64::MAX).await?
+        }
     };
-    let from = from.unwrap_or(first);
     let last = kept.last().map(|it| it.epoch).filter(|it| *it > from);
     Ok((from, to.or(last)))
 }

@@ -72,7 +72,7 @@ fn list(args: &LettersListArgs) -> anyhow::Result<()> {
             return Ok(());
         }
         let row = |it: &Letter| {
-            let line = it.message.lines().next().unwrap_or_default();
+            let line = first_words(&it.message);
             let mut message: String = line.chars().take(MESSAGE).collect();
             if message.len() < line.len() {
                 message.push('…');
@@ -97,6 +97,16 @@ fn list(args: &LettersListArgs) -> anyhow::Result<()> {
     })
 }
 
+/// The first line; of a panic what it says, before the place that its first line names.
+fn first_words(message: &str) -> String {
+    let mut lines = message.lines();
+    let first = lines.next().unwrap_or_default();
+    match (first.split_once("panicked at "), lines.next()) {
+        (Some((_, place)), Some(said)) => format!("{said}, at {}", place.trim_end_matches(':')),
+        _ => first.to_owned(),
+    }
+}
+
 fn show_one(args: &LettersShowArgs) -> anyhow::Result<()> {
     super::block_on(async move {
         let mut found = read(&load::pipeline(&args.pipeline)?).await?;
@@ -116,7 +126,8 @@ fn show_one(args: &LettersShowArgs) -> anyhow::Result<()> {
             writeln!(out, "  operator   {}  module {}", it.operator, it.module_hash)?;
             writeln!(out, "  message    {}", it.message.replace('\n', "\n             "))?;
             if let Some(backtrace) = &it.backtrace {
-                writeln!(out, "  {}", backtrace.replace('\n', "\n  "))?;
+                let lines = backtrace.lines().map(|it| format!("             {}", it.trim_start()));
+                writeln!(out, "  backtrace\n{}", lines.collect::<Vec<_>>().join("\n"))?;
             }
             let json = it.json();
             writeln!(out, "  timestamp  {}", json["timestamp"])?;

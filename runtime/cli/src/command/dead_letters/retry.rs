@@ -3,7 +3,7 @@
 //! The marks that say which were given back are committed with the rows that came of them. So a command
 //! that was killed is given again: it finds them marked, or nothing done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,20 +101,29 @@ fn chosen(
             )));
         }
     }
-    let wanted = |it: &Letter| {
-        named.iter().any(|id| **id == it.id()) || (named.is_empty() && args.filter.takes(it))
+    // A file without a letter names none, and does not mean all of them.
+    let by_name = args.from.is_some() || !args.letters.is_empty();
+    let wanted = |it: &Letter| match by_name {
+        true => named.iter().any(|id| **id == it.id()),
+        false => args.filter.takes(it),
     };
-    let (mut given_back_before, mut without_record) = (0, 0);
+    let (mut given_back_before, mut without_record) = (BTreeSet::new(), 0);
     let mut by_record: BTreeMap<(TopicPartition, i64), Letter> = BTreeMap::new();
     for it in found.iter().filter(|it| wanted(it)) {
         match (it.offset.filter(|_| it.has_record()), it.settled) {
-            (_, true) => given_back_before += 1,
+            (_, true) => {
+                given_back_before.insert(it.id());
+            }
             (None, false) => without_record += 1,
             (Some(offset), false) => {
                 by_record.insert((it.task.clone(), offset), it.clone());
             }
         }
     }
+    // One that was rejected again waits again.
+    by_record.values().for_each(|it| {
+        given_back_before.remove(&it.id());
+    });
     let mut of_task: BTreeMap<TopicPartition, Records> = BTreeMap::new();
     for ((task, offset), mut letter) in by_record {
         if let Some(edit) = edits.get(&letter.id()) {
@@ -129,6 +138,7 @@ fn chosen(
             of_task.entry(task.clone()).or_insert_with(|| Records::new(task, Offset(offset)));
         letter.push_to(records)?;
     }
+    let given_back_before = given_back_before.len();
     Ok(Chosen { records: of_task.into_values().collect(), given_back_before, without_record })
 }
 

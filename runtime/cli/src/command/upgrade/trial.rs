@@ -100,30 +100,18 @@ pub(super) async fn trial(
         .into());
     };
 
-    // As far back as is asked for and kept, and no further than the last upgrade.
-    let same: Vec<_> = reading
-        .manifests()
-        .rev()
-        .map(|(_, it)| it)
-        .take_while(|it| it.identity.operators == newest.identity.operators)
-        .collect();
-    let back = usize::try_from(epochs).unwrap_or(usize::MAX);
-    let from_the_beginning =
-        same.len() <= back && same.last().is_some_and(|it| it.predecessor.is_none());
-    let from = match from_the_beginning {
-        true => 0,
-        false => same[back.min(same.len() - 1)].epoch.0,
-    };
+    // As far back as is asked for and kept.
+    let from = floe_replay::plan::replayable_from(&*store, &spec.id, epochs).await?;
     if from == newest.epoch.0 {
         return Err(Error::invalid(format!(
-            "checkpoint {from} is the only one of these operators: there is no epoch behind it to try\n→ [checkpoint] keep says how many there are"
+            "there is no epoch to try: checkpoint {from} is the only one that is kept of these operators, or took dead letters back in, which are not in the source\n→ [checkpoint] keep says how many there are; try again behind the next epoch"
         ))
         .into());
     }
     let plan = floe_replay::plan::load(&*store, &spec.id, from, Some(newest.epoch.0), None).await?;
     if (plan.epochs.len() as u64) < epochs {
         eprintln!(
-            "note: {} epochs are tried, for no more are kept of these operators",
+            "note: {} epochs are tried, for no more are kept behind the last upgrade and the last dead letters that were given back",
             plan.epochs.len()
         );
     }

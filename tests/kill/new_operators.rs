@@ -1,5 +1,6 @@
 //! `floe new` in each language, then its own next lines, far from the repository: what was written builds
 //! with the language's own tool and passes its cases in the sandbox, straight and restored.
+//! Its name is the language's, which a compiler may have for something else.
 
 use std::path::Path;
 use std::process::Command;
@@ -89,7 +90,7 @@ fn builds_and_passes(new: &New) {
         std::fs::create_dir_all(&folder)?;
         let commands = format!(
             r#"cd "{root}"; {{ {tool}; }} || exit {NO_TOOL}
-            cd "{folder}"; floe new clicks --lang {language}; cd clicks
+            cd "{folder}"; floe new {language} --lang {language}; cd {language}
             if [ -n "${{node_modules:-}}" ]; then ln -s "$node_modules" node_modules; fi
             floe build; floe test
             floe inspect target/floe/*.wasm"#,
@@ -119,7 +120,7 @@ fn builds_and_passes(new: &New) {
 /// It is a folder of its own now: the same name again is refused, and nothing is written over.
 fn refuses_to_write_over(floe: &Path, folder: &Path, language: &str) -> Result<()> {
     let mut again = Command::new(floe);
-    let again = again.args(["new", "clicks", "--lang", language]).current_dir(folder).output()?;
+    let again = again.args(["new", language, "--lang", language]).current_dir(folder).output()?;
     ensure!(again.status.code() == Some(2), "{}", String::from_utf8_lossy(&again.stderr));
     Ok(())
 }

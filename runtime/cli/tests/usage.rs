@@ -76,6 +76,8 @@ fn wrong_usage_says_what_and_ends_with_2() {
     check(&["run", &missing], 2, &["error: ", "No such file"]);
     check(&["inspect", &missing], 2, &["error: ", "is not WebAssembly"]);
     check(&["checkpoint", "show", &missing], 2, &["no checkpoint yet"]);
+    check(&["new", "Clicks", "--lang", "go"], 2, &["small letters"]);
+    check(&["new", "floe-sdk", "--lang", "rust"], 2, &["floe-sdk is the name of a package"]);
     check(&["demo", "--module", "nothing.wasm"], 2, &["nothing.wasm", "cargo xtask demo"]);
 }
 

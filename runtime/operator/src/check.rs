@@ -77,7 +77,7 @@ const WASI_FUNCTIONS: &[&str] = &[
 
 const ABI_IMPORTS: &[&str] = &["emit", "reject", "log", "now", "random", "fail"];
 
-fn features() -> WasmFeatures {
+pub(crate) fn features() -> WasmFeatures {
     WasmFeatures::MUTABLE_GLOBAL
         | WasmFeatures::SATURATING_FLOAT_TO_INT
         | WasmFeatures::SIGN_EXTENSION

@@ -17,6 +17,12 @@ pub(crate) fn new(args: NewArgs) -> anyhow::Result<()> {
             format!("{name:?} cannot be an operator's name\n→ small letters, digits and '-'");
         return Err(Error::invalid(text).into());
     }
+    if template::taken(args.lang).contains(&name) {
+        let text = format!(
+            "{name} is the name of a package that the operator is built with\n→ another name"
+        );
+        return Err(Error::invalid(text).into());
+    }
     if args.folder.exists() {
         let text = format!("{} is there already, and nothing was written", args.folder.display());
         return Err(Error::invalid(text).into());

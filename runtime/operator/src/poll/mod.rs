@@ -6,6 +6,7 @@
 //!
 //! Functions, globals and the first memory stay what they are, so an image of one compile fits the other.
 
+mod order;
 mod place;
 mod watchdog;
 
@@ -35,8 +36,8 @@ impl Polls {
     /// Part of the compile cache's key: other polls are another module.
     pub(crate) fn version(self) -> &'static str {
         match self {
-            Polls::Everywhere => "polls-2",
-            Polls::Nowhere => "no-polls-2",
+            Polls::Everywhere => "polls-3",
+            Polls::Nowhere => "no-polls-3",
         }
     }
 }
@@ -46,6 +47,7 @@ pub(crate) const PAGE_BYTES: usize = 65_536;
 
 /// The module with its polls. It is one that was checked, and rewritten as any is.
 pub(crate) fn with_polls(wasm: &[u8], polls: Polls) -> Result<Vec<u8>> {
+    let wasm = &order::in_order(wasm).map_err(broken)?[..];
     let bodies = bodies(wasm).map_err(broken)?;
     let imported = place::imported_functions(wasm).map_err(broken)?;
     let mut places = place::places(&bodies, imported).map_err(broken)?;

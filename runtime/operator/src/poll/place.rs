@@ -27,7 +27,7 @@ pub(super) struct Places {
 
 /// Those of each body.
 pub(super) fn places(bodies: &[FunctionBody<'_>], imported: u32) -> Read<Vec<Places>> {
-    let calls = bodies.iter().map(|it| callees(it, imported)).collect::<Read<Vec<_>>>()?;
+    let calls = bodies.iter().map(|it| Ok(callees(it, imported)?.0)).collect::<Read<Vec<_>>>()?;
     let mut known: Vec<Option<Known>> = vec![None; bodies.len()];
     let mut places = vec![Places::default(); bodies.len()];
     // Callees first. What is not known yet when a function's turn comes is among those that led to it:
@@ -56,21 +56,22 @@ pub(super) fn imported_functions(wasm: &[u8]) -> Read<u32> {
     Ok(count)
 }
 
-/// The functions that a body calls by their number, without those of the host.
-fn callees(body: &FunctionBody<'_>, imported: u32) -> Read<Vec<usize>> {
-    let mut callees = Vec::new();
+/// The functions that a body calls by their number, without those of the host; and does it call by table?
+pub(super) fn callees(body: &FunctionBody<'_>, imported: u32) -> Read<(Vec<usize>, bool)> {
+    let (mut callees, mut by_table) = (Vec::new(), false);
     let mut reader = body.get_operators_reader()?;
     while !reader.eof() {
-        if let Operator::Call { function_index: it } | Operator::ReturnCall { function_index: it } =
-            reader.read()?
-            && let Some(function) = it.checked_sub(imported)
-        {
-            callees.push(function as usize);
+        match reader.read()? {
+            Operator::Call { function_index: it } | Operator::ReturnCall { function_index: it } => {
+                callees.extend(it.checked_sub(imported).map(|it| it as usize));
+            }
+            Operator::CallIndirect { .. } | Operator::ReturnCallIndirect { .. } => by_table = true,
+            _ => {}
         }
     }
     callees.sort_unstable();
     callees.dedup();
-    Ok(callees)
+    Ok((callees, by_table))
 }
 
 /// All functions; each behind those that it calls, as far as there is such an order.

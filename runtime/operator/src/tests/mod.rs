@@ -8,6 +8,7 @@ mod emitted;
 mod hostile;
 mod limits;
 mod lines;
+mod order;
 mod polls;
 mod refused;
 mod running_sum;

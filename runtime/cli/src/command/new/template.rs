@@ -80,7 +80,12 @@ const CPP: &[File] = &[
 const GO: &[File] = &[
     file("main.go", include_str!("../../../../../sdk/go/examples/dedup/main.go")),
     file("main_test.go", include_str!("../../../../../sdk/go/examples/dedup/main_test.go")),
-    File { name: "go.mod", text: include_str!("go/go.mod"), edits: &[("operator", "NAME")] },
+    // A path of one word may be a package of Go's own, as `math` is, or one that it refuses, as `go`.
+    File {
+        name: "go.mod",
+        text: include_str!("go/go.mod"),
+        edits: &[("module operator", "module operators/NAME")],
+    },
     CASE,
 ];
 
@@ -158,6 +163,20 @@ pub(super) fn files(language: Language, name: &str) -> Vec<(String, String)> {
         _ => "target/\n",
     };
     sdk.chain(own).chain([(".gitignore".to_owned(), ignored.to_owned())]).collect()
+}
+
+/// Packages that stand in the new folder beside the operator's.
+pub(super) fn taken(language: Language) -> &'static [&'static str] {
+    match language {
+        Language::Rust => &["floe-sdk", "floe-sdk-derive"],
+        Language::C
+        | Language::Cpp
+        | Language::Go
+        | Language::Zig
+        | Language::As
+        | Language::Js
+        | Language::Ts => &[],
+    }
 }
 
 /// What is done once in the new folder before the rest, if anything.

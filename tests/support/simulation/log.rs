@@ -1,12 +1,15 @@
 //! A wrapper around the production log: it notes what checkpoints have in flight, and plants the bugs that no
 //! store can express.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use floe_core::committable::{Committable, ManifestRef};
 use floe_core::epoch::Slot;
+use floe_core::image::PageRun;
 use floe_core::journal::{Journal, Step};
 use floe_core::manifest::CheckpointManifest;
 use floe_core::ports::{CheckpointDraft, CheckpointLog, LogView, SweepReport};
@@ -94,6 +97,9 @@ impl CheckpointLog for WatchedLog {
         if self.mutant == Some(Mutant::MergeOrderLost) {
             draft.tasks.iter_mut().for_each(|it| exchange_merges(&mut it.journal));
         }
+        if self.mutant == Some(Mutant::UnlikePagesShared) {
+            share_unlike(&mut draft.tasks);
+        }
         let (epoch, sinks) = (draft.epoch, draft.sinks.clone());
         // An attempt of an epoch that came to nothing is replaced by the one that follows it.
         let in_flight = draft.tasks.iter().flat_map(|it| it.in_flight.batches());
@@ -135,6 +141,18 @@ impl CheckpointLog for WatchedLog {
             self.world.with(|it| it.stores[self.store].remove(&path));
         }
         Ok(report)
+    }
+}
+
+/// A page stands for those of that number in all later tasks, whatever they hold.
+fn share_unlike(tasks: &mut [CapturedTask]) {
+    let mut first: BTreeMap<u32, Bytes> = BTreeMap::new();
+    for (_, image) in tasks.iter_mut().flat_map(|it| &mut it.operators) {
+        let pages = image.memory.pages().map(|(number, content)| {
+            let content = first.entry(number).or_insert_with(|| Bytes::copy_from_slice(content));
+            PageRun { first_page: number, content: content.clone() }
+        });
+        image.memory.runs = pages.collect();
     }
 }
 

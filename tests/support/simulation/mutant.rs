@@ -66,6 +66,8 @@ pub enum Mutant {
     InFlightDropped,
     /// What a checkpoint has in flight is restored twice.
     InFlightTwice,
+    /// Pages that two tasks wrote at the same place are taken for alike: both get what one of them has there.
+    UnlikePagesShared,
 }
 
 impl Mutant {
@@ -102,5 +104,6 @@ impl Mutant {
         Mutant::MergeOrderLost,
         Mutant::InFlightDropped,
         Mutant::InFlightTwice,
+        Mutant::UnlikePagesShared,
     ];
 }

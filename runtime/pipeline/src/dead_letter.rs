@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{
-    ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -38,6 +39,23 @@ pub fn dead_letter_schema() -> SchemaRef {
         Field::new("backtrace", DataType::Utf8, true),
         Field::new("epoch", DataType::Int64, false),
     ]))
+}
+
+/// The last of these rows, for people: where its record is, its operator and why.
+pub(crate) fn last_of(letters: &RecordBatch) -> String {
+    let Some(row) = letters.num_rows().checked_sub(1) else { return String::new() };
+    let text = |name: &str| letters.column_by_name(name)?.as_string_opt::<i32>();
+    let partition = letters.column_by_name("partition").and_then(|it| it.as_primitive_opt());
+    let offset = letters.column_by_name("offset").and_then(|it| it.as_primitive_opt());
+    let task = text("topic").zip(partition).map_or_else(String::new, |(topic, partition)| {
+        let partition: &Int32Array = partition;
+        format!("{}/{}", topic.value(row), partition.value(row))
+    });
+    let at = offset.filter(|it: &&Int64Array| it.is_valid(row));
+    let at = at.map_or_else(String::new, |it| format!(" @ {}", it.value(row)));
+    let word = |name| text(name).map_or("", |it: &StringArray| it.value(row));
+    let message = word("message").replace('\n', " ");
+    format!("{task}{at}, operator {:?}: {message}", word("operator"))
 }
 
 /// The class of a row that says that a letter was given back.

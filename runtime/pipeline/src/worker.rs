@@ -10,6 +10,7 @@ use floe_core::crash_point::{CrashPoint, hit};
 use floe_core::task::CapturedTask;
 use floe_core::{Epoch, Error, EventTime, Records, Result, TopicPartition};
 
+use crate::dead_letter;
 use crate::idle::Watermarks;
 use crate::keyed::KeyedTask;
 use crate::overdue::Overdue;
@@ -296,8 +297,13 @@ impl Outgoing {
             return Ok(());
         }
         Err(Error::operator(format!(
-            "{} records became dead letters in epoch {}, and [dead-letters] max is {}\n  nothing of epoch {} is in the tables\n  → look at the newest rows of the dead letters' table; raise max if they are meant to go there",
-            self.dead_letters_in_epoch, self.epoch, self.dead_letters_max, self.epoch
+            "{} records became dead letters in epoch {}, and [dead-letters] max is {}\n  the last: {}\n  nothing of epoch {} is in the tables, and none of these letters\n  → floe replay --checkpoint {} --step shows what becomes of its records; raise max if they are meant to be letters",
+            self.dead_letters_in_epoch,
+            self.epoch,
+            self.dead_letters_max,
+            dead_letter::last_of(letters),
+            self.epoch,
+            self.epoch.0.saturating_sub(1)
         )))
     }
 
